@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The one thing that the BPF programs and the C++ side share: map keys and values, limits, counters, drop reasons.
+ * Plain C, C++ and BPF C include it; nothing in it may be typed a second time elsewhere.
+ *
+ * Byte order is in the type: __be16/__be32 are network order, everything else is host order.
+ * Addresses are 16 bytes; an IPv4 address is stored IPv4-mapped (RFC 4291 section 2.5.5.2), so word 3 is the address.
+ * A change of any pinned layout needs a new SVCLB_ABI_VERSION.
+ */
+#ifndef SVCLB_ABI_H
+#define SVCLB_ABI_H
+
+#include <linux/types.h>
+
+#ifndef __cplusplus
+#define static_assert _Static_assert
+#endif
+
+#define SVCLB_ABI_VERSION 1
+
+/* Index of "no service port" and id of "no backend": array entry 0 is never given out. */
+#define SVCLB_NONE 0
+
+#define SVCLB_ADDR_WORDS 4
+/* Word 2 of an IPv4-mapped address, in host order. Words 0 and 1 are zero. */
+#define SVCLB_V4_MAPPED_PREFIX 0xffff
+
+/* ---------------------------------------------------------------- frontends: HASH, written by the agent */
+
+enum svclb_frontend_kind {
+	SVCLB_FRONTEND_CLUSTER_IP = 1,
+	SVCLB_FRONTEND_NODE_PORT = 2,
+	SVCLB_FRONTEND_EXTERNAL_IP = 3,
+	SVCLB_FRONTEND_LOAD_BALANCER = 4,
+	/* Port 0, protocol 0: the address is a ClusterIP; its other ports are rejected (behaviour row 1.26). */
+	SVCLB_FRONTEND_CLUSTER_IP_ADDRESS = 5,
+};
+
+struct svclb_frontend_key {
+	__be32 addr[SVCLB_ADDR_WORDS];
+	__be16 port;
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP */
+	__u8 pad; /* always zero */
+};
+static_assert(sizeof(struct svclb_frontend_key) == 20, "hashed as bytes: no holes");
+
+struct svclb_frontend {
+	__u32 service; /* index in services; SVCLB_NONE for CLUSTER_IP_ADDRESS */
+	__u8 kind; /* enum svclb_frontend_kind */
+	__u8 set; /* enum svclb_set that its clients use */
+	__u8 pad[2]; /* always zero */
+};
+static_assert(sizeof(struct svclb_frontend) == 8, "value layout is pinned");
+
+/* ---------------------------------------------------------------- services: mmapable ARRAY, written by the agent */
+
+enum svclb_set {
+	SVCLB_SET_CLUSTER = 0,
+	SVCLB_SET_LOCAL = 1,
+	SVCLB_SETS = 2,
+};
+
+/* What happens to a new flow when the set it uses is empty (behaviour row 1.16). */
+enum svclb_verdict {
+	SVCLB_VERDICT_FORWARD = 0, /* the set is not empty */
+	SVCLB_VERDICT_REJECT = 1,
+	SVCLB_VERDICT_DROP = 2,
+};
+
+/*
+ * One backend set, published by a single 64-bit store: base slot, number of slots, generation.
+ * Every slot of the run carries the same generation, so a reader that is late by a whole reuse notices.
+ */
+#define SVCLB_RUN_BASE_BITS 28
+#define SVCLB_RUN_COUNT_BITS 20
+#define SVCLB_RUN_GENERATION_BITS 16
+#define SVCLB_RUN_BASE_MAX ((1u << SVCLB_RUN_BASE_BITS) - 1)
+#define SVCLB_RUN_COUNT_MAX ((1u << SVCLB_RUN_COUNT_BITS) - 1)
+
+static inline __attribute__((always_inline)) __u64 svclb_run(__u32 base, __u32 count, __u16 generation)
+{
+	return (__u64)base | (__u64)count << SVCLB_RUN_BASE_BITS |
+	       (__u64)generation << (SVCLB_RUN_BASE_BITS + SVCLB_RUN_COUNT_BITS);
+}
+
+static inline __attribute__((always_inline)) __u32 svclb_run_base(__u64 run)
+{
+	return (__u32)(run & SVCLB_RUN_BASE_MAX);
+}
+
+static inline __attribute__((always_inline)) __u32 svclb_run_count(__u64 run)
+{
+	return (__u32)(run >> SVCLB_RUN_BASE_BITS) & SVCLB_RUN_COUNT_MAX;
+}
+
+static inline __attribute__((always_inline)) __u16 svclb_run_generation(__u64 run)
+{
+	return (__u16)(run >> (SVCLB_RUN_BASE_BITS + SVCLB_RUN_COUNT_BITS));
+}
+
+/* One service port in one address family. */
+struct svclb_service {
+	__u64 runs[SVCLB_SETS]; /* by enum svclb_set */
+	/* Rises with each change of any backend row of this index and never falls, not even when the index is reused:
+	 * a UDP flow made under another epoch checks its backend again. */
+	__u32 epoch;
+	__u32 affinity_s; /* session affinity timeout in seconds, 0 = none */
+	__u8 verdicts[SVCLB_SETS]; /* enum svclb_verdict, by enum svclb_set; meaningful when that run is empty */
+	__u8 family; /* 4 or 6; 0 = the index is free */
+	__u8 proto;
+	/* How new flows use the two sets, for people and for svclb-ctl; the programs go by svclb_frontend.set. */
+	__u8 internal_set; /* enum svclb_set: internalTrafficPolicy */
+	__u8 external_set; /* enum svclb_set: externalTrafficPolicy */
+	__u8 pad[2]; /* always zero */
+};
+static_assert(sizeof(struct svclb_service) == 32, "two rows a cache line, mmapped by the agent");
+
+/* ---------------------------------------------------------------- slots: mmapable ARRAY, written by the agent */
+
+struct svclb_slot {
+	__be32 addr[SVCLB_ADDR_WORDS];
+	__be16 port;
+	__u16 generation; /* of the run it belongs to */
+	__u32 service; /* index of the owner */
+	__u32 backend; /* id in backend_counters */
+	__u32 pad; /* always zero */
+};
+static_assert(sizeof(struct svclb_slot) == 32, "two slots a cache line, mmapped by the agent");
+
+/* ---------------------------------------------------------------- backends: HASH, written by the agent */
+
+struct svclb_backend_key {
+	__u32 service; /* index in services */
+	__be32 addr[SVCLB_ADDR_WORDS];
+	__be16 port;
+	__u16 pad; /* always zero */
+};
+static_assert(sizeof(struct svclb_backend_key) == 24, "hashed as bytes: no holes");
+
+enum svclb_backend_state {
+	SVCLB_BACKEND_READY = 1,
+	SVCLB_BACKEND_DRAINING = 2,
+	SVCLB_BACKEND_NOT_READY = 3,
+};
+
+enum svclb_backend_flag {
+	SVCLB_BACKEND_IN_CLUSTER = 1 << 0, /* member of the Cluster set */
+	SVCLB_BACKEND_IN_LOCAL = 1 << 1, /* member of the Local set */
+	SVCLB_BACKEND_SERVING = 1 << 2, /* UDP conversations stay with it (behaviour row 1.32) */
+};
+
+/* Every endpoint of a service port that names an address and a port, usable or not. */
+struct svclb_backend {
+	__u32 id; /* index in backend_counters, never SVCLB_NONE */
+	__u32 node; /* id in strings: the node's name, SVCLB_NONE = unknown */
+	__u32 zone; /* id in strings: the zone, SVCLB_NONE = unknown */
+	__u16 weight; /* slots in a run are given in proportion; 1 unless weights are used */
+	__u8 state; /* enum svclb_backend_state */
+	__u8 flags; /* enum svclb_backend_flag */
+};
+static_assert(sizeof(struct svclb_backend) == 16, "value layout is pinned");
+
+/* ---------------------------------------------------------------- names: read by people only */
+
+#define SVCLB_LABEL_SIZE 64 /* a DNS label (63) and a final zero */
+#define SVCLB_STRING_SIZE 256 /* a DNS name (253) and a final zero */
+
+/* service_names: HASH, index in services -> who that is. Written by the agent, read by svclb-ctl. */
+struct svclb_service_name {
+	char ns[SVCLB_LABEL_SIZE]; /* each one is padded with zeros */
+	char name[SVCLB_LABEL_SIZE];
+	char port_name[SVCLB_LABEL_SIZE];
+};
+
+/* strings: HASH, id -> text. */
+struct svclb_string {
+	char text[SVCLB_STRING_SIZE]; /* padded with zeros */
+};
+
+/* ---------------------------------------------------------------- flows: written by the programs */
+
+/* In which program a packet of the entry is met. Keeps a direct conversation and a translated one apart on the node
+ * that holds both ends. */
+enum svclb_direction {
+	SVCLB_FROM_POD = 0,
+	SVCLB_TO_POD = 1,
+};
+
+/* Addresses and ports as the packet carries them when the program meets it, before translation. */
+struct svclb_flow_key4 {
+	__be32 saddr;
+	__be32 daddr;
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 direction; /* enum svclb_direction */
+	__u16 pad; /* always zero */
+};
+static_assert(sizeof(struct svclb_flow_key4) == 16, "hashed as bytes: no holes");
+
+struct svclb_flow_key6 {
+	__be32 saddr[SVCLB_ADDR_WORDS];
+	__be32 daddr[SVCLB_ADDR_WORDS];
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 direction; /* enum svclb_direction */
+	__u16 pad; /* always zero */
+};
+static_assert(sizeof(struct svclb_flow_key6) == 40, "hashed as bytes: no holes");
+
+enum svclb_flow_kind {
+	SVCLB_FLOW_FORWARD = 1, /* client to frontend: the destination becomes addr:port, the source port client_port */
+	SVCLB_FLOW_REPLY = 2, /* backend to client: the source becomes addr:port, the destination port client_port */
+	/* A conversation that dials the backend itself; keyed like a REPLY, translates nothing, and keeps the tuple from
+	 * being given to a flow of a frontend. */
+	SVCLB_FLOW_DIRECT = 3,
+	SVCLB_FLOW_HAIRPIN = 4, /* as FORWARD, and the source address becomes the frontend's: the client is the backend */
+	SVCLB_FLOW_HAIRPIN_REPLY = 5, /* met in from_pod: becomes frontend to client */
+};
+
+/*
+ * One direction of a flow. Either entry alone is enough to translate its packets and to rebuild the other one.
+ * Bytes that both directions may set are bytes of their own: the two directions run on different CPUs.
+ */
+struct svclb_flow {
+	__be32 addr[SVCLB_ADDR_WORDS];
+	__be16 port;
+	__be16 client_port;
+	__u32 service; /* index in services, SVCLB_NONE for a direct conversation */
+	__u32 backend; /* id in backend_counters */
+	__u32 epoch; /* of the service when the backend was last found serving (UDP) */
+	__u32 seen_s; /* CLOCK_MONOTONIC seconds of the last packet, written at most once a second */
+	__u32 tick; /* jiffies / 1024 when seen_s was written */
+	__u8 kind; /* enum svclb_flow_kind */
+	__u8 answered; /* the backend has replied */
+	__u8 client_fin; /* FIN seen from the client (TCP) */
+	__u8 backend_fin; /* FIN seen from the backend (TCP) */
+	__u8 reset; /* RST seen from either side (TCP) */
+	__u8 pad[3]; /* always zero */
+};
+static_assert(sizeof(struct svclb_flow) == 48, "value layout is pinned");
+
+/* ---------------------------------------------------------------- affinity: LRU HASH, written by the programs */
+
+struct svclb_affinity_key {
+	__be32 client[SVCLB_ADDR_WORDS];
+	__u32 service; /* index in services */
+};
+static_assert(sizeof(struct svclb_affinity_key) == 20, "hashed as bytes: no holes");
+
+struct svclb_affinity {
+	__be32 addr[SVCLB_ADDR_WORDS];
+	__be16 port;
+	__u16 pad; /* always zero */
+	__u32 seen_s; /* CLOCK_MONOTONIC seconds of the last new flow */
+};
+static_assert(sizeof(struct svclb_affinity) == 24, "value layout is pinned");
+
+/* ---------------------------------------------------------------- filters: one row of bytes, only ever set */
+
+/*
+ * "May this packet concern us?" in one load. A byte is set before the first packet can need it and is never cleared:
+ * a flow outlives its Service, and a stale byte costs one lookup. Bytes, not bits: two CPUs may set neighbours.
+ */
+#define SVCLB_FILTER_BITS 18
+#define SVCLB_FILTER_SIZE (1u << SVCLB_FILTER_BITS)
+
+struct svclb_filters {
+	__u8 frontend[SVCLB_FILTER_SIZE]; /* by address; set by the agent before the frontend's row */
+	__u8 backend[SVCLB_FILTER_SIZE]; /* by address and port; set by the agent before a slot names the backend */
+	__u8 reply[SVCLB_FILTER_SIZE]; /* by address and port of a backend; set by from_pod with the first flow to it */
+	__u8 direct[SVCLB_FILTER_SIZE]; /* by address and port; set by from_pod when a direct conversation is translated */
+};
+
+static inline __attribute__((always_inline)) __u32 svclb_filter_index(const __be32 addr[SVCLB_ADDR_WORDS], __be16 port)
+{
+	__u32 h = addr[3] ^ (__u32)port << 7;
+
+	h = h * 0x9e3779b1u ^ addr[1];
+	h = (h ^ addr[2] ^ addr[0]) * 0x85ebca6bu;
+	return h >> (32 - SVCLB_FILTER_BITS);
+}
+
+/* ---------------------------------------------------------------- counters */
+
+/* service_counters and backend_counters: PERCPU ARRAY by service index and by backend id. Both directions. */
+struct svclb_counter {
+	__u64 flows; /* flows begun */
+	__u64 packets;
+	__u64 bytes; /* of whole frames, a segmentation-offload packet once */
+};
+
+/*
+ * Why a packet was not translated, or not passed on. drop_counters: PERCPU ARRAY of struct svclb_drop_counter.
+ * X(name, text, dropped): dropped tells whether the packet ends here or goes on untouched.
+ */
+#define SVCLB_REASONS(X)                                                                                               \
+	X(NO_BACKEND_REJECTED, "no usable backend: rejected", 1)                                                       \
+	X(NO_LOCAL_BACKEND_DROPPED, "no usable backend on this node and policy Local: dropped", 1)                     \
+	X(UNKNOWN_PORT_REJECTED, "unknown port or protocol of a ClusterIP: rejected", 1)                               \
+	X(UNALLOCATED_DROPPED, "unallocated address of the Service CIDR: dropped", 1)                                  \
+	X(REJECT_RATE_LIMITED, "reject answer suppressed by the rate limit: dropped", 1)                               \
+	X(REJECT_FAILED, "reject answer could not be built: dropped", 1)                                               \
+	X(NO_FREE_TUPLE, "no free source port towards the backend: dropped", 1)                                        \
+	X(FLOW_TABLE_FAILED, "flow could not be stored: dropped", 1)                                                   \
+	X(STALE_SLOT, "backend table changed twice under one packet: dropped", 1)                                      \
+	X(REWRITE_FAILED, "packet could not be rewritten: dropped", 1)                                                 \
+	X(ESTABLISHED_FULL, "established-flow table full: flow stays evictable", 0)                                    \
+	X(NO_FLOW, "TCP packet in mid-connection without an entry: passed", 0)                                         \
+	X(FRAGMENT, "fragment without ports to a frontend address: passed", 0)                                         \
+	X(UNSUPPORTED_PROTOCOL, "protocol that is not translated, to a frontend address: passed", 0)                   \
+	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)
+
+enum svclb_reason {
+#define SVCLB_REASON_ENUM(name, text, dropped) SVCLB_REASON_##name,
+	SVCLB_REASONS(SVCLB_REASON_ENUM)
+#undef SVCLB_REASON_ENUM
+	SVCLB_REASON_COUNT
+};
+
+struct svclb_drop_counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* ---------------------------------------------------------------- rejects: LRU HASH, written by the programs */
+
+struct svclb_reject_key {
+	__be32 client[SVCLB_ADDR_WORDS];
+};
+
+/* A token bucket: answers left, and the CLOCK_MONOTONIC second in which they were last topped up. */
+struct svclb_reject_budget {
+	__u32 tokens;
+	__u32 filled_s;
+};
+
+/* ---------------------------------------------------------------- agent: one row, mmapped, written by the agent */
+
+struct svclb_agent_status {
+	__u32 abi_version;
+	__u32 pid;
+	__u64 started_ns; /* CLOCK_REALTIME */
+	__u64 synced_ns; /* CLOCK_REALTIME of the last pass without an error, 0 = none yet */
+	__u64 passes; /* reconcile passes of this agent */
+	__u64 writes; /* rows written by this agent, all passes */
+	__u64 last_writes; /* rows written by the last pass */
+	__u64 failures; /* writes that failed */
+	__u64 collected; /* flow entries that the collector removed */
+	__u32 services; /* objects known */
+	__u32 endpoint_slices;
+	__u32 invalid_objects; /* objects whose last content was refused */
+	__u32 slots_capacity; /* entries of the slots map in use: it grows */
+	char node[SVCLB_STRING_SIZE];
+	char source[SVCLB_STRING_SIZE]; /* "manifests /path" */
+	char error[SVCLB_STRING_SIZE]; /* last error, empty when the last pass was clean */
+};
+
+/* ---------------------------------------------------------------- settings: .rodata of the programs */
+
+#define SVCLB_SERVICE_CIDRS 8
+
+struct svclb_cidr {
+	__be32 addr[SVCLB_ADDR_WORDS];
+	__be32 mask[SVCLB_ADDR_WORDS]; /* IPv4: the prefix words are all ones. All zero = unused */
+};
+
+/* Written before load; a change needs a reload of the programs, which is done without a gap. */
+struct svclb_settings {
+	__u32 hash_seed;
+	__u32 reject_per_s; /* reject answers a second and client, and the most that may burst */
+	__u32 half_open_timeout_s; /* a tuple whose flow was never answered may be taken over after that */
+	__u32 service_cidrs; /* used entries below */
+	struct svclb_cidr service_cidr[SVCLB_SERVICE_CIDRS];
+};
+
+#endif

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The kernel side: loads the programs, owns or adopts pinned maps and links, attaches to devices, removes dead flows.
+// The only door to bpf(2); it knows rows, not Services.
+//
+// Everything lives below one directory of a bpffs, so that several agents share a kernel:
+//   BPF_DIR/maps/NAME            every map, by the name it has in bpf/maps.bpf.h
+//   BPF_DIR/links/IFINDEX-HOOK   tcx links; HOOK is "ingress" (from_pod) or "egress" (to_pod)
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "svclb/abi.h"
+#include "svclb/base/result.hpp"
+#include "svclb/datapath/tables.hpp"
+
+namespace svclb::datapath {
+
+enum class AttachMode : std::uint8_t { automatic, tcx, clsact };
+
+struct Sizes {  // entries
+    std::uint32_t services = 4096;
+    std::uint32_t slots = 16384;
+    std::uint32_t backends = 16384;
+    std::uint32_t frontends = 262144;
+    std::uint32_t established = 0;  // per family, two for each flow; 0 = from the machine's memory
+    std::uint32_t transient = 0;    // per family, opening and one-way flows; 0 = an eighth of established
+    std::uint32_t affinity = 65536;
+};
+
+struct Options {
+    std::filesystem::path bpf_dir;
+    Sizes sizes;
+    svclb_settings settings{};
+    AttachMode mode = AttachMode::automatic;
+};
+
+enum class LinkKind : std::uint8_t { pod, uplink };
+
+struct Hook {
+    std::string hook;  // "tc ingress", "tc egress"
+    std::string mode;  // "tcx", "clsact"
+};
+
+struct AttachedLink {
+    int ifindex = 0;
+    std::string name;
+    LinkKind kind = LinkKind::pod;
+    std::vector<Hook> hooks;
+};
+
+// Seconds without a packet after which the collector removes a flow. Defaults and their reasons: docs/design.md.
+struct FlowTimeouts {
+    std::uint32_t tcp_established_s = 86400;
+    std::uint32_t tcp_half_open_s = 60;
+    std::uint32_t tcp_closing_s = 120;
+    std::uint32_t udp_s = 30;
+    std::uint32_t udp_answered_s = 180;
+};
+
+struct CollectStep {
+    std::uint32_t visited = 0;
+    std::uint32_t removed = 0;
+    bool finished = false;  // the whole table has been seen; the next step starts anew
+};
+
+class Datapath {
+public:
+    // Adopts what is pinned below bpf_dir (maps keep their sizes), creates what is missing, loads the programs and puts
+    // them into adopted links in place. An object that exists is usable.
+    static Result<Datapath> open(const Options& options);
+
+    Datapath(Datapath&&) noexcept;
+    Datapath& operator=(Datapath&&) noexcept;
+    ~Datapath();  // leaves maps, links and filters in the kernel
+
+    [[nodiscard]] Tables& tables();
+    // The mmapped row that svclb-ctl reads.
+    [[nodiscard]] svclb_agent_status& status();
+
+    // Attaches both programs to a device of this network namespace; once attached, does nothing.
+    Status attach_pod_link(int ifindex, const std::string& name);
+    // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
+    Status detach(int ifindex);
+    [[nodiscard]] std::vector<AttachedLink> attached() const;
+
+    // Returns after every program run that was under way at the call has ended (an RCU grace period, some 10 ms).
+    // May be called from another thread than the rest.
+    Status wait_grace_period() const;
+
+    // Removes dead flows among the next `budget` entries, pairs in pairs. `now_s` is CLOCK_MONOTONIC.
+    Result<CollectStep> collect(const FlowTimeouts& timeouts, std::uint64_t now_s, std::uint32_t budget);
+
+private:
+    struct State;
+    explicit Datapath(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+// Removes links, filters and maps that belong to bpf_dir. What is already gone is no error.
+Status cleanup(const std::filesystem::path& bpf_dir);
+
+// One line for each thing that the kernel or our capabilities lack, with what it means; empty = all is there.
+[[nodiscard]] std::vector<std::string> missing_features();
+
+}  // namespace svclb::datapath

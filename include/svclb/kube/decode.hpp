@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Text in the API's own format -> model objects, with the path of the field in each error. Pure, and fuzzed: it must
+// take any bytes.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "svclb/model/objects.hpp"
+
+namespace svclb::kube {
+
+struct DecodeProblem {
+    std::size_t line = 0;    // 1-based, 0 = unknown
+    std::string object;      // "Service default/web"; "" where no object could be told
+    std::string field;       // "spec.ports[0].port"; "" for the document as a whole
+    std::string what;        // "not a port number: 70000"
+};
+// "FILE:LINE: Service default/web: spec.ports[0].port: not a port number: 70000", control characters escaped.
+[[nodiscard]] std::string to_string(const std::string& file, const DecodeProblem& problem);
+
+struct Decoded {
+    std::vector<model::Object> objects;
+    // Keys of objects that were there but invalid: their last good content stays.
+    std::vector<model::ObjectKey> invalid_services;
+    std::vector<model::ObjectKey> invalid_slices;
+    std::vector<DecodeProblem> problems;
+    bool complete = true;  // false: the text broke off, objects after that point are unknown
+};
+
+// YAML or JSON (which is YAML): one or several documents, `kind: List` and typed lists (ServiceList, ...) unfolded,
+// unknown kinds and fields ignored.
+[[nodiscard]] Decoded decode_manifest(std::string_view text);
+
+}  // namespace svclb::kube

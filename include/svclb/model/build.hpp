@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// (Service, its EndpointSlices, own Node) -> what should be balanced. Pure; kube-proxy's rules, behaviour rows 1.1 to 1.16.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "svclb/model/desired.hpp"
+#include "svclb/model/objects.hpp"
+
+namespace svclb::model {
+
+// Who "this node" is, for Local sets and topology hints.
+struct NodeView {
+    std::string name;
+    std::string zone;  // label topology.kubernetes.io/zone; "" = none
+};
+[[nodiscard]] NodeView node_view(const Node& node);
+
+// The slices may come in any order and must be those of this Service; slices of another family or type are ignored.
+// Fields that kube-proxy would skip (unreadable addresses) are skipped and told in `problems`.
+[[nodiscard]] ServiceState build_service(const Service& service, std::span<const EndpointSlice* const> slices,
+                                         const NodeView& node, std::vector<Problem>& problems);
+
+}  // namespace svclb::model
