@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// What a datapath has in the kernel, seen from outside and with no agent needed: the pinned maps and links of one
+// BPF_DIR, for svclb-ctl and for tests. It reads; the one thing that it can change is a flow entry that is to go.
+//
+// The maps are those that were pinned at open(). The agent may put a larger one in the place of one of them while this
+// object lives: what keeps looking (monitor, top) opens anew for each look.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "svclb/abi.h"
+#include "svclb/base/result.hpp"
+#include "svclb/datapath/datapath.hpp"
+
+namespace svclb::datapath {
+
+using FlowKey = std::variant<svclb_flow_key4, svclb_flow_key6>;
+
+struct MapInfo {
+    std::string name;
+    std::string type;           // "hash", "lru_hash", "array", "percpu_array"
+    std::uint32_t entries = 0;  // rows in use; of an array: all of them
+    std::uint32_t max_entries = 0;
+    std::uint64_t bytes = 0;  // memory that the kernel charges for it
+};
+
+class Pinned {
+public:
+    // An error names the directory, and says so when no agent ever ran there or when it speaks another ABI version.
+    static Result<Pinned> open(const std::filesystem::path& bpf_dir);
+
+    Pinned(Pinned&&) noexcept;
+    Pinned& operator=(Pinned&&) noexcept;
+    ~Pinned();
+
+    // A copy: the agent writes into the row meanwhile. Strings in it always end.
+    [[nodiscard]] svclb_agent_status agent() const;
+
+    // Array rows, index 0 included; they change under the reader as the agent writes.
+    [[nodiscard]] std::span<const svclb_service> services() const;
+    [[nodiscard]] std::span<const svclb_slot> slots() const;
+    [[nodiscard]] const svclb_filters& filters() const;
+
+    // Hash rows, in no defined order. A map that changes during the walk may show a row twice or miss a new one.
+    Status each_frontend(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const;
+    Status each_desired(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const;
+    Status each_backend(const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const;
+    Status each_name(const std::function<void(std::uint32_t service, const svclb_service_name&)>& visit) const;
+    Status each_string(const std::function<void(std::uint32_t id, const svclb_string&)>& visit) const;
+    // `established` tells the two tables apart: false = opening or one-way.
+    Status each_flow(
+        const std::function<void(const FlowKey& key, const svclb_flow& flow, bool established)>& visit) const;
+    Status each_affinity(const std::function<void(const svclb_affinity_key&, const svclb_affinity&)>& visit) const;
+
+    // Summed over CPUs.
+    [[nodiscard]] Result<svclb_counter> service_counter(std::uint32_t service) const;
+    [[nodiscard]] Result<svclb_counter> backend_counter(std::uint32_t backend) const;
+    [[nodiscard]] Result<svclb_drop_counter> drop_counter(svclb_reason reason) const;
+
+    [[nodiscard]] Result<std::vector<MapInfo>> maps() const;
+    // tcx links from their pins, clsact filters from the devices of the caller's network namespace: in another
+    // namespace than the agent's, names may be wrong and filters are not seen.
+    [[nodiscard]] Result<std::vector<AttachedLink>> links() const;
+
+    // Removes the entry from whichever flow table holds it; false = it is in none. Only the one direction: the caller
+    // removes the partner as well.
+    Result<bool> remove_flow(const FlowKey& key);
+
+private:
+    struct State;
+    explicit Pinned(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace svclb::datapath
