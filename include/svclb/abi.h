@@ -111,7 +111,10 @@ struct svclb_service {
 	/* How new flows use the two sets, for people and for svclb-ctl; the programs go by svclb_frontend.set. */
 	__u8 internal_set; /* enum svclb_set: internalTrafficPolicy */
 	__u8 external_set; /* enum svclb_set: externalTrafficPolicy */
-	__u8 pad[2]; /* always zero */
+	/* 1 while backend rows of this index are removed or made less usable, 0 with the rise of epoch that follows. An
+	 * agent that finds it set knows that the one before it died between the two. The programs do not read it. */
+	__u8 epoch_due;
+	__u8 pad[1]; /* always zero */
 };
 static_assert(sizeof(struct svclb_service) == 32, "two rows a cache line, mmapped by the agent");
 
