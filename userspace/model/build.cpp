@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// From one Service to its service ports: which count, their frontends, policies and verdicts (behaviour rows 1.1 to
+// 1.8 and 1.16). What is behind them is endpoints.cpp.
+#include "svclb/model/build.hpp"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "endpoints.hpp"
+#include "svclb/model/keys.hpp"
+#include "svclb/model/text.hpp"
+
+namespace svclb::model {
+
+namespace {
+
+constexpr std::array kFamilies{Family::ipv4, Family::ipv6};
+
+// Rows 1.1 and 1.2.
+bool is_ours(const Service& service) {
+    return !service.labels.contains(std::string(kProxyNameLabel)) &&
+           !service.labels.contains(std::string(kHeadlessLabel)) && service.type != ServiceType::external_name &&
+           !service.cluster_ip.empty() && service.cluster_ip != "None";
+}
+
+class Told {
+public:
+    Told(const Service& service, std::vector<Problem>& problems)
+        : object_("Service " + service.key.ns + "/" + service.key.name), problems_(problems) {}
+
+    void add(const std::string& field, const std::string& what) { problems_.push_back({object_, field + ": " + what}); }
+
+private:
+    std::string object_;
+    std::vector<Problem>& problems_;
+};
+
+std::string element(const char* field, std::size_t index) {
+    return std::string(field) + "[" + std::to_string(index) + "]";
+}
+
+std::optional<Address> read_address(const std::string& text, const std::string& field, Told& told) {
+    const auto address = parse_address(text);
+    if (!address) told.add(field, "not an IP address: " + printable(text));
+    return address;
+}
+
+// A Service in one family, and the ClusterIP it has there. An address that cannot be read leaves the Service without
+// this frontend, as in kube-proxy, not without the others.
+struct InFamily {
+    Family family = Family::ipv4;
+    std::optional<Address> cluster_ip;
+};
+
+std::optional<InFamily> read_in_family(Family family, const std::string& text, const std::string& field, Told& told) {
+    if (text.empty()) return std::nullopt;
+    InFamily in{.family = family, .cluster_ip = read_address(text, field, told)};
+    if (in.cluster_ip && in.cluster_ip->family() != family) {
+        told.add(field, "not an " + std::string(to_string(family)) + " address: " + printable(text));
+        in.cluster_ip.reset();
+    }
+    return in;
+}
+
+// Row 1.3.
+std::optional<InFamily> in_family(const Service& service, Family family, Told& told) {
+    if (service.ip_families.empty()) {
+        const auto address = parse_address(service.cluster_ip);
+        const auto own = address ? address->family() : Family::ipv4;
+        if (own != family) return std::nullopt;
+        return read_in_family(family, service.cluster_ip, "spec.clusterIP", told);
+    }
+    const auto found = std::ranges::find(service.ip_families, family);
+    const auto index = static_cast<std::size_t>(found - service.ip_families.begin());
+    if (found == service.ip_families.end() || index >= service.cluster_ips.size()) return std::nullopt;
+    return read_in_family(family, service.cluster_ips[index], element("spec.clusterIPs", index), told);
+}
+
+// Addresses beside the ClusterIP, both families (rows 1.5 to 1.7).
+struct ExternalAddresses {
+    std::vector<Address> external_ips;
+    std::vector<Address> vips;
+};
+
+ExternalAddresses external_addresses(const Service& service, Told& told) {
+    ExternalAddresses found;
+    for (std::size_t i = 0; i < service.external_ips.size(); ++i) {
+        const auto address = read_address(service.external_ips[i], element("spec.externalIPs", i), told);
+        if (address) found.external_ips.push_back(*address);
+    }
+    for (std::size_t i = 0; i < service.ingress.size(); ++i) {
+        const auto& ingress = service.ingress[i];
+        if (ingress.ip.empty() || !(ingress.ip_mode.empty() || ingress.ip_mode == "VIP")) continue;
+        const auto address = read_address(ingress.ip, element("status.loadBalancer.ingress", i) + ".ip", told);
+        if (address) found.vips.push_back(*address);
+    }
+    return found;
+}
+
+// Row 1.8.
+bool externally_accessible(const ServicePort& port, const ExternalAddresses& external, Family family) {
+    const auto of_family = [family](const Address& address) { return address.family() == family; };
+    return port.node_port != 0 || std::ranges::any_of(external.vips, of_family) ||
+           std::ranges::any_of(external.external_ips, of_family);
+}
+
+TrafficPolicy external_policy(const Service& service, bool accessible) {
+    const bool counts = service.type == ServiceType::load_balancer || service.type == ServiceType::node_port ||
+                        !service.external_ips.empty();
+    return accessible && counts ? service.external_policy : TrafficPolicy::cluster;
+}
+
+// Sorted and unique. Every kind of frontend of a service port is added here.
+std::vector<Frontend> frontends_of(const Service& service, const ServicePort& port, const InFamily& in) {
+    std::vector<Frontend> frontends;
+    if (in.cluster_ip) {
+        frontends.push_back({.address = *in.cluster_ip,
+                             .port = port.port,
+                             .protocol = port.protocol,
+                             .kind = FrontendKind::cluster_ip,
+                             .set = service.internal_policy});
+    }
+    std::ranges::sort(frontends);
+    const auto rest = std::ranges::unique(frontends);
+    frontends.erase(rest.begin(), rest.end());
+    return frontends;
+}
+
+ServicePortState port_state(const Service& service, const ServicePort& port, const InFamily& in,
+                            const ExternalAddresses& external, std::span<const SliceView> slices,
+                            const NodeView& node) {
+    const bool accessible = externally_accessible(port, external, in.family);
+    const auto outside = external_policy(service, accessible);
+    // Sources inside the cluster go round a Local policy on external addresses, hence the Cluster set for those.
+    const WantedSets wanted{
+        .cluster = service.internal_policy == TrafficPolicy::cluster || accessible,
+        .local = service.internal_policy == TrafficPolicy::local || outside == TrafficPolicy::local,
+    };
+    auto chosen = chosen_backends(slices, port, in.family, node, wanted);
+
+    ServicePortState state;
+    state.id = {.service = service.key, .port_name = port.name, .protocol = port.protocol, .family = in.family};
+    state.created = service.created;
+    state.frontends = frontends_of(service, port, in);
+    state.backends = std::move(chosen.backends);
+    // Row 1.16. Elsewhere there are some, so a client should try again rather than be refused.
+    const auto when_none_local = wanted.local && chosen.any_usable ? Verdict::drop : Verdict::reject;
+    state.cluster = std::ranges::any_of(state.backends, &Backend::in_cluster) ? Verdict::forward : Verdict::reject;
+    state.local = std::ranges::any_of(state.backends, &Backend::in_local) ? Verdict::forward : when_none_local;
+    state.internal_policy = service.internal_policy;
+    state.external_policy = outside;
+    state.affinity_s = service.client_ip_affinity ? service.affinity_s : 0;
+    return state;
+}
+
+}  // namespace
+
+NodeView node_view(const Node& node) {
+    const auto zone = node.labels.find(std::string(kZoneLabel));
+    return {.name = node.name, .zone = zone == node.labels.end() ? std::string() : zone->second};
+}
+
+ServiceState build_service(const Service& service, std::span<const EndpointSlice* const> slices, const NodeView& node,
+                           std::vector<Problem>& problems) {
+    ServiceState state;
+    if (!is_ours(service)) return state;
+
+    Told told(service, problems);
+    const auto views = slices_of(service, slices, problems);
+    const auto external = external_addresses(service, told);
+    for (const auto family : kFamilies) {
+        const auto in = in_family(service, family, told);
+        if (!in) continue;
+        for (const auto& port : service.ports) state.push_back(port_state(service, port, *in, external, views, node));
+    }
+    // Ids are unique below: two ports of one name and protocol are one service port, and the first one is it.
+    std::ranges::stable_sort(state, {}, &ServicePortState::id);
+    for (std::size_t i = 1; i < state.size();) {
+        if (state[i].id != state[i - 1].id) {
+            ++i;
+            continue;
+        }
+        told.add("spec.ports", "two ports have the name \"" + printable(state[i].id.port_name) + "\" and protocol " +
+                                   std::string(to_string(state[i].id.protocol)) + ", the first one is used");
+        state.erase(state.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    return state;
+}
+
+}  // namespace svclb::model
