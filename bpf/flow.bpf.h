@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The flow tables: find, claim, promote, forget. A flow is two entries, each enough to translate its direction and to
+ * rebuild the other one. It is born in the transient tables and moves to the established ones with the backend's
+ * first answer, so that no flood of unanswered packets can push out what is established.
+ */
+#ifndef SVCLB_FLOW_BPF_H
+#define SVCLB_FLOW_BPF_H
+
+#include "maps.bpf.h"
+#include "parse.bpf.h"
+#include "verdict.bpf.h"
+#include "work.bpf.h"
+
+#define JIFFIES_PER_TICK_SHIFT 10 /* one to ten seconds, by the kernel's HZ; a jiffy costs no clock read */
+#define UDP_ANSWERED_TIMEOUT_S 180 /* a tuple may be taken over from a conversation that was silent for so long */
+#define DIRECT_TCP_TIMEOUT_S 86400
+
+static __always_inline struct svclb_flow_key4 narrow(const struct svclb_flow_key6 *key)
+{
+	struct svclb_flow_key4 narrowed = {
+		.saddr = key->saddr[3],
+		.daddr = key->daddr[3],
+		.sport = key->sport,
+		.dport = key->dport,
+		.proto = key->proto,
+		.direction = key->direction,
+	};
+
+	return narrowed;
+}
+
+/* Each lookup site sees one map, so that the kernel can call the map's own code directly. */
+static __always_inline struct svclb_flow *find_established(const struct svclb_flow_key6 *key, bool v6)
+{
+	if (v6)
+		return bpf_map_lookup_elem(&established6, key);
+
+	struct svclb_flow_key4 key4 = narrow(key);
+
+	return bpf_map_lookup_elem(&established4, &key4);
+}
+
+static __always_inline struct svclb_flow *find_transient(const struct svclb_flow_key6 *key, bool v6)
+{
+	if (v6)
+		return bpf_map_lookup_elem(&transient6, key);
+
+	struct svclb_flow_key4 key4 = narrow(key);
+
+	return bpf_map_lookup_elem(&transient4, &key4);
+}
+
+static __always_inline long store_established(const struct svclb_flow_key6 *key, const struct svclb_flow *flow, bool v6)
+{
+	if (v6)
+		return bpf_map_update_elem(&established6, key, flow, BPF_ANY);
+
+	struct svclb_flow_key4 key4 = narrow(key);
+
+	return bpf_map_update_elem(&established4, &key4, flow, BPF_ANY);
+}
+
+static __always_inline long store_transient(const struct svclb_flow_key6 *key, const struct svclb_flow *flow, __u64 how,
+					    bool v6)
+{
+	if (v6)
+		return bpf_map_update_elem(&transient6, key, flow, how);
+
+	struct svclb_flow_key4 key4 = narrow(key);
+
+	return bpf_map_update_elem(&transient4, &key4, flow, how);
+}
+
+static __always_inline void remove_established(const struct svclb_flow_key6 *key, bool v6)
+{
+	struct svclb_flow_key4 key4 = narrow(key);
+
+	if (v6)
+		bpf_map_delete_elem(&established6, key);
+	else
+		bpf_map_delete_elem(&established4, &key4);
+}
+
+static __always_inline void remove_transient(const struct svclb_flow_key6 *key, bool v6)
+{
+	struct svclb_flow_key4 key4 = narrow(key);
+
+	if (v6)
+		bpf_map_delete_elem(&transient6, key);
+	else
+		bpf_map_delete_elem(&transient4, &key4);
+}
+
+/* A flow outlives nothing that its endpoints consider closed; the collector removes it a little later. */
+static __always_inline bool closed(const struct svclb_flow *flow)
+{
+	return flow->reset || (flow->client_fin && flow->backend_fin);
+}
+
+/* May another flow have this one's tuple? Only where nobody can still be using it. */
+static __always_inline bool dead(const struct svclb_flow *flow, __u8 proto)
+{
+	__u32 idle = now_s() - flow->seen_s;
+
+	if (closed(flow))
+		return true;
+	if (flow->kind == SVCLB_FLOW_DIRECT && proto == IPPROTO_TCP)
+		/* The client's FIN is not followed; after the backend's only the last words remain. */
+		return (flow->backend_fin && idle > settings.half_open_timeout_s) || idle > DIRECT_TCP_TIMEOUT_S;
+	if (!flow->answered)
+		return idle > settings.half_open_timeout_s;
+	return proto == IPPROTO_UDP && idle > UDP_ANSWERED_TIMEOUT_S;
+}
+
+/* Writes the time of the last packet, once a tick; true if it did. */
+static __always_inline bool touch(struct svclb_flow *flow)
+{
+	__u32 tick = bpf_jiffies64() >> JIFFIES_PER_TICK_SHIFT;
+
+	if (flow->tick == tick)
+		return false;
+	flow->tick = tick;
+	flow->seen_s = now_s();
+	return true;
+}
+
+static __always_inline void stamp(struct svclb_flow *flow)
+{
+	flow->tick = bpf_jiffies64() >> JIFFIES_PER_TICK_SHIFT;
+	flow->seen_s = now_s();
+}
+
+static __always_inline void same_protocol(struct svclb_flow_key6 *to, const struct svclb_flow_key6 *from)
+{
+	to->proto = from->proto;
+	to->pad = 0;
+}
+
+/* Key of the backend's replies to a flow, from the key and value of its forward entry. */
+static __always_inline void reply_key(struct svclb_flow_key6 *reply, const struct svclb_flow_key6 *key,
+				      const struct svclb_flow *forward)
+{
+	bool hairpin = forward->kind == SVCLB_FLOW_HAIRPIN;
+
+	copy_addr(reply->saddr, forward->addr);
+	reply->sport = forward->port;
+	/* A pod that reached itself sees the frontend as its peer, and answers it through from_pod. */
+	copy_addr(reply->daddr, hairpin ? key->daddr : key->saddr);
+	reply->dport = forward->client_port;
+	reply->direction = hairpin ? SVCLB_FROM_POD : SVCLB_TO_POD;
+	same_protocol(reply, key);
+}
+
+/* Key of the client's packets, from the key and value of the reply entry. */
+static __always_inline void forward_key(struct svclb_flow_key6 *forward, const struct svclb_flow_key6 *key,
+					const struct svclb_flow *reply)
+{
+	bool hairpin = reply->kind == SVCLB_FLOW_HAIRPIN_REPLY;
+
+	copy_addr(forward->saddr, hairpin ? key->saddr : key->daddr);
+	forward->sport = reply->client_port;
+	copy_addr(forward->daddr, reply->addr);
+	forward->dport = reply->port;
+	forward->direction = SVCLB_FROM_POD;
+	same_protocol(forward, key);
+}
+
+/* The value of the forward entry, from the key and value of the reply entry; and the other way about below. */
+static __always_inline void forward_flow(struct svclb_flow *forward, const struct svclb_flow_key6 *key,
+					 const struct svclb_flow *reply)
+{
+	*forward = *reply;
+	copy_addr(forward->addr, key->saddr);
+	forward->port = key->sport;
+	forward->client_port = key->dport;
+	forward->kind = reply->kind == SVCLB_FLOW_HAIRPIN_REPLY ? SVCLB_FLOW_HAIRPIN : SVCLB_FLOW_FORWARD;
+}
+
+static __always_inline void reply_flow(struct svclb_flow *reply, const struct svclb_flow_key6 *key,
+				       const struct svclb_flow *forward)
+{
+	*reply = *forward;
+	copy_addr(reply->addr, key->daddr);
+	reply->port = key->dport;
+	reply->client_port = key->sport;
+	reply->kind = forward->kind == SVCLB_FLOW_HAIRPIN ? SVCLB_FLOW_HAIRPIN_REPLY : SVCLB_FLOW_REPLY;
+}
+
+/* Do two reply entries of one key belong to the same conversation of the client? */
+static __always_inline bool same_conversation(const struct svclb_flow *a, const struct svclb_flow *b)
+{
+	return a->kind == b->kind && a->client_port == b->client_port && a->port == b->port &&
+	       same_addr(a->addr, b->addr);
+}
+
+/* Does the forward entry send to where the reply entry at `key` answers from? The client may have moved on since. */
+static __always_inline bool answered_by(const struct svclb_flow *forward, const struct svclb_flow_key6 *key)
+{
+	return forward->port == key->sport && forward->client_port == key->dport && same_addr(forward->addr, key->saddr);
+}
+
+/* Removes a flow by the key of its reply entry, and its forward entry with it. */
+static __always_inline void forget(const struct svclb_flow_key6 *key, const struct svclb_flow *reply, bool v6)
+{
+	struct svclb_flow_key6 forward_at;
+	struct svclb_flow *forward;
+
+	if (reply->kind != SVCLB_FLOW_DIRECT) {
+		forward_key(&forward_at, key, reply);
+		forward = find_established(&forward_at, v6);
+		if (forward && answered_by(forward, key))
+			remove_established(&forward_at, v6);
+		forward = find_transient(&forward_at, v6);
+		if (forward && answered_by(forward, key))
+			remove_transient(&forward_at, v6);
+	}
+	remove_established(key, v6);
+	remove_transient(key, v6);
+}
+
+enum claim {
+	CLAIMED,
+	TAKEN, /* the tuple belongs to somebody who may still be using it */
+	CLAIM_FAILED,
+};
+
+/*
+ * Makes the flow `work.reply` the owner of the tuple `work.reply_at`, unless another flow or a direct conversation has
+ * it: two flows with one tuple towards the backend would get each other's replies. Returns enum claim.
+ */
+__noinline int claim(void)
+{
+	struct work *work = work_on();
+	struct svclb_flow *owner;
+	bool v6;
+
+	if (!work)
+		return CLAIM_FAILED;
+	v6 = work->pkt.v6;
+	owner = find_established(&work->reply_at, v6);
+	if (owner) {
+		if (!same_conversation(owner, &work->reply) && !dead(owner, work->reply_at.proto))
+			return TAKEN;
+		forget(&work->reply_at, owner, v6);
+	}
+	if (!store_transient(&work->reply_at, &work->reply, BPF_NOEXIST, v6))
+		return CLAIMED;
+	owner = find_transient(&work->reply_at, v6);
+	if (!owner)
+		return CLAIM_FAILED;
+	if (!same_conversation(owner, &work->reply)) {
+		if (!dead(owner, work->reply_at.proto))
+			return TAKEN;
+		forget(&work->reply_at, owner, v6);
+	}
+	return store_transient(&work->reply_at, &work->reply, BPF_ANY, v6) ? CLAIM_FAILED : CLAIMED;
+}
+
+/*
+ * The backend has answered with `work.pkt`: the flow of its transient reply entry becomes established, unless the client
+ * has been sent elsewhere since. When there is no room the flow stays where it is, which works but can be evicted.
+ */
+__noinline int promote(void)
+{
+	struct work *work = work_on();
+	struct svclb_flow_key6 forward_at;
+	struct svclb_flow *old;
+	bool v6;
+
+	if (!work)
+		return 0;
+	v6 = work->pkt.v6;
+	work->reply = work->flow;
+	work->reply.answered = 1;
+	stamp(&work->reply);
+	forward_key(&forward_at, &work->pkt.tuple, &work->reply);
+	old = find_transient(&forward_at, v6);
+	if (!old)
+		old = find_established(&forward_at, v6);
+	if (old && !answered_by(old, &work->pkt.tuple))
+		return 0;
+	forward_flow(&work->flow, &work->pkt.tuple, &work->reply);
+	if (!store_established(&work->pkt.tuple, &work->reply, v6)) {
+		if (!store_established(&forward_at, &work->flow, v6)) {
+			remove_transient(&work->pkt.tuple, v6);
+			remove_transient(&forward_at, v6);
+			return 0;
+		}
+		remove_established(&work->pkt.tuple, v6);
+	}
+	count_reason(&work->pkt, SVCLB_REASON_ESTABLISHED_FULL);
+	store_transient(&work->pkt.tuple, &work->reply, BPF_ANY, v6);
+	store_transient(&forward_at, &work->flow, BPF_ANY, v6);
+	return 0;
+}
+
+/* FIN and RST of one direction, told to the entry of the other one, which is looked up from `work.flow`. */
+__noinline int tell_other_direction(int from_client)
+{
+	struct work *work = work_on();
+	struct svclb_flow_key6 other_at;
+	struct svclb_flow *other;
+
+	if (!work)
+		return 0;
+	if (from_client)
+		reply_key(&other_at, &work->pkt.tuple, &work->flow);
+	else
+		forward_key(&other_at, &work->pkt.tuple, &work->flow);
+	other = find_established(&other_at, work->pkt.v6);
+	if (!other)
+		other = find_transient(&other_at, work->pkt.v6);
+	if (!other)
+		return 0;
+	if (work->pkt.tcp_flags & TCP_RST)
+		other->reset = 1;
+	else if (from_client)
+		other->client_fin = 1;
+	else
+		other->backend_fin = 1;
+	return 0;
+}
+
+/* Follows the end of a TCP connection in both entries. `flow` is the one of this packet's direction. */
+static __always_inline void follow_end(struct work *work, struct svclb_flow *flow, bool from_client)
+{
+	__u8 flags = work->pkt.tcp_flags;
+
+	if (!(flags & (TCP_FIN | TCP_RST)))
+		return;
+	if (flags & TCP_RST)
+		flow->reset = 1;
+	else if (from_client)
+		flow->client_fin = 1;
+	else
+		flow->backend_fin = 1;
+	work->flow = *flow;
+	tell_other_direction(from_client);
+}
+
+#endif

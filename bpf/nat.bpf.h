@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Rewrites addresses and ports with incremental checksums (RFC 1624): right for complete, partial and absent ones. */
+#ifndef SVCLB_NAT_BPF_H
+#define SVCLB_NAT_BPF_H
+
+#include "parse.bpf.h"
+
+#define IP4_TTL_OFFSET 8
+#define IP4_SIZE 20
+#define IP6_SADDR_OFFSET 8
+#define IP6_SIZE 40
+
+static __always_inline __u32 csum_add(__u32 sum, __u32 word)
+{
+	sum += word;
+	return sum + (sum < word);
+}
+
+static __always_inline __u16 csum_fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* What replacing `from` by `to` adds to a one's complement sum. */
+static __always_inline __u32 csum_diff(const __be32 from[SVCLB_ADDR_WORDS], const __be32 to[SVCLB_ADDR_WORDS],
+				       __u32 sum)
+{
+	for (int i = 0; i < SVCLB_ADDR_WORDS; i++)
+		sum = csum_add(csum_add(sum, ~from[i]), to[i]);
+	return sum;
+}
+
+/* The four fields that translation may change. */
+struct rewrite {
+	__be32 saddr[SVCLB_ADDR_WORDS];
+	__be32 daddr[SVCLB_ADDR_WORDS];
+	__be16 sport;
+	__be16 dport;
+};
+
+static __always_inline void rewrite_from(struct rewrite *to, const struct packet *pkt)
+{
+	copy_addr(to->saddr, pkt->tuple.saddr);
+	copy_addr(to->daddr, pkt->tuple.daddr);
+	to->sport = pkt->tuple.sport;
+	to->dport = pkt->tuple.dport;
+}
+
+/* One store where addresses and ports are neighbours, which is always but for IP options and extension headers. */
+static __always_inline long store_v4(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to,
+				     __u32 addr_diff)
+{
+	struct {
+		__u8 ttl;
+		__u8 proto;
+		__u16 check;
+		__be32 saddr;
+		__be32 daddr;
+		__be16 sport;
+		__be16 dport;
+	} fields = {
+		.ttl = pkt->ip_ttl,
+		.proto = pkt->tuple.proto,
+		.check = csum_fold(csum_add(addr_diff, (__u16)~pkt->ip_check)),
+		.saddr = to->saddr[3],
+		.daddr = to->daddr[3],
+		.sport = to->sport,
+		.dport = to->dport,
+	};
+
+	if (pkt->l4 == pkt->l3 + IP4_SIZE)
+		return bpf_skb_store_bytes(skb, pkt->l3 + IP4_TTL_OFFSET, &fields, sizeof(fields), 0);
+	if (bpf_skb_store_bytes(skb, pkt->l3 + IP4_TTL_OFFSET, &fields, IP4_SIZE - IP4_TTL_OFFSET, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, pkt->l4, &to->sport, 4, 0);
+}
+
+static __always_inline long store_v6(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to)
+{
+	if (pkt->l4 == pkt->l3 + IP6_SIZE)
+		return bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, to, sizeof(*to), 0);
+	if (bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, to, IP6_SIZE - IP6_SADDR_OFFSET, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, pkt->l4, &to->sport, 4, 0);
+}
+
+/*
+ * Writes `to` into the packet. 0, or negative with the packet in an undefined state (it has to be dropped).
+ * The transport checksum goes through the helper, because only the kernel knows whether the packet carries a complete
+ * or a partial one. UDP: a zero checksum stays zero, one that computes to zero becomes 0xffff.
+ */
+static __always_inline long rewrite_packet(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to)
+{
+	bool udp = pkt->tuple.proto == IPPROTO_UDP;
+	__u32 csum = pkt->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
+	__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
+	__u32 diff = csum_diff(pkt->tuple.daddr, to->daddr, csum_diff(pkt->tuple.saddr, to->saddr, 0));
+	__u32 old_ports = (__u32)pkt->tuple.sport | (__u32)pkt->tuple.dport << 16;
+	__u32 new_ports = (__u32)to->sport | (__u32)to->dport << 16;
+
+	if (pkt->v6 ? store_v6(skb, pkt, to) : store_v4(skb, pkt, to, diff))
+		return -1;
+	if (bpf_l4_csum_replace(skb, csum, 0, diff, BPF_F_PSEUDO_HDR | flags))
+		return -1;
+	/* The helper takes the pseudo header's change as a change of the packet's own sum (CHECKSUM_COMPLETE). In IPv4 the
+	 * header checksum makes up for the addresses and that is right; IPv6 has none, so take it back. */
+	if (pkt->v6)
+		bpf_csum_update(skb, diff);
+	if (old_ports != new_ports && bpf_l4_csum_replace(skb, csum, old_ports, new_ports, 4 | flags))
+		return -1;
+	return 0;
+}
+
+#endif

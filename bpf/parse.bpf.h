@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What a packet is: addresses, ports, offsets. Reads only; never changes a packet. */
+#ifndef SVCLB_PARSE_BPF_H
+#define SVCLB_PARSE_BPF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "svclb/abi.h"
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+#define VLAN_HEADER_SIZE 4
+#define VLAN_TAGS_MAX 2
+#define IPV6_EXTENSIONS_MAX 6
+#define IP4_FRAGMENT_MASK 0x3fff /* more fragments, and the offset */
+/* Ethernet, two VLAN tags, IPv6, two small extension headers and TCP: more than that is not parsed in one piece. */
+#define HEADERS_MAX 128
+
+enum parsed {
+	PARSED_PORTS, /* everything below is set */
+	PARSED_OTHER, /* addresses and proto only: another protocol */
+	PARSED_FRAGMENT, /* addresses and proto only: a fragment */
+	PARSED_TRUNCATED, /* headers reach beyond the linear part of the packet */
+	PARSED_NOT_IP,
+};
+
+struct packet {
+	/* The packet's own tuple, and the key of its flow in one. IPv4 is IPv4-mapped here, see narrow(). */
+	struct svclb_flow_key6 tuple;
+	__u32 length; /* of the whole frame */
+	__u16 l3; /* offset of the IP header */
+	__u16 l4; /* offset of the transport header */
+	__u16 ip_check; /* IPv4 header checksum as found */
+	__u8 ip_ttl; /* IPv4 */
+	__u8 tcp_flags;
+	bool v6;
+};
+
+static __always_inline void set_v4(__be32 addr[SVCLB_ADDR_WORDS], __be32 v4)
+{
+	addr[0] = 0;
+	addr[1] = 0;
+	addr[2] = bpf_htonl(SVCLB_V4_MAPPED_PREFIX);
+	addr[3] = v4;
+}
+
+static __always_inline void copy_addr(__be32 to[SVCLB_ADDR_WORDS], const __be32 from[SVCLB_ADDR_WORDS])
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
+static __always_inline bool same_addr(const __be32 a[SVCLB_ADDR_WORDS], const __be32 b[SVCLB_ADDR_WORDS])
+{
+	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];
+}
+
+/* `l4` apart from pkt->l4: what the verifier knows of a number is lost when it is read back from a map. */
+static __always_inline enum parsed parse_transport(void *data, void *data_end, __u32 l4, struct packet *pkt)
+{
+	pkt->l4 = l4;
+	if (pkt->tuple.proto == IPPROTO_TCP) {
+		struct tcphdr *tcp = data + l4;
+
+		if ((void *)(tcp + 1) > data_end)
+			return PARSED_TRUNCATED;
+		pkt->tuple.sport = tcp->source;
+		pkt->tuple.dport = tcp->dest;
+		pkt->tcp_flags = ((__u8 *)tcp)[13];
+		return PARSED_PORTS;
+	}
+	if (pkt->tuple.proto == IPPROTO_UDP) {
+		struct udphdr *udp = data + l4;
+
+		if ((void *)(udp + 1) > data_end)
+			return PARSED_TRUNCATED;
+		pkt->tuple.sport = udp->source;
+		pkt->tuple.dport = udp->dest;
+		pkt->tcp_flags = 0;
+		return PARSED_PORTS;
+	}
+	return PARSED_OTHER;
+}
+
+static __always_inline enum parsed parse_v4(void *data, void *data_end, __u32 l3, struct packet *pkt)
+{
+	struct iphdr *ip = data + l3;
+
+	if ((void *)(ip + 1) > data_end)
+		return PARSED_TRUNCATED;
+	if (ip->version != 4 || ip->ihl < 5)
+		return PARSED_NOT_IP;
+	set_v4(pkt->tuple.saddr, ip->saddr);
+	set_v4(pkt->tuple.daddr, ip->daddr);
+	pkt->tuple.proto = ip->protocol;
+	pkt->ip_check = ip->check;
+	pkt->ip_ttl = ip->ttl;
+	if (ip->frag_off & bpf_htons(IP4_FRAGMENT_MASK))
+		return PARSED_FRAGMENT;
+	return parse_transport(data, data_end, l3 + ip->ihl * 4, pkt);
+}
+
+struct ipv6_extension {
+	__u8 next;
+	__u8 length; /* in 8 bytes, the first 8 not counted */
+};
+
+static __always_inline enum parsed parse_v6(void *data, void *data_end, __u32 l3, struct packet *pkt)
+{
+	struct ipv6hdr *ip = data + l3;
+	__u32 offset = l3 + sizeof(*ip);
+	__u8 proto;
+
+	if ((void *)(ip + 1) > data_end)
+		return PARSED_TRUNCATED;
+	if (ip->version != 6)
+		return PARSED_NOT_IP;
+	copy_addr(pkt->tuple.saddr, ip->saddr.in6_u.u6_addr32);
+	copy_addr(pkt->tuple.daddr, ip->daddr.in6_u.u6_addr32);
+	proto = ip->nexthdr;
+	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
+		struct ipv6_extension *extension = data + offset;
+
+		pkt->tuple.proto = proto;
+		if (proto == IPPROTO_TCP || proto == IPPROTO_UDP)
+			break;
+		if (proto == IPPROTO_FRAGMENT)
+			return PARSED_FRAGMENT;
+		if (proto != IPPROTO_HOPOPTS && proto != IPPROTO_ROUTING && proto != IPPROTO_DSTOPTS)
+			return PARSED_OTHER;
+		if ((void *)(extension + 1) > data_end)
+			return PARSED_TRUNCATED;
+		proto = extension->next;
+		offset += (extension->length + 1) * 8;
+		/* The verifier wants a bound; longer chains stay untranslated. */
+		if (offset > HEADERS_MAX)
+			return PARSED_OTHER;
+	}
+	return parse_transport(data, data_end, offset, pkt);
+}
+
+static __always_inline enum parsed parse_once(struct __sk_buff *skb, struct packet *pkt)
+{
+	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)skb->data_end;
+	__be16 protocol = skb->protocol;
+	__u32 l3 = ETH_HLEN;
+
+	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
+		struct {
+			__be16 tag;
+			__be16 protocol;
+		} *vlan = data + l3;
+
+		if (protocol != bpf_htons(ETH_P_8021Q) && protocol != bpf_htons(ETH_P_8021AD))
+			break;
+		if ((void *)(vlan + 1) > data_end)
+			return PARSED_NOT_IP;
+		protocol = vlan->protocol;
+		l3 += VLAN_HEADER_SIZE;
+	}
+	pkt->l3 = l3;
+	pkt->length = skb->len;
+	pkt->v6 = protocol == bpf_htons(ETH_P_IPV6);
+	if (protocol == bpf_htons(ETH_P_IP))
+		return parse_v4(data, data_end, l3, pkt);
+	if (protocol == bpf_htons(ETH_P_IPV6))
+		return parse_v6(data, data_end, l3, pkt);
+	return PARSED_NOT_IP;
+}
+
+/* A driver may leave headers in page fragments: pull them in once, then what is still missing is truly missing. */
+static __noinline enum parsed parse_pulled(struct __sk_buff *skb, struct packet *pkt)
+{
+	if (bpf_skb_pull_data(skb, skb->len < HEADERS_MAX ? skb->len : HEADERS_MAX))
+		return PARSED_TRUNCATED;
+	return parse_once(skb, pkt);
+}
+
+/* Fills `pkt`; the packet is met in the program for `direction`. */
+static __always_inline enum parsed parse(struct __sk_buff *skb, struct packet *pkt, enum svclb_direction direction)
+{
+	enum parsed result = parse_once(skb, pkt);
+
+	if (result == PARSED_TRUNCATED)
+		result = parse_pulled(skb, pkt);
+	pkt->tuple.direction = direction;
+	pkt->tuple.pad = 0;
+	return result;
+}
+
+#endif

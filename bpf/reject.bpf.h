@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Refusals: turns a client's packet into the answer that tells it so at once, and sends that back out of the device it
+ * came from. RST for TCP (RFC 9293 section 3.10.7.1): an ICMPv6 error leaves connect() waiting for its second SYN.
+ * ICMP and ICMPv6 port unreachable for the rest (RFC 792, RFC 4443 section 3.1).
+ */
+#ifndef SVCLB_REJECT_BPF_H
+#define SVCLB_REJECT_BPF_H
+
+#include <linux/icmpv6.h>
+
+#include "nat.bpf.h"
+#include "parse.bpf.h"
+#include "verdict.bpf.h"
+#include "work.bpf.h"
+
+#define ANSWER_TTL 64
+#define TCP_SIZE 20
+#define TCP_CHECK_OFFSET 16
+#define ICMP_SIZE 8
+/* linux/icmp.h drags in C library headers. */
+#define ICMP_DEST_UNREACH 3
+#define ICMP_PORT_UNREACH 3
+
+/* A token bucket for each client, topped up once a second. */
+static __always_inline bool may_answer(const struct packet *pkt)
+{
+	struct svclb_reject_key key;
+	struct svclb_reject_budget *budget;
+	struct svclb_reject_budget full = { .tokens = settings.reject_per_s - 1, .filled_s = now_s() };
+
+	copy_addr(key.client, pkt->tuple.saddr);
+	budget = bpf_map_lookup_elem(&rejects, &key);
+	if (!budget || budget->filled_s != full.filled_s) {
+		bpf_map_update_elem(&rejects, &key, &full, BPF_ANY);
+		return true;
+	}
+	if (!budget->tokens)
+		return false;
+	budget->tokens--;
+	return true;
+}
+
+static __always_inline long swap_macs(struct __sk_buff *skb)
+{
+	__u8 macs[2 * ETH_ALEN];
+	__u8 swapped[2 * ETH_ALEN];
+
+	if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
+		return -1;
+	__builtin_memcpy(swapped, macs + ETH_ALEN, ETH_ALEN);
+	__builtin_memcpy(swapped + ETH_ALEN, macs, ETH_ALEN);
+	return bpf_skb_store_bytes(skb, 0, swapped, sizeof(swapped), 0);
+}
+
+/* Back out of the device the packet came in by, to its sender. */
+static __always_inline int send_back(struct __sk_buff *skb)
+{
+	if (swap_macs(skb))
+		return VERDICT_DROP;
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+static __always_inline __u32 sum_words(const __be32 *words, int count, __u32 sum)
+{
+	for (int i = 0; i < count; i++)
+		sum = csum_add(sum, words[i]);
+	return sum;
+}
+
+/* Sum of the pseudo header; the same in both directions. Without words 0 to 2 for IPv4: they are no part of it. */
+static __always_inline __u32 pseudo_sum(const struct packet *pkt, __u8 proto, __u16 length)
+{
+	__u32 sum = csum_add(bpf_htonl(length), bpf_htonl(proto));
+
+	if (!pkt->v6)
+		return csum_add(csum_add(sum, pkt->tuple.saddr[3]), pkt->tuple.daddr[3]);
+	return sum_words(pkt->tuple.saddr, SVCLB_ADDR_WORDS, sum_words(pkt->tuple.daddr, SVCLB_ADDR_WORDS, sum));
+}
+
+/* The IP header of an answer, made from that of the packet: addresses swapped, new length, new hop limit. */
+static __always_inline long answer_ip(struct __sk_buff *skb, struct work *work, __u8 proto, __u16 payload)
+{
+	const struct packet *pkt = &work->pkt;
+
+	__builtin_memset(work->quote, 0, IP6_SIZE);
+	if (pkt->v6) {
+		struct ipv6hdr *ip = (struct ipv6hdr *)work->quote;
+
+		ip->version = 6;
+		ip->payload_len = bpf_htons(payload);
+		ip->nexthdr = proto;
+		ip->hop_limit = ANSWER_TTL;
+		copy_addr(ip->saddr.in6_u.u6_addr32, pkt->tuple.daddr);
+		copy_addr(ip->daddr.in6_u.u6_addr32, pkt->tuple.saddr);
+		return bpf_skb_store_bytes(skb, pkt->l3, ip, sizeof(*ip), BPF_F_RECOMPUTE_CSUM);
+	}
+
+	struct iphdr *ip = (struct iphdr *)work->quote;
+
+	ip->version = 4;
+	ip->ihl = IP4_SIZE / 4;
+	ip->tot_len = bpf_htons(IP4_SIZE + payload);
+	ip->frag_off = bpf_htons(0x4000);
+	ip->ttl = ANSWER_TTL;
+	ip->protocol = proto;
+	ip->saddr = pkt->tuple.daddr[3];
+	ip->daddr = pkt->tuple.saddr[3];
+	ip->check = csum_fold(sum_words((__be32 *)ip, IP4_SIZE / 4, 0));
+	return bpf_skb_store_bytes(skb, pkt->l3, ip, sizeof(*ip), BPF_F_RECOMPUTE_CSUM);
+}
+
+/*
+ * Is the packet's checksum partial, to be completed by a device? No helper tells, but replacing a word that is not in
+ * the pseudo header changes a complete checksum only. Leaves the field in an undefined state.
+ */
+static __always_inline bool has_partial_checksum(struct __sk_buff *skb, __u32 check_offset)
+{
+	__be16 zero = 0, after = 0;
+
+	bpf_skb_store_bytes(skb, check_offset, &zero, sizeof(zero), BPF_F_RECOMPUTE_CSUM);
+	bpf_l4_csum_replace(skb, check_offset, 0, bpf_htons(1), 2);
+	bpf_skb_load_bytes(skb, check_offset, &after, sizeof(after));
+	return after == 0;
+}
+
+/* Octets of sequence space that the refused segment takes: a RST acknowledges them. */
+static __always_inline __u32 segment_length(struct __sk_buff *skb, const struct packet *pkt, const struct tcphdr *tcp)
+{
+	__be16 field = 0;
+	__u32 end;
+
+	/* IPv4 total length, or IPv6 payload length; the frame may be padded. */
+	bpf_skb_load_bytes(skb, pkt->l3 + (pkt->v6 ? offsetof(struct ipv6hdr, payload_len) :
+						     offsetof(struct iphdr, tot_len)), &field, sizeof(field));
+	end = pkt->l3 + bpf_ntohs(field) + (pkt->v6 ? IP6_SIZE : 0);
+	if (end < pkt->l4 + tcp->doff * 4u)
+		return tcp->syn + tcp->fin;
+	return end - pkt->l4 - tcp->doff * 4 + tcp->syn + tcp->fin;
+}
+
+/* Headers between IP and TCP would have to go; a packet that has them gets silence. */
+static __noinline int answer_reset(struct __sk_buff *skb, struct work *work)
+{
+	const struct packet *pkt = &work->pkt;
+	struct tcphdr tcp = {};
+	struct tcphdr reset = {};
+	bool partial;
+	__u32 sum;
+
+	if (pkt->l4 != pkt->l3 + (pkt->v6 ? IP6_SIZE : IP4_SIZE))
+		return -1;
+	if (bpf_skb_load_bytes(skb, pkt->l4, &tcp, sizeof(tcp)))
+		return -1;
+	reset.source = tcp.dest;
+	reset.dest = tcp.source;
+	reset.doff = TCP_SIZE / 4;
+	reset.rst = 1;
+	if (tcp.ack) {
+		reset.seq = tcp.ack_seq;
+	} else {
+		reset.ack = 1;
+		reset.ack_seq = bpf_htonl(bpf_ntohl(tcp.seq) + segment_length(skb, pkt, &tcp));
+	}
+	if (bpf_skb_change_tail(skb, pkt->l4 + TCP_SIZE, 0))
+		return -1;
+	partial = has_partial_checksum(skb, pkt->l4 + TCP_CHECK_OFFSET);
+	sum = pseudo_sum(pkt, IPPROTO_TCP, TCP_SIZE);
+	/* A partial checksum holds the pseudo header's sum, not inverted. */
+	reset.check = partial ? (__u16)~csum_fold(sum) : csum_fold(sum_words((__be32 *)&reset, TCP_SIZE / 4, sum));
+	if (bpf_skb_store_bytes(skb, pkt->l4, &reset, sizeof(reset), BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	return answer_ip(skb, work, IPPROTO_TCP, TCP_SIZE);
+}
+
+static __noinline int answer_unreachable(struct __sk_buff *skb, struct work *work)
+{
+	const struct packet *pkt = &work->pkt;
+	__u32 header = (pkt->v6 ? IP6_SIZE : IP4_SIZE) + ICMP_SIZE;
+	struct {
+		__u8 type;
+		__u8 code;
+		__u16 check;
+		__be32 unused;
+	} icmp = {
+		.type = pkt->v6 ? ICMPV6_DEST_UNREACH : ICMP_DEST_UNREACH,
+		.code = pkt->v6 ? ICMPV6_PORT_UNREACH : ICMP_PORT_UNREACH,
+	};
+	__u64 quote = pkt->length - pkt->l3;
+	__u32 sum;
+
+	if (quote > QUOTE_MAX) {
+		quote = QUOTE_MAX;
+		if (bpf_skb_change_tail(skb, pkt->l3 + quote, 0))
+			return -1;
+	}
+	/* Known already, but not to the verifier once the compiler has spilled it. */
+	asm volatile("" : "+r"(quote));
+	if (quote > QUOTE_MAX || quote < IP4_SIZE)
+		return -1;
+	/* Zeros behind the quote do not count. */
+	__builtin_memset(work->quote, 0, sizeof(work->quote));
+	if (bpf_skb_load_bytes(skb, pkt->l3, work->quote, quote))
+		return -1;
+	if (bpf_skb_adjust_room(skb, header, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+		return -1;
+	sum = pkt->v6 ? pseudo_sum(pkt, IPPROTO_ICMPV6, ICMP_SIZE + quote) : 0;
+	sum = sum_words((__be32 *)&icmp, ICMP_SIZE / 4, sum);
+	icmp.check = csum_fold(bpf_csum_diff(NULL, 0, (__be32 *)work->quote, sizeof(work->quote), sum));
+	if (bpf_skb_store_bytes(skb, pkt->l3 + header - ICMP_SIZE, &icmp, sizeof(icmp), BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	return answer_ip(skb, work, pkt->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, ICMP_SIZE + quote);
+}
+
+/* Refuses `work.pkt` for `reason`, which is counted also where the client is not told. Returns the verdict. */
+__noinline int reject(struct __sk_buff *skb, __u32 reason)
+{
+	struct work *work = work_on();
+	const struct packet *pkt;
+
+	if (!work)
+		return VERDICT_DROP;
+	pkt = &work->pkt;
+	count_reason(pkt, reason);
+	/* Never an answer to a reset: two refusing ends would go on for ever. */
+	if (pkt->tuple.proto == IPPROTO_TCP && pkt->tcp_flags & TCP_RST)
+		return VERDICT_DROP;
+	if (!may_answer(pkt))
+		return drop(pkt, SVCLB_REASON_REJECT_RATE_LIMITED);
+	if (pkt->tuple.proto == IPPROTO_TCP ? answer_reset(skb, work) : answer_unreachable(skb, work))
+		return drop(pkt, SVCLB_REASON_REJECT_FAILED);
+	return send_back(skb);
+}
+
+#endif

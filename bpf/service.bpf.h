@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* From a frontend to a backend: the choice, session affinity, and the two flow entries that remember it. */
+#ifndef SVCLB_SERVICE_BPF_H
+#define SVCLB_SERVICE_BPF_H
+
+#include "flow.bpf.h"
+#include "maps.bpf.h"
+#include "parse.bpf.h"
+#include "work.bpf.h"
+
+#define OTHER_BACKENDS_TRIED 3 /* when the tuple towards the chosen one is taken */
+#define SOURCE_PORTS_TRIED 16
+#define SOURCE_PORT_FIRST 1024
+
+/* 0: `out` is set. Otherwise -1 - enum svclb_reason. */
+#define REFUSE(reason) (-1 - (int)SVCLB_REASON_##reason)
+#define REFUSED_REASON(result) ((__u32)(-1 - (result)))
+
+static __always_inline __u32 mix(__u32 h, __u32 word)
+{
+	h ^= word;
+	h *= 0x85ebca6b;
+	h ^= h >> 13;
+	h *= 0xc2b2ae35;
+	return h ^ h >> 16;
+}
+
+/* Of the client's whole tuple: a retransmitted SYN meets the same backend even if its entry was evicted. */
+static __always_inline __u32 tuple_hash(const struct svclb_flow_key6 *tuple)
+{
+	__u32 h = settings.hash_seed;
+
+	for (int i = 0; i < SVCLB_ADDR_WORDS; i++)
+		h = mix(mix(h, tuple->saddr[i]), tuple->daddr[i]);
+	return mix(mix(h, (__u32)tuple->sport << 16 | tuple->dport), tuple->proto);
+}
+
+static __always_inline const struct svclb_frontend *find_frontend(const struct svclb_flow_key6 *tuple)
+{
+	struct svclb_frontend_key key = { .port = tuple->dport, .proto = tuple->proto };
+
+	copy_addr(key.addr, tuple->daddr);
+	return bpf_map_lookup_elem(&frontends, &key);
+}
+
+static __always_inline bool is_cluster_ip(const struct svclb_flow_key6 *tuple)
+{
+	struct svclb_frontend_key key = {};
+
+	copy_addr(key.addr, tuple->daddr);
+	return bpf_map_lookup_elem(&frontends, &key);
+}
+
+static __always_inline const struct svclb_backend *find_backend(__u32 service, const __be32 addr[SVCLB_ADDR_WORDS],
+								 __be16 port)
+{
+	struct svclb_backend_key key = { .service = service, .port = port };
+
+	copy_addr(key.addr, addr);
+	return bpf_map_lookup_elem(&backends, &key);
+}
+
+/* The slot that `hash` falls on. False when the run was replaced under our eyes. */
+static __always_inline bool slot_at(__u32 service, __u64 run, __u32 hash, struct svclb_slot *out)
+{
+	__u32 index = svclb_run_base(run) + (__u32)(((__u64)hash * svclb_run_count(run)) >> 32);
+	const struct svclb_slot *slot = bpf_map_lookup_elem(&slots, &index);
+
+	if (!slot)
+		return false;
+	*out = *slot;
+	return out->service == service && out->generation == svclb_run_generation(run);
+}
+
+static __always_inline __u64 read_run(const struct svclb_service *service, __u32 set)
+{
+	return set == SVCLB_SET_LOCAL ? *(volatile const __u64 *)&service->runs[SVCLB_SET_LOCAL] :
+					*(volatile const __u64 *)&service->runs[SVCLB_SET_CLUSTER];
+}
+
+/* Reads the published word again once: the agent keeps replaced runs intact for longer than a program runs. */
+static __always_inline bool choose_slot(const struct svclb_service *service, __u32 index, __u32 set, __u32 hash,
+					struct svclb_slot *out)
+{
+	__u64 run = read_run(service, set);
+
+	if (svclb_run_count(run) && slot_at(index, run, hash, out))
+		return true;
+	run = read_run(service, set);
+	return svclb_run_count(run) && slot_at(index, run, hash, out);
+}
+
+/* Puts the backend into `work.slot` that this client was last sent to, if that still holds (behaviour row 1.18). */
+__noinline int remembered_backend(__u32 service, __u32 set, __u32 affinity_s)
+{
+	struct svclb_affinity_key key = { .service = service };
+	const struct svclb_affinity *last;
+	const struct svclb_backend *backend;
+	struct work *work = work_on();
+
+	if (!work)
+		return 0;
+	copy_addr(key.client, work->pkt.tuple.saddr);
+	last = bpf_map_lookup_elem(&affinity, &key);
+	if (!last || now_s() - last->seen_s >= affinity_s)
+		return 0;
+	copy_addr(work->slot.addr, last->addr);
+	work->slot.port = last->port;
+	backend = find_backend(service, work->slot.addr, work->slot.port);
+	if (!backend || !(backend->flags & (set == SVCLB_SET_LOCAL ? SVCLB_BACKEND_IN_LOCAL : SVCLB_BACKEND_IN_CLUSTER)))
+		return 0;
+	work->slot.backend = backend->id;
+	return 1;
+}
+
+/* The client of `work.pkt` was sent to the backend of `work.flow`. */
+__noinline int remember_backend(__u32 service)
+{
+	struct svclb_affinity_key key = { .service = service };
+	struct svclb_affinity now = { .seen_s = now_s() };
+	struct work *work = work_on();
+
+	if (!work)
+		return 0;
+	copy_addr(key.client, work->pkt.tuple.saddr);
+	copy_addr(now.addr, work->flow.addr);
+	now.port = work->flow.port;
+	return bpf_map_update_elem(&affinity, &key, &now, BPF_ANY);
+}
+
+/* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`. Returns enum claim. */
+static __always_inline enum claim open_towards(struct work *work, __be16 port)
+{
+	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
+	struct svclb_flow *forward = &work->flow;
+	enum claim result;
+
+	copy_addr(forward->addr, work->slot.addr);
+	forward->port = work->slot.port;
+	forward->backend = work->slot.backend;
+	forward->client_port = port;
+	forward->kind = same_addr(work->slot.addr, tuple->saddr) ? SVCLB_FLOW_HAIRPIN : SVCLB_FLOW_FORWARD;
+	reply_key(&work->reply_at, tuple, forward);
+	reply_flow(&work->reply, tuple, forward);
+	/* The reply entry first: it alone decides whether the tuple is free. */
+	result = claim();
+	if (result != CLAIMED)
+		return result;
+	if (store_transient(tuple, forward, BPF_ANY, work->pkt.v6)) {
+		remove_transient(&work->reply_at, work->pkt.v6);
+		return CLAIM_FAILED;
+	}
+	return CLAIMED;
+}
+
+/* Opens `work.flow` to `work.slot` with another source port. */
+__noinline int open_translated(__u32 hash)
+{
+	struct work *work = work_on();
+
+	if (!work)
+		return REFUSE(FLOW_TABLE_FAILED);
+	for (__u32 i = 0; i < SOURCE_PORTS_TRIED; i++) {
+		enum claim result;
+
+		hash = mix(hash, i);
+		result = open_towards(work, bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)));
+		if (result == CLAIMED)
+			return 0;
+		if (result == CLAIM_FAILED)
+			return REFUSE(FLOW_TABLE_FAILED);
+	}
+	return REFUSE(NO_FREE_TUPLE);
+}
+
+static __always_inline void begin_flow(struct svclb_flow *forward, __u32 service, __u32 epoch)
+{
+	__builtin_memset(forward, 0, sizeof(*forward));
+	forward->service = service;
+	forward->epoch = epoch;
+	stamp(forward);
+}
+
+/* Marks where replies of the flow will come from, before the first one can. */
+static __always_inline void mark_reply(const struct svclb_flow *forward)
+{
+	struct svclb_filters *bytes = filter_bytes();
+
+	if (bytes)
+		bytes->reply[filter_index(forward->addr, forward->port)] = 1;
+}
+
+/* A new flow of `work.pkt` to a frontend of service port `index`. 0, or REFUSE(). */
+__noinline int open_flow(__u32 index, __u32 set)
+{
+	const struct svclb_service *service = bpf_map_lookup_elem(&services, &index);
+	struct work *work = work_on();
+	enum claim result = TAKEN;
+	__u32 affinity_s;
+	bool remembered;
+	__u32 hash;
+
+	if (!work || !service)
+		return REFUSE(STALE_SLOT);
+	affinity_s = service->affinity_s;
+	if (!svclb_run_count(read_run(service, set)))
+		return service->verdicts[set == SVCLB_SET_LOCAL] == SVCLB_VERDICT_DROP ?
+			       REFUSE(NO_LOCAL_BACKEND_DROPPED) :
+			       REFUSE(NO_BACKEND_REJECTED);
+	begin_flow(&work->flow, index, *(volatile const __u32 *)&service->epoch);
+	hash = tuple_hash(&work->pkt.tuple);
+	remembered = affinity_s && remembered_backend(index, set, affinity_s);
+	for (__u32 i = 0; i <= OTHER_BACKENDS_TRIED && result == TAKEN; i++) {
+		if (!remembered && !choose_slot(service, index, set, hash, &work->slot))
+			return REFUSE(STALE_SLOT);
+		result = open_towards(work, work->pkt.tuple.sport);
+		if (remembered)
+			break;
+		hash = mix(hash, i);
+	}
+	if (result == CLAIM_FAILED)
+		return REFUSE(FLOW_TABLE_FAILED);
+	if (result == TAKEN) {
+		int refused = open_translated(hash);
+
+		if (refused)
+			return refused;
+	}
+	mark_reply(&work->flow);
+	if (affinity_s)
+		remember_backend(index);
+	count_flow(index, work->flow.backend);
+	return 0;
+}
+
+/*
+ * `work.pkt` is the first packet, or any UDP one, of a conversation that dials a backend itself. Keeps its tuple from
+ * being given to a flow; where a flow has it already, the conversation becomes a flow with another source port.
+ * 0: not translated; 1: `work.flow` says how; or REFUSE().
+ */
+__noinline int meet_direct(void)
+{
+	struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+	struct svclb_flow *owner;
+	int result;
+	bool v6;
+
+	if (!work || !bytes)
+		return 0;
+	v6 = work->pkt.v6;
+	begin_flow(&work->flow, SVCLB_NONE, 0);
+	copy_addr(work->flow.addr, work->pkt.tuple.daddr);
+	work->flow.port = work->pkt.tuple.dport;
+	work->flow.client_port = work->pkt.tuple.sport;
+	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
+
+	owner = find_established(&work->reply_at, v6);
+	if (!owner)
+		owner = find_transient(&work->reply_at, v6);
+	if (owner && owner->kind == SVCLB_FLOW_DIRECT && !owner->backend_fin) {
+		touch(owner);
+		return 0;
+	}
+	if (!owner || owner->kind == SVCLB_FLOW_DIRECT || dead(owner, work->reply_at.proto)) {
+		if (owner)
+			forget(&work->reply_at, owner, v6);
+		work->flow.kind = SVCLB_FLOW_DIRECT;
+		store_transient(&work->reply_at, &work->flow, BPF_NOEXIST, v6);
+		return 0;
+	}
+
+	__builtin_memset(&work->slot, 0, sizeof(work->slot));
+	copy_addr(work->slot.addr, work->pkt.tuple.daddr);
+	work->slot.port = work->pkt.tuple.dport;
+	result = open_translated(tuple_hash(&work->pkt.tuple));
+	if (result)
+		return result;
+	mark_reply(&work->flow);
+	bytes->direct[filter_index(work->pkt.tuple.daddr, work->pkt.tuple.dport)] = 1;
+	return 1;
+}
+
+#endif

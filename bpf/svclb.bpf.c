@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * The programs of svclb, one for each hook. They translate packets between clients and the backends of Services, at the
+ * host end of every pod's link: everything between sees plain pod-to-pod addresses.
+ * Read from the end: entry points first, then the file that each step lives in.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "flow.bpf.h"
+#include "maps.bpf.h"
+#include "nat.bpf.h"
+#include "parse.bpf.h"
+#include "reject.bpf.h"
+#include "service.bpf.h"
+#include "verdict.bpf.h"
+#include "work.bpf.h"
+
+/* Applies `work.flow` to the packet. */
+static __always_inline int translate(struct __sk_buff *skb, struct work *work)
+{
+	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
+	const struct svclb_flow *flow = &work->flow;
+	struct rewrite *to = &work->to;
+	__u8 kind = flow->kind;
+
+	if (kind == SVCLB_FLOW_FORWARD || kind == SVCLB_FLOW_HAIRPIN) {
+		copy_addr(to->saddr, kind == SVCLB_FLOW_HAIRPIN ? tuple->daddr : tuple->saddr);
+		copy_addr(to->daddr, flow->addr);
+		to->sport = flow->client_port;
+		to->dport = flow->port;
+	} else {
+		copy_addr(to->saddr, flow->addr);
+		copy_addr(to->daddr, kind == SVCLB_FLOW_HAIRPIN_REPLY ? tuple->saddr : tuple->daddr);
+		to->sport = flow->port;
+		to->dport = flow->client_port;
+	}
+	count_packet(&work->pkt, flow->service, flow->backend);
+	if (rewrite_packet(skb, &work->pkt, to))
+		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
+	if (kind == SVCLB_FLOW_HAIRPIN || kind == SVCLB_FLOW_HAIRPIN_REPLY)
+		return send_back(skb);
+	return VERDICT_NEXT;
+}
+
+static __always_inline bool is_first_syn(const struct packet *pkt)
+{
+	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* `work.flow` goes on only if its frontend leads to the same service port and its backend still serves. */
+__noinline int still_serves(void)
+{
+	struct work *work = work_on();
+	const struct svclb_frontend *frontend;
+	const struct svclb_backend *backend;
+
+	if (!work)
+		return 0;
+	frontend = find_frontend(&work->pkt.tuple);
+	if (!frontend || frontend->service != work->flow.service)
+		return 0;
+	backend = find_backend(work->flow.service, work->flow.addr, work->flow.port);
+	return backend && backend->flags & SVCLB_BACKEND_SERVING;
+}
+
+/* Whether the backend still serves; one load unless its service port has changed since the last packet. */
+static __always_inline bool backend_serves(struct work *work, struct svclb_flow *flow)
+{
+	__u32 index = flow->service;
+	const struct svclb_service *service = bpf_map_lookup_elem(&services, &index);
+	__u32 epoch;
+
+	if (!service)
+		return false;
+	epoch = *(volatile const __u32 *)&service->epoch;
+	if (epoch == flow->epoch)
+		return true;
+	work->flow = *flow;
+	if (!still_serves())
+		return false;
+	flow->epoch = epoch;
+	return true;
+}
+
+/* The flow of a pod's packet, if it has been answered and the packet still belongs to it: TCP is never cut, UDP moves
+ * at once. */
+static __always_inline bool found_established(struct work *work)
+{
+	const struct packet *pkt = &work->pkt;
+	struct svclb_flow *flow = find_established(&pkt->tuple, pkt->v6);
+
+	if (!flow)
+		return false;
+	if (pkt->tuple.proto == IPPROTO_TCP ? (is_first_syn(pkt) && closed(flow)) :
+					      (flow->kind != SVCLB_FLOW_HAIRPIN_REPLY && !backend_serves(work, flow))) {
+		remove_established(&pkt->tuple, pkt->v6);
+		return false;
+	}
+	touch(flow);
+	follow_end(work, flow, flow->kind != SVCLB_FLOW_HAIRPIN_REPLY);
+	work->flow = *flow;
+	return true;
+}
+
+/*
+ * The first answer makes `flow` established. A RST is the answer of a closed port and begins nothing. Where the
+ * established table was full then, it is tried again now and then. Leaves the reply entry in `work.flow`.
+ */
+static __always_inline void answer(struct work *work, struct svclb_flow *flow)
+{
+	bool again = touch(flow);
+
+	work->flow = *flow;
+	if ((flow->answered && !again) || work->pkt.tcp_flags & TCP_RST)
+		return;
+	promote();
+	work->flow = work->reply;
+}
+
+/* Restores the reply entry of the unanswered flow `work.flow` if it was evicted alone, and keeps it from being next. */
+__noinline int keep_reply(void)
+{
+	struct work *work = work_on();
+
+	if (!work)
+		return 0;
+	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
+	reply_flow(&work->reply, &work->pkt.tuple, &work->flow);
+	return find_transient(&work->reply_at, work->pkt.v6) || claim() == CLAIMED;
+}
+
+/*
+ * Looks for `work.pkt` among the flows that wait for their first answer. A retransmitted SYN, and UDP, stay with the
+ * backend as long as it serves. 1: `work.flow` says how to translate.
+ */
+__noinline int found_unanswered(void)
+{
+	struct work *work = work_on();
+	struct svclb_flow *flow;
+
+	if (!work)
+		return 0;
+	flow = find_transient(&work->pkt.tuple, work->pkt.v6);
+	if (!flow)
+		return 0;
+	follow_end(work, flow, flow->kind != SVCLB_FLOW_HAIRPIN_REPLY);
+	if (flow->kind == SVCLB_FLOW_HAIRPIN_REPLY) {
+		answer(work, flow);
+		return 1;
+	}
+	touch(flow);
+	if (work->pkt.tuple.proto == IPPROTO_TCP && !is_first_syn(&work->pkt)) {
+		work->flow = *flow;
+		return 1;
+	}
+	if (!closed(flow) && backend_serves(work, flow)) {
+		work->flow = *flow;
+		if (keep_reply())
+			return 1;
+	}
+	/* TCP: a late answer of the old backend must not be taken for the new one's. */
+	if (work->pkt.tuple.proto == IPPROTO_TCP) {
+		reply_key(&work->reply_at, &work->pkt.tuple, flow);
+		remove_transient(&work->reply_at, work->pkt.v6);
+	}
+	remove_transient(&work->pkt.tuple, work->pkt.v6);
+	return 0;
+}
+
+/* Looks for the flow that `work.pkt` is the first answer to. 1: `work.flow` says how to translate. */
+__noinline int found_first_answer(void)
+{
+	struct work *work = work_on();
+	struct svclb_flow *flow;
+
+	if (!work)
+		return 0;
+	flow = find_transient(&work->pkt.tuple, work->pkt.v6);
+	if (!flow)
+		return 0;
+	if (flow->kind == SVCLB_FLOW_DIRECT) {
+		touch(flow);
+		if (work->pkt.tcp_flags & (TCP_FIN | TCP_RST))
+			flow->backend_fin = 1;
+		return 0;
+	}
+	follow_end(work, flow, false);
+	answer(work, flow);
+	return 1;
+}
+
+static __always_inline bool in_service_cidr(const __be32 addr[SVCLB_ADDR_WORDS])
+{
+	for (__u32 i = 0; i < SVCLB_SERVICE_CIDRS; i++) {
+		const volatile struct svclb_cidr *cidr = &settings.service_cidr[i];
+
+		if (i >= settings.service_cidrs)
+			break;
+		if ((addr[0] & cidr->mask[0]) == cidr->addr[0] && (addr[1] & cidr->mask[1]) == cidr->addr[1] &&
+		    (addr[2] & cidr->mask[2]) == cidr->addr[2] && (addr[3] & cidr->mask[3]) == cidr->addr[3])
+			return true;
+	}
+	return false;
+}
+
+/* begin() did not give a verdict: `work.flow` says how to translate. No verdict has this value. */
+#define VERDICT_TRANSLATE 64
+
+static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt, int result)
+{
+	__u32 reason = REFUSED_REASON(result);
+
+	return reason == SVCLB_REASON_NO_BACKEND_REJECTED ? reject(skb, reason) : drop(pkt, reason);
+}
+
+/* `work.pkt` has no flow. Begins one where there ought to be one, else gives a verdict. */
+__noinline int begin(struct __sk_buff *skb)
+{
+	struct svclb_filters *bytes = filter_bytes();
+	const struct svclb_frontend *frontend;
+	struct work *work = work_on();
+	const struct packet *pkt;
+	__u32 index;
+	int result;
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	pkt = &work->pkt;
+	if (found_unanswered())
+		return VERDICT_TRANSLATE;
+	frontend = find_frontend(&pkt->tuple);
+	if (frontend || is_cluster_ip(&pkt->tuple)) {
+		/* Begun before we came, or already forgotten by both ends: the kernel's conntrack may know better. */
+		if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
+			return pass(pkt, SVCLB_REASON_NO_FLOW);
+		if (!frontend)
+			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
+		result = open_flow(frontend->service, frontend->set);
+		return result ? refuse(skb, pkt, result) : VERDICT_TRANSLATE;
+	}
+	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
+		return VERDICT_NEXT;
+	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
+	if (bytes->reply[index] || bytes->backend[index]) {
+		result = meet_direct();
+		if (result < 0)
+			return drop(pkt, REFUSED_REASON(result));
+		return result ? VERDICT_TRANSLATE : VERDICT_NEXT;
+	}
+	if (in_service_cidr(pkt->tuple.daddr))
+		return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
+	return VERDICT_NEXT;
+}
+
+/* Can the packet concern us though it has no established flow? Most packets that are not for a frontend end here. */
+static __always_inline bool may_begin(const struct packet *pkt, const struct svclb_filters *bytes, bool may_have_flow,
+				      __u32 index)
+{
+	if (may_have_flow)
+		return true;
+	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
+		return false;
+	return bytes->reply[index] || bytes->backend[index] || settings.service_cidrs;
+}
+
+static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes)
+{
+	const struct packet *pkt = &work->pkt;
+	__u32 index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
+	bool may_have_flow = bytes->frontend[filter_index(pkt->tuple.daddr, 0)] || bytes->direct[index];
+	int verdict;
+
+	if (!may_have_flow || !found_established(work)) {
+		if (!may_begin(pkt, bytes, may_have_flow, index))
+			return VERDICT_NEXT;
+		verdict = begin(skb);
+		if (verdict != VERDICT_TRANSLATE)
+			return verdict;
+	}
+	return translate(skb, work);
+}
+
+static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes)
+{
+	const struct packet *pkt = &work->pkt;
+	struct svclb_flow *flow;
+
+	if (!bytes->reply[filter_index(pkt->tuple.saddr, pkt->tuple.sport)])
+		return VERDICT_NEXT;
+	flow = find_established(&pkt->tuple, pkt->v6);
+	if (flow) {
+		touch(flow);
+		follow_end(work, flow, false);
+		work->flow = *flow;
+	} else if (!found_first_answer()) {
+		return VERDICT_NEXT;
+	}
+	return translate(skb, work);
+}
+
+/* What we cannot translate goes on untouched; if it was meant for a frontend, it is counted. */
+static __always_inline int untranslatable(const struct packet *pkt, enum parsed parsed,
+					  const struct svclb_filters *bytes)
+{
+	if (parsed == PARSED_NOT_IP || !bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
+		return VERDICT_NEXT;
+	if (parsed == PARSED_FRAGMENT)
+		return pass(pkt, SVCLB_REASON_FRAGMENT);
+	if (parsed == PARSED_OTHER)
+		return pass(pkt, SVCLB_REASON_UNSUPPORTED_PROTOCOL);
+	return pass(pkt, SVCLB_REASON_MALFORMED);
+}
+
+SEC("tcx/ingress")
+int from_pod(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+	enum parsed parsed;
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	parsed = parse(skb, &work->pkt, SVCLB_FROM_POD);
+	if (parsed != PARSED_PORTS)
+		return untranslatable(&work->pkt, parsed, bytes);
+	return handle_from_pod(skb, work, bytes);
+}
+
+SEC("tcx/egress")
+int to_pod(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+
+	if (!work || !bytes || parse(skb, &work->pkt, SVCLB_TO_POD) != PARSED_PORTS)
+		return VERDICT_NEXT;
+	return handle_to_pod(skb, work, bytes);
+}
+
+char svclb_license[] SEC("license") = "GPL";
