@@ -16,7 +16,9 @@ public:
     Error(std::error_code code, std::string doing) : code_(code), doing_(std::move(doing)) {}
 
     // For failures that are not a system call's: bad input, a broken promise of the outside world.
-    static Error invalid(std::string what) { return {std::make_error_code(std::errc::invalid_argument), std::move(what)}; }
+    static Error invalid(std::string what) {
+        return {std::make_error_code(std::errc::invalid_argument), std::move(what)};
+    }
     static Error from_errno(int error_number, std::string doing) {
         return {std::error_code(error_number, std::generic_category()), std::move(doing)};
     }
@@ -40,7 +42,9 @@ template <class T>
 using Result = tl::expected<T, Error>;
 using Status = Result<void>;
 
-inline tl::unexpected<Error> fail(Error error) { return tl::unexpected<Error>(std::move(error)); }
+inline tl::unexpected<Error> fail(Error error) {
+    return tl::unexpected<Error>(std::move(error));
+}
 inline tl::unexpected<Error> fail_errno(int error_number, std::string doing) {
     return fail(Error::from_errno(error_number, std::move(doing)));
 }

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+# bench.sh [--rounds N] [--seconds S]: what the data path costs. Prints; passes and fails nothing.
+#   1. nanoseconds a packet of the real programs, by test-run, with the floor beside them;
+#   2. bulk TCP, request/response and connect-request-close from one pod to another, through the ClusterIP (A) and
+#      dialling the pod (B), pinned and interleaved A B A B: the ratio A/B of each round, best and median.
+# Direct and through the ClusterIP run under the same agent; "bare" is direct with no agent at all.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source tests/harness/netns.sh
+
+rounds=7
+seconds=1
+while (($#)); do
+    case $1 in
+    --rounds) rounds=$2 && shift 2 ;;
+    --seconds) seconds=$2 && shift 2 ;;
+    *) echo "usage: bench.sh [--rounds N] [--seconds S]" >&2 && exit 2 ;;
+    esac
+done
+
+build=${SVCLB_BUILD:-$PWD/build}
+for program in tests/bench/bench_datapath tests/bench/net/net_bench; do
+    [[ -x $build/$program ]] || { echo "$build/$program is not built: run scripts/test.sh or scripts/demo.sh first" >&2 && exit 1; }
+done
+
+echo "# nanoseconds a packet (test-run), pinned"
+taskset -c 1 "$build/tests/bench/bench_datapath"
+
+# measure MODE TARGET: one figure; the client on one CPU, the server on the other.
+measure() {
+    pod_exec client taskset -c 0 "$build/tests/bench/net/net_bench" "$1" "$2" --seconds "$seconds"
+}
+
+# compare LABEL MODE A B: interleaved; best and median of the rounds.
+compare() {
+    local round a b
+    for ((round = 0; round < rounds; round++)); do
+        a=$(measure "$2" "$3")
+        b=$(measure "$2" "$4")
+        echo "$a $b"
+    done | awk -v label="$1" '
+        { a[NR] = $1; b[NR] = $2; r[NR] = $1 / $2 }
+        function sort(v, n,   i, j, t) { for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j] < v[j-1]; j--) { t = v[j]; v[j] = v[j-1]; v[j-1] = t } }
+        END {
+            sort(a, NR); sort(b, NR); sort(r, NR); m = int((NR + 1) / 2)
+            printf "%-34s %12.4g %12.4g %9.3f %9.3f %9.3f\n", label, a[m], b[m], r[1], r[m], r[NR]
+        }'
+}
+
+harness_begin bench
+cluster_up
+pod_add client
+pod_add backend
+pod_exec backend taskset -c 1 "$build/tests/bench/net/net_bench" serve 8080 >"$run/server" 2>&1 &
+await 5 grep -q ready "$run/server"
+header() {
+    printf '\n# %s\n%-34s %12s %12s %9s %9s %9s\n' "$1" measure "median A" "median B" "A/B min" "median" "max"
+}
+
+b4=${POD_IP4[backend]}:8080
+b6=[${POD_IP6[backend]}]:8080
+header "no agent: A and B are both direct, so this is the noise"
+compare "v4 request/response" rr "$b4" "$b4"
+compare "v4 connect-request-close" crr "$b4" "$b4"
+
+service bench 10.96.0.10 fd00:10:96::10 tcp:80:TCP udp:80:UDP
+endpoints bench "tcp:8080:TCP udp:8080:UDP" backend
+start_agent
+header "A through the ClusterIP, B direct, $rounds rounds of $seconds s"
+for mode in "bulk bulk TCP, Gbit/s" "rr request/response, 1/s" "udp_rr UDP request/response, 1/s" "crr connect-request-close, 1/s"; do
+    compare "v4 ${mode#* }" "${mode%% *}" 10.96.0.10:80 "$b4"
+    compare "v6 ${mode#* }" "${mode%% *}" "[fd00:10:96::10]:80" "$b6"
+done

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The objects as last seen, and which Services have to be built anew because of what changed. Pure: no clock, no file.
+#pragma once
+
+#include <map>
+#include <set>
+#include <vector>
+
+#include "svclb/kube/manifests.hpp"
+#include "svclb/model/build.hpp"
+#include "svclb/model/desired.hpp"
+#include "svclb/model/objects.hpp"
+#include "svclb/reconcile/reconciler.hpp"
+
+namespace svclb::agent {
+
+class Cluster {
+public:
+    // `node_name` is this node's, known or not yet known as an object.
+    explicit Cluster(std::string node_name) : node_{.name = std::move(node_name), .zone = {}} {}
+
+    void apply(const kube::ManifestChange& change);
+    void mark_dirty(const model::ObjectKey& service) { dirty_.insert(service); }
+
+    // Builds every Service that something has changed for since the last call.
+    std::vector<reconcile::ServiceChange> take_changes(std::vector<model::Problem>& problems);
+
+    [[nodiscard]] std::set<model::ObjectKey> service_keys() const;
+    [[nodiscard]] std::size_t service_count() const { return services_.size(); }
+    [[nodiscard]] std::size_t slice_count() const { return slices_.size(); }
+
+private:
+    void put(const model::Service& service);
+    void put(const model::EndpointSlice& slice);
+    void put(const model::Node& node);
+    void remove_slice(const model::ObjectKey& key);
+    void set_node(model::NodeView node);
+
+    model::NodeView node_;
+    std::map<model::ObjectKey, model::Service> services_;
+    std::map<model::ObjectKey, model::EndpointSlice> slices_;
+    std::map<model::ObjectKey, std::set<model::ObjectKey>> slices_of_;  // by Service
+    std::set<model::ObjectKey> dirty_;                                  // Services
+};
+
+}  // namespace svclb::agent
