@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "device_kind.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+namespace svclb::datapath {
+namespace {
+
+const DeviceFacts kPodEnd{.ifindex = 7, .name = "cali12", .type = "veth", .peer_elsewhere = true};
+const DevicePatterns kDiscover;
+
+}  // namespace
+
+TEST_CASE("a veth or netkit whose peer lives elsewhere is a pod link, others are none of our business") {
+    CHECK(kind_of(kPodEnd, false, kDiscover) == LinkKind::pod);
+    CHECK(kind_of({.ifindex = 7, .name = "nk0", .type = "netkit", .peer_elsewhere = true}, false, kDiscover) ==
+          LinkKind::pod);
+    CHECK(kind_of({.ifindex = 7, .name = "veth0", .type = "veth"}, false, kDiscover) == std::nullopt);
+    CHECK(kind_of({.ifindex = 7, .name = "mv0", .type = "macvlan", .peer_elsewhere = true}, false, kDiscover) ==
+          std::nullopt);
+    CHECK(kind_of({.ifindex = 1, .name = "lo", .type = ""}, false, kDiscover) == std::nullopt);
+}
+
+TEST_CASE("what leads out is an uplink even where it is a veth with its peer elsewhere") {
+    CHECK(kind_of(kPodEnd, true, kDiscover) == LinkKind::uplink);
+    CHECK(kind_of({.ifindex = 2, .name = "eth0", .type = ""}, true, kDiscover) == LinkKind::uplink);
+}
+
+TEST_CASE("patterns come before discovery") {
+    CHECK(kind_of(kPodEnd, true, {.pod_links = {"cali*"}, .uplinks = {}}) == LinkKind::pod);
+    CHECK(kind_of(kPodEnd, false, {.pod_links = {}, .uplinks = {"cali*"}}) == LinkKind::uplink);
+    CHECK(kind_of(kPodEnd, false, {.pod_links = {"cali*"}, .uplinks = {"cali*"}}) == LinkKind::uplink);
+    CHECK(kind_of({.ifindex = 3, .name = "tap0", .type = "tun"}, false, {.pod_links = {"tap*"}, .uplinks = {}}) ==
+          LinkKind::pod);
+}
+
+TEST_CASE("a list of names leaves no room for discovery of its kind, a list of exclusions does") {
+    CHECK(kind_of(kPodEnd, false, {.pod_links = {"lxc*"}, .uplinks = {}}) == std::nullopt);
+    CHECK(kind_of(kPodEnd, false, {.pod_links = {"!lxc*"}, .uplinks = {}}) == LinkKind::pod);
+    CHECK(kind_of(kPodEnd, false, {.pod_links = {"!cali*"}, .uplinks = {}}) == std::nullopt);
+    CHECK(kind_of(kPodEnd, true, {.pod_links = {}, .uplinks = {"!cali*"}}) == LinkKind::pod);
+}
+
+TEST_CASE("an exclusion beats an inclusion, in either order") {
+    CHECK(match({"cali*", "!cali12"}, "cali12") == Match::no);
+    CHECK(match({"!cali12", "cali*"}, "cali12") == Match::no);
+    CHECK(match({"!cali12", "cali*"}, "cali13") == Match::yes);
+    CHECK(match({}, "cali12") == Match::by_discovery);
+}
+
+}  // namespace svclb::datapath

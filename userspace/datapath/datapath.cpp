@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Opening: create or adopt, load, pin, put the programs into what is attached. A crash between any two steps leaves a
+// directory that the next open() adopts.
+#include "svclb/datapath/datapath.hpp"
+
+#include <bpf/bpf.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <initializer_list>
+#include <optional>
+#include <utility>
+
+#include "grow.hpp"
+
+namespace svclb::datapath {
+namespace {
+
+// An update of a map-in-map returns after an RCU grace period, which is all that it is for.
+class Barrier {
+public:
+    static Result<Barrier> open(UniqueFd map_in_map) {
+        UniqueFd inner(bpf_map_create(BPF_MAP_TYPE_ARRAY, "svclb_barrier", sizeof(std::uint32_t), sizeof(std::uint32_t),
+                                      1, nullptr));
+        if (!inner) return fail_errno(errno, "create the inner map of the barrier");
+        return Barrier(std::move(map_in_map), std::move(inner));
+    }
+
+    Status wait() const {
+        const std::uint32_t index = 0;
+        const int inner = inner_.get();
+        if (const int error = bpf_map_update_elem(outer_.get(), &index, &inner, BPF_ANY); error != 0) {
+            return fail_errno(-error, "wait for a grace period");
+        }
+        return {};
+    }
+
+private:
+    Barrier(UniqueFd outer, UniqueFd inner) : outer_(std::move(outer)), inner_(std::move(inner)) {}
+
+    UniqueFd outer_;
+    UniqueFd inner_;
+};
+
+// Per family. Both tables together take about 280 bytes an entry: less than one percent of the memory.
+std::uint32_t default_established() {
+    const auto bytes =
+        static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(std::bit_floor(bytes / 32768), 65536, 1048576));
+}
+
+// Maps that are indexed alike: the last one's size counts, the others have to be at least as large. After a first start
+// that was cut short the others may be there without it.
+void size_together(Entries& entries, const MapSet& pinned, std::initializer_list<const char*> names,
+                   std::uint32_t wanted) {
+    std::optional<std::uint32_t> size;
+    if (const char* leader = *(names.end() - 1); pinned.find(leader) >= 0) {
+        size = pinned.entries(leader);
+    } else {
+        for (const char* name : names) {
+            if (pinned.find(name) >= 0) size = std::min(size.value_or(UINT32_MAX), pinned.entries(name));
+        }
+    }
+    for (const char* name : names) entries[name] = size.value_or(wanted);
+}
+
+Entries entries_for(const Sizes& sizes, const MapSet& pinned) {
+    const std::uint32_t established = sizes.established != 0 ? sizes.established : default_established();
+    const std::uint32_t transient = sizes.transient != 0 ? sizes.transient : std::max(established / 8, 16384U);
+    Entries entries = {
+        {"frontends", sizes.frontends}, {"desired_frontends", sizes.frontends}, {"slots", sizes.slots},
+        {"established4", established},  {"established6", established},          {"transient4", transient},
+        {"transient6", transient},      {"affinity", sizes.affinity},
+    };
+    size_together(entries, pinned, {"service_counters", "service_names", "services"}, sizes.services);
+    size_together(entries, pinned, {"backends", "backend_counters"}, sizes.backends);
+    return entries;
+}
+
+// What a grow() that was cut short left behind.
+Status remove_new_pins(const BpfDir& dir) {
+    const auto names = names_in(dir.maps());
+    if (!names) return fail(names.error());
+    for (const auto& name : *names) {
+        if (!name.ends_with(kNewSuffix)) continue;
+        if (auto removed = unpin(dir.map(name)); !removed) return removed;
+    }
+    return {};
+}
+
+// The row with the ABI version comes first: with it in place, whoever finds a half-filled directory knows whose it is.
+Status pin_maps(const BpfDir& dir, const MapSet& maps, const MapSet& pinned) {
+    if (pinned.find("agent") < 0) {
+        if (auto done = pin(maps.find("agent"), dir.map("agent")); !done) return done;
+    }
+    for (const auto& [name, fd] : maps.all()) {
+        if (name == "agent" || pinned.find(name) >= 0) continue;
+        if (auto done = pin(fd.get(), dir.map(name)); !done) return done;
+    }
+    return {};
+}
+
+Result<bool> choose_tcx(AttachMode mode) {
+    if (mode == AttachMode::clsact) return false;
+    const bool tcx = has_tcx();
+    if (mode == AttachMode::tcx && !tcx) {
+        return fail(Error::invalid("this kernel has no tcx (it came with 6.6): use attach mode automatic or clsact"));
+    }
+    return tcx;
+}
+
+}  // namespace
+
+struct Datapath::State {
+    Core core;
+    Barrier barrier;  // of the first load: waiting goes on from another thread while a map grows
+};
+
+Datapath::Datapath(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Datapath::Datapath(Datapath&&) noexcept = default;
+Datapath& Datapath::operator=(Datapath&&) noexcept = default;
+Datapath::~Datapath() = default;
+
+Result<Datapath> Datapath::open(const Options& options) {
+    const BpfDir dir{options.bpf_dir};
+    const auto tcx = choose_tcx(options.mode);
+    if (!tcx) return fail(tcx.error());
+    if (auto prepared = prepare(dir); !prepared) return fail(prepared.error());
+    if (auto removed = remove_new_pins(dir); !removed) return fail(removed.error());
+    const auto pinned = MapSet::open(dir, false);
+    if (!pinned) return fail(pinned.error());
+    if (auto version = check_abi_version(*pinned, dir); !version) return fail(version.error());
+
+    auto loaded = load_object(options.settings, *pinned, entries_for(options.sizes, *pinned));
+    if (!loaded) return fail(loaded.error());
+    auto barrier = Barrier::open(std::move(loaded->barrier));
+    if (!barrier) return fail(barrier.error());
+    auto tables = KernelTables::open(loaded->maps, nullptr);
+    if (!tables) return fail(tables.error());
+    auto collector = Collector::open(loaded->maps);
+    if (!collector) return fail(collector.error());
+    auto agent = MappedArray<svclb_agent_status>::open(loaded->maps, "agent");
+    if (!agent) return fail(agent.error());
+    std::atomic_ref(agent->rows()[0].abi_version).store(SVCLB_ABI_VERSION, std::memory_order_release);
+    if (auto done = pin_maps(dir, loaded->maps, *pinned); !done) return fail(done.error());
+
+    auto links = Links::find(dir, false);
+    if (!links) return fail(links.error());
+    if (auto replaced = links->replace_programs(loaded->programs, nullptr); !replaced) return fail(replaced.error());
+
+    auto state = std::make_unique<State>(State{.core = {.dir = dir,
+                                                        .settings = options.settings,
+                                                        .tcx = *tcx,
+                                                        .maps = std::move(loaded->maps),
+                                                        .programs = std::move(loaded->programs),
+                                                        .links = std::move(*links),
+                                                        .agent = std::move(*agent),
+                                                        .tables = std::move(*tables),
+                                                        .collector = std::move(*collector)},
+                                               .barrier = std::move(*barrier)});
+    Core& core = state->core;
+    show_sizes(core);
+    core.tables.set_grow([&core](Sized map, std::uint32_t entries) { return grow(core, map, entries); });
+    spdlog::info("datapath open bpf_dir={} adopted_maps={} attached={} mode={}", dir.root.string(),
+                 pinned->all().size(), core.links.attached().size(), core.tcx ? "tcx" : "clsact");
+    return Datapath(std::move(state));
+}
+
+Tables& Datapath::tables() {
+    return state_->core.tables;
+}
+
+svclb_agent_status& Datapath::status() {
+    return state_->core.agent.rows()[0];
+}
+
+Status Datapath::attach_pod_link(int ifindex, const std::string& name) {
+    return state_->core.links.attach(ifindex, name, state_->core.tcx, state_->core.programs);
+}
+
+Status Datapath::detach(int ifindex) {
+    return state_->core.links.detach(ifindex);
+}
+
+std::vector<AttachedLink> Datapath::attached() const {
+    return state_->core.links.attached();
+}
+
+Status Datapath::wait_grace_period() const {
+    return state_->barrier.wait();
+}
+
+Result<CollectStep> Datapath::collect(const FlowTimeouts& timeouts, std::uint64_t now_s, std::uint32_t budget) {
+    return state_->core.collector.step(timeouts, now_s, budget);
+}
+
+}  // namespace svclb::datapath

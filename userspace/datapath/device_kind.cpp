@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "device_kind.hpp"
+
+#include <fnmatch.h>
+
+namespace svclb::datapath {
+
+Match match(const std::vector<std::string>& patterns, const std::string& name) {
+    bool listed = false;
+    bool any_positive = false;
+    for (const auto& pattern : patterns) {
+        const bool excludes = pattern.starts_with('!');
+        const bool matches = ::fnmatch(pattern.c_str() + (excludes ? 1 : 0), name.c_str(), 0) == 0;
+        if (excludes && matches) return Match::no;
+        if (excludes) continue;
+        any_positive = true;
+        listed |= matches;
+    }
+    if (!any_positive) return Match::by_discovery;
+    return listed ? Match::yes : Match::no;
+}
+
+std::optional<LinkKind> kind_of(const DeviceFacts& device, bool leads_out, const DevicePatterns& patterns) {
+    const Match uplink = match(patterns.uplinks, device.name);
+    const Match pod = match(patterns.pod_links, device.name);
+    if (uplink == Match::yes) return LinkKind::uplink;
+    if (pod == Match::yes) return LinkKind::pod;
+    if (uplink == Match::by_discovery && leads_out) return LinkKind::uplink;
+    const bool pair = device.type == "veth" || device.type == "netkit";
+    if (pod == Match::by_discovery && pair && device.peer_elsewhere) return LinkKind::pod;
+    return std::nullopt;
+}
+
+}  // namespace svclb::datapath

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// rtnetlink: listens to links and routes, and asks. What the answers mean is decided in device_table and device_kind.
+// Messages are taken apart with libnl's attribute parser and not by its link and route objects: those know neither
+// netkit nor, in this version, every form of next hop.
+#include "svclb/datapath/devices.hpp"
+
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netlink/attr.h>
+#include <netlink/errno.h>
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+#include <netlink/socket.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <functional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "device_table.hpp"
+
+namespace svclb::datapath {
+namespace {
+
+struct SocketDeleter {
+    void operator()(nl_sock* socket) const noexcept { nl_socket_free(socket); }
+};
+using Socket = std::unique_ptr<nl_sock, SocketDeleter>;
+using Handler = std::function<void(nlmsghdr*)>;
+
+// Room for some thousand messages; what does not fit is made good by listing.
+constexpr int kReceiveBuffer = 4 << 20;
+constexpr int kDumpAttempts = 8;
+
+Error netlink_error(int code, const std::string& doing) {
+    return Error(std::make_error_code(std::errc::io_error), doing + ": netlink: " + nl_geterror(code));
+}
+
+int call_handler(nl_msg* message, void* handler) {
+    (*static_cast<Handler*>(handler))(nlmsg_hdr(message));
+    return NL_OK;
+}
+
+void set_handler(nl_sock* socket, Handler& handler) {
+    nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, call_handler, &handler);
+}
+
+Result<Socket> connect(const char* what) {
+    Socket socket(nl_socket_alloc());
+    if (!socket) return fail_errno(ENOMEM, "allocate a netlink socket");
+    // Neither events nor dumps are acknowledged.
+    nl_socket_disable_auto_ack(socket.get());
+    if (const int error = nl_connect(socket.get(), NETLINK_ROUTE); error < 0) return fail(netlink_error(error, what));
+    return socket;
+}
+
+Result<Socket> subscribe() {
+    auto socket = connect("listen to rtnetlink");
+    if (!socket) return socket;
+    nl_socket_disable_seq_check(socket->get());
+    if (const int error = nl_socket_set_nonblocking(socket->get()); error < 0) {
+        return fail(netlink_error(error, "listen to rtnetlink"));
+    }
+    const int fd = nl_socket_get_fd(socket->get());
+    // Beyond the system's default limit, which we may with CAP_NET_ADMIN; without, the default has to do.
+    if (::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBuffer, sizeof(kReceiveBuffer)) != 0) {
+        spdlog::debug("netlink receive buffer stays at its default errno={}", errno);
+    }
+    const int error = nl_socket_add_memberships(socket->get(), RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, 0);
+    if (error < 0) return fail(netlink_error(error, "subscribe to links and routes"));
+    return socket;
+}
+
+// One question and all of its answer.
+template <class Header>
+Status ask(nl_sock* socket, int type, int flags, Header header, Handler handler) {
+    set_handler(socket, handler);
+    int error = 0;
+    for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
+        error = nl_send_simple(socket, type, flags, &header, sizeof(header));
+        if (error >= 0) error = nl_recvmsgs_default(socket);
+        // The table changed while it was listed: some entries may be missing.
+        if (error != -NLE_DUMP_INTR) break;
+    }
+    if (error == -NLE_DUMP_INTR) return {};  // it keeps changing: the events tell the rest
+    if (error < 0) return fail(netlink_error(error, "ask rtnetlink"));
+    return {};
+}
+
+DeviceFacts facts_of(nlmsghdr* message) {
+    std::array<nlattr*, IFLA_MAX + 1> attributes{};
+    const auto* header = static_cast<const ifinfomsg*>(nlmsg_data(message));
+    DeviceFacts device{.ifindex = header->ifi_index, .name = {}, .type = {}};
+    if (nlmsg_parse(message, sizeof(*header), attributes.data(), IFLA_MAX, nullptr) < 0) return device;
+    if (attributes[IFLA_IFNAME] != nullptr) device.name = nla_get_string(attributes[IFLA_IFNAME]);
+    device.peer_elsewhere = attributes[IFLA_LINK_NETNSID] != nullptr;
+    if (attributes[IFLA_LINK] != nullptr && !device.peer_elsewhere) device.peer = nla_get_s32(attributes[IFLA_LINK]);
+    std::array<nlattr*, IFLA_INFO_MAX + 1> info{};
+    if (attributes[IFLA_LINKINFO] != nullptr &&
+        nla_parse_nested(info.data(), IFLA_INFO_MAX, attributes[IFLA_LINKINFO], nullptr) >= 0 &&
+        info[IFLA_INFO_KIND] != nullptr) {
+        device.type = nla_get_string(info[IFLA_INFO_KIND]);
+    }
+    return device;
+}
+
+bool has_gateway(nlattr* const* attributes) {
+    return attributes[RTA_GATEWAY] != nullptr || attributes[RTA_VIA] != nullptr;
+}
+
+// Every path of an ECMP route is a way out of its own.
+void add_multipath_exits(nlattr* multipath, bool is_default, std::set<int>& exits) {
+    auto* hop = static_cast<rtnexthop*>(nla_data(multipath));
+    int left = nla_len(multipath);
+    while (left >= static_cast<int>(sizeof(*hop)) && hop->rtnh_len >= sizeof(*hop) && hop->rtnh_len <= left) {
+        std::array<nlattr*, RTA_MAX + 1> attributes{};
+        const int length = hop->rtnh_len - static_cast<int>(sizeof(*hop));
+        const bool parsed =
+            nla_parse(attributes.data(), RTA_MAX, reinterpret_cast<nlattr*>(hop + 1), length, nullptr) >= 0;
+        if (is_default || (parsed && has_gateway(attributes.data()))) exits.insert(hop->rtnh_ifindex);
+        const int step = (hop->rtnh_len + 3) & ~3;
+        left -= step;
+        hop = reinterpret_cast<rtnexthop*>(reinterpret_cast<char*>(hop) + step);
+    }
+}
+
+// The devices through which a route leads out of the node. A pod's own route (to its address, without a gateway) does
+// not.
+std::set<int> exits_of(nlmsghdr* message) {
+    std::set<int> exits;
+    const auto* route = static_cast<const rtmsg*>(nlmsg_data(message));
+    std::array<nlattr*, RTA_MAX + 1> attributes{};
+    if (nlmsg_parse(message, sizeof(*route), attributes.data(), RTA_MAX, nullptr) < 0) return exits;
+    const std::uint32_t table =
+        attributes[RTA_TABLE] != nullptr ? nla_get_u32(attributes[RTA_TABLE]) : route->rtm_table;
+    if (table != RT_TABLE_MAIN || route->rtm_type != RTN_UNICAST || (route->rtm_flags & RTM_F_CLONED) != 0)
+        return exits;
+    const bool is_default = route->rtm_dst_len == 0;
+    if (attributes[RTA_OIF] != nullptr && (is_default || has_gateway(attributes.data()))) {
+        exits.insert(nla_get_s32(attributes[RTA_OIF]));
+    }
+    if (attributes[RTA_MULTIPATH] != nullptr) add_multipath_exits(attributes[RTA_MULTIPATH], is_default, exits);
+    return exits;
+}
+
+}  // namespace
+
+struct Devices::State {
+    DeviceTable table;
+    Socket events;
+    Socket questions;
+    bool list_devices = false;
+    bool list_routes = false;
+    std::set<int> ask_about;  // devices whose peer came or went
+
+    void note(int ifindex) {
+        if (ifindex != 0) ask_about.insert(ifindex);
+    }
+    void handle(nlmsghdr* message);
+    void handle_link(nlmsghdr* message);
+    Status read_events();
+    Status list_all_devices();
+    Status list_all_routes();
+    Status ask_about_peers();
+};
+
+void Devices::State::handle_link(nlmsghdr* message) {
+    const auto* link = static_cast<const ifinfomsg*>(nlmsg_data(message));
+    // Of another family: a port joins or leaves its bridge, the device itself stays.
+    if (link->ifi_family != AF_UNSPEC) return;
+    if (message->nlmsg_type == RTM_NEWLINK) {
+        note(table.set(facts_of(message)));
+    } else {
+        note(table.remove(link->ifi_index));
+    }
+    // IPv4 routes of a device that goes down or away vanish without a message.
+    if ((link->ifi_flags & IFF_UP) == 0 || message->nlmsg_type == RTM_DELLINK) list_routes = true;
+}
+
+void Devices::State::handle(nlmsghdr* message) {
+    switch (message->nlmsg_type) {
+        case RTM_NEWLINK:
+        case RTM_DELLINK:
+            handle_link(message);
+            break;
+        case RTM_NEWROUTE:
+        case RTM_DELROUTE:
+            // A new route may have replaced one through another device: only the whole list tells. Pods' own routes,
+            // which come and go all the time, are not worth it.
+            list_routes |= !exits_of(message).empty();
+            break;
+        default:
+            break;
+    }
+}
+
+Status Devices::State::read_events() {
+    Handler handler = [this](nlmsghdr* message) { handle(message); };
+    set_handler(events.get(), handler);
+    for (;;) {
+        const int error = nl_recvmsgs_default(events.get());
+        if (error >= 0) continue;
+        if (error == -NLE_AGAIN) return {};
+        if (error != -NLE_NOMEM && error != -NLE_DUMP_INTR) return fail(netlink_error(error, "read rtnetlink events"));
+        spdlog::warn("rtnetlink events were lost: listing devices and routes again");
+        list_devices = true;
+        list_routes = true;
+    }
+}
+
+Status Devices::State::list_all_devices() {
+    list_devices = false;
+    ask_about.clear();
+    table.forget_devices();
+    return ask(questions.get(), RTM_GETLINK, NLM_F_DUMP, ifinfomsg{}, [this](nlmsghdr* message) {
+        if (message->nlmsg_type == RTM_NEWLINK) table.set(facts_of(message));
+    });
+}
+
+Status Devices::State::list_all_routes() {
+    list_routes = false;
+    std::set<int> exits;
+    for (const int family : {AF_INET, AF_INET6}) {
+        rtmsg request{};
+        request.rtm_family = static_cast<unsigned char>(family);
+        auto listed = ask(questions.get(), RTM_GETROUTE, NLM_F_DUMP, request, [&exits](nlmsghdr* message) {
+            if (message->nlmsg_type == RTM_NEWROUTE) exits.merge(exits_of(message));
+        });
+        if (!listed) return listed;
+    }
+    table.set_exits(std::move(exits));
+    return {};
+}
+
+Status Devices::State::ask_about_peers() {
+    for (const int ifindex : std::exchange(ask_about, {})) {
+        ifinfomsg request{};
+        request.ifi_index = ifindex;
+        auto answered = ask(questions.get(), RTM_GETLINK, NLM_F_REQUEST, request, [this](nlmsghdr* message) {
+            if (message->nlmsg_type == RTM_NEWLINK) table.set(facts_of(message));
+        });
+        // It went as well; its own message is on the way.
+        if (!answered) spdlog::debug("device {} did not answer error=\"{}\"", ifindex, answered.error().message());
+    }
+    return {};
+}
+
+Devices::Devices(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Devices::Devices(Devices&&) noexcept = default;
+Devices& Devices::operator=(Devices&&) noexcept = default;
+Devices::~Devices() = default;
+
+Result<Devices> Devices::open(DevicePatterns patterns) {
+    auto events = subscribe();
+    if (!events) return fail(events.error());
+    auto questions = connect("ask rtnetlink");
+    if (!questions) return fail(questions.error());
+    auto state = std::make_unique<State>(State{.table = DeviceTable(std::move(patterns)),
+                                               .events = std::move(*events),
+                                               .questions = std::move(*questions),
+                                               .list_devices = true,
+                                               .list_routes = true,
+                                               .ask_about = {}});
+    return Devices(std::move(state));
+}
+
+int Devices::fd() const {
+    return nl_socket_get_fd(state_->events.get());
+}
+
+Result<std::vector<DeviceChange>> Devices::changes() {
+    if (auto read = state_->read_events(); !read) return fail(read.error());
+    if (state_->list_devices) {
+        if (auto listed = state_->list_all_devices(); !listed) return fail(listed.error());
+    }
+    if (auto asked = state_->ask_about_peers(); !asked) return fail(asked.error());
+    if (state_->list_routes) {
+        if (auto listed = state_->list_all_routes(); !listed) return fail(listed.error());
+    }
+    return state_->table.take_changes();
+}
+
+}  // namespace svclb::datapath

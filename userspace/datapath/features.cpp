@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// What the kernel and our capabilities allow, asked without changing anything.
+#include <bpf/bpf.h>
+#include <fmt/format.h>
+#include <linux/bpf.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <utility>
+
+#include "bpf_dir.hpp"
+#include "links.hpp"
+#include "svclb/base/unique_fd.hpp"
+#include "svclb/datapath/datapath.hpp"
+
+namespace svclb::datapath {
+namespace {
+
+using Version = std::pair<int, int>;
+// Capabilities of their own for BPF came with 5.8; the rest of what we use is older than the oldest kernel in support.
+constexpr Version kOldestKernel = {5, 10};
+
+std::string release() {
+    utsname names{};
+    return ::uname(&names) == 0 ? names.release : "";
+}
+
+bool has_capability(int capability) {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> data{};
+    if (::syscall(SYS_capget, &header, data.data()) != 0) return false;
+    return ((data[static_cast<std::size_t>(CAP_TO_INDEX(capability))].effective >> (capability & 31)) & 1U) != 0;
+}
+
+// The word in brackets: "none [integrity] confidentiality".
+std::string lockdown_mode() {
+    std::ifstream file("/sys/kernel/security/lockdown");
+    std::string word;
+    while (file >> word) {
+        if (word.starts_with('[')) return word.substr(1, word.size() - 2);
+    }
+    return "none";
+}
+
+std::string why_refused(int error) {
+    if (error != EPERM && error != EACCES) return std::strerror(error);
+    if (const std::string mode = lockdown_mode(); mode != "none") {
+        return fmt::format("not permitted; the kernel is locked down (mode {}), which may forbid it", mode);
+    }
+    return "not permitted, although we have the capabilities: a seccomp filter, an LSM or a user namespace forbids it";
+}
+
+// A program that says "next", loaded and dropped.
+int load_smallest_program() {
+    const std::array<bpf_insn, 2> next = {
+        bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = -1},
+        bpf_insn{.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+    return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "svclb_probe", "GPL", next.data(), next.size(), nullptr);
+}
+
+void check_capabilities(std::vector<std::string>& missing) {
+    if (has_capability(CAP_SYS_ADMIN) && has_capability(CAP_NET_ADMIN)) return;
+    for (const auto& [capability, name, purpose] :
+         {std::tuple{CAP_BPF, "CAP_BPF", "make maps and load programs"},
+          std::tuple{CAP_NET_ADMIN, "CAP_NET_ADMIN", "attach programs to devices"},
+          std::tuple{CAP_PERFMON, "CAP_PERFMON", "let programs compare pointers, which packet parsing needs"}}) {
+        if (!has_capability(capability))
+            missing.push_back(fmt::format("capability {} is missing: cannot {}", name, purpose));
+    }
+}
+
+void check_syscall(std::vector<std::string>& missing) {
+    const UniqueFd map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "svclb_probe", 4, 4, 1, nullptr));
+    if (!map) {
+        missing.push_back(fmt::format("bpf(2) cannot create a map: {}", why_refused(errno)));
+        return;
+    }
+    const UniqueFd program(load_smallest_program());
+    if (!program) missing.push_back(fmt::format("bpf(2) cannot load a tc program: {}", why_refused(errno)));
+}
+
+}  // namespace
+
+std::vector<std::string> missing_features() {
+    quieten_libbpf();
+    std::vector<std::string> missing;
+    const std::string running = release();
+    Version version;
+    // NOLINTNEXTLINE(cert-err34-c): a release that is no number is reported as too old
+    std::sscanf(running.c_str(), "%d.%d", &version.first, &version.second);
+    if (version < kOldestKernel) {
+        missing.push_back(fmt::format("kernel {} is older than {}.{}: the programs will not load", running,
+                                      kOldestKernel.first, kOldestKernel.second));
+    }
+    check_capabilities(missing);
+    check_syscall(missing);
+    if (!has_tcx()) missing.emplace_back("no tcx (kernel 6.6 and later): clsact filters are used in its place");
+    if (!is_bpffs("/sys/fs/bpf")) {
+        missing.emplace_back(
+            "no bpffs on /sys/fs/bpf: the agent mounts one; in a container, pins then end with the container");
+    }
+    return missing;
+}
+
+}  // namespace svclb::datapath

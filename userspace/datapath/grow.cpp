@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "grow.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <bit>
+#include <cerrno>
+#include <cstdio>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace svclb::datapath {
+namespace {
+
+// A crash between two renames leaves the first ones larger than the last one, whose size is what counts.
+std::vector<const char*> maps_of(Sized map) {
+    switch (map) {
+        case Sized::services:
+            return {"service_counters", "service_names", "services"};
+        case Sized::slots:
+            return {"slots"};
+        case Sized::backends:
+            break;
+    }
+    return {"backends", "backend_counters"};
+}
+
+std::string new_name(const char* name) {
+    return fmt::format("{}{}", name, kNewSuffix);
+}
+
+Result<std::uint32_t> size_for(Sized map, std::uint32_t entries) {
+    const std::uint32_t most = map == Sized::slots ? SVCLB_RUN_BASE_MAX + 1 : 1U << 24;
+    if (entries > most) {
+        return fail_errno(ENOSPC,
+                          fmt::format("grow map {} to {} entries, more than {}", maps_of(map).back(), entries, most));
+    }
+    // Each step costs a load of the programs: few steps.
+    return std::bit_ceil(entries);
+}
+
+Result<Loaded> load_larger(const Core& core, std::span<const char* const> names, std::uint32_t size) {
+    MapSet reuse;
+    for (const auto& [name, fd] : core.maps.all()) {
+        auto copy = duplicate(fd.get(), name);
+        if (!copy) return fail(copy.error());
+        reuse.put(name, std::move(*copy));
+    }
+    Entries entries;
+    for (const char* name : names) {
+        if (core.maps.entries(name) >= size) continue;
+        reuse.remove(name);
+        entries.emplace(name, size);
+    }
+    return load_object(core.settings, reuse, entries);
+}
+
+void warn_unless(const Status& status) {
+    if (!status) spdlog::error("undoing a grow failed error=\"{}\"", status.error().message());
+}
+
+Status rename_pins(const Core& core, std::span<const char* const> names) {
+    for (const char* name : names) {
+        if (std::rename(core.dir.map(new_name(name)).c_str(), core.dir.map(name).c_str()) != 0) {
+            return fail_errno(errno, fmt::format("put the larger map {} in place", name));
+        }
+    }
+    return {};
+}
+
+// Everything that the outside sees of the new maps, in an order that a crash at any point leaves adoptable: until the
+// first rename the pinned maps are the old ones, whose rows equal the new ones'.
+Status switch_over(Core& core, const Loaded& loaded, std::span<const char* const> names) {
+    for (const char* name : names) {
+        if (auto pinned = pin(loaded.maps.find(name), core.dir.map(new_name(name))); !pinned) return pinned;
+    }
+    if (auto replaced = core.links.replace_programs(loaded.programs, &core.programs); !replaced) return replaced;
+    auto renamed = rename_pins(core, names);
+    if (!renamed) {
+        warn_unless(core.links.replace_programs(core.programs, nullptr));
+        for (const char* name : names) warn_unless(pin(core.maps.find(name), core.dir.map(name)));
+    }
+    return renamed;
+}
+
+}  // namespace
+
+void show_sizes(const Core& core) {
+    core.agent.rows()[0].slots_capacity = core.tables.capacity(Sized::slots);
+}
+
+Status grow(Core& core, Sized map, std::uint32_t entries) {
+    const auto size = size_for(map, entries);
+    if (!size) return fail(size.error());
+    std::vector<const char*> names = maps_of(map);
+    auto loaded = load_larger(core, names, *size);
+    if (!loaded) return fail(loaded.error());
+    // One that an interrupted grow has left large enough stays.
+    std::erase_if(names, [&](const char* name) { return core.maps.entries(name) >= *size; });
+    for (const char* name : names) {
+        // What the programs count between here and the switch is lost; nothing else writes meanwhile.
+        if (auto copied = copy_rows(name, core.maps, loaded->maps); !copied) return copied;
+    }
+    auto tables =
+        KernelTables::open(loaded->maps, [&core](Sized which, std::uint32_t more) { return grow(core, which, more); });
+    if (!tables) return fail(tables.error());
+    auto collector = Collector::open(loaded->maps);
+    if (!collector) return fail(collector.error());
+    if (auto switched = switch_over(core, *loaded, names); !switched) {
+        for (const char* name : names) warn_unless(unpin(core.dir.map(new_name(name))));
+        return switched;
+    }
+    core.maps = std::move(loaded->maps);
+    core.programs = std::move(loaded->programs);
+    core.tables = std::move(*tables);
+    core.collector = std::move(*collector);
+    show_sizes(core);
+    spdlog::info("grew map={} entries={}", maps_of(map).back(), *size);
+    return {};
+}
+
+}  // namespace svclb::datapath

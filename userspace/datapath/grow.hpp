@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The datapath's insides, and the one change to them while traffic flows: a map makes room for a larger one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "bpf_dir.hpp"
+#include "collect.hpp"
+#include "kernel_tables.hpp"
+#include "links.hpp"
+#include "map_set.hpp"
+#include "object.hpp"
+#include "svclb/abi.h"
+
+namespace svclb::datapath {
+
+struct Core {
+    BpfDir dir;
+    svclb_settings settings{};
+    bool tcx = false;
+    MapSet maps;
+    Programs programs;
+    Links links;
+    // Apart from the tables, so that nobody's reference to the row ends when a map grows.
+    MappedArray<svclb_agent_status> agent;
+    KernelTables tables;  // views of `maps`, as is `collector`
+    Collector collector;
+};
+
+// Tells svclb-ctl what has come to be.
+void show_sizes(const Core& core);
+
+// Loads the programs a second time with the larger maps and puts them into every link; on failure all is as before.
+Status grow(Core& core, Sized map, std::uint32_t entries);
+
+}  // namespace svclb::datapath

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Loads the embedded BPF object: the one place that knows bpf_object. What it returns are plain descriptors.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "map_set.hpp"
+#include "svclb/abi.h"
+#include "svclb/base/result.hpp"
+#include "svclb/base/unique_fd.hpp"
+
+namespace svclb::datapath {
+
+struct Programs {
+    UniqueFd from_pod;
+    UniqueFd to_pod;
+};
+
+struct Loaded {
+    Programs programs;
+    MapSet maps;       // every map of the object that is pinned: those of `reuse` and the new ones
+    UniqueFd barrier;  // a map-in-map, for Barrier
+};
+
+// Maps of `reuse` are used as they are; the others are made, with the entries given here or else those of the object.
+// A map of another type or with rows of another size is refused by name.
+using Entries = std::map<std::string, std::uint32_t, std::less<>>;
+Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, const Entries& entries);
+
+// A second descriptor of the same thing.
+Result<UniqueFd> duplicate(int fd, std::string_view what);
+
+// Sends libbpf's own messages to the debug log.
+void quieten_libbpf();
+
+}  // namespace svclb::datapath

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "svclb/datapath/pinned.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+
+#include <charconv>
+#include <fstream>
+#include <string_view>
+#include <utility>
+
+#include "bpf_dir.hpp"
+#include "collect.hpp"
+#include "kernel_tables.hpp"
+#include "links.hpp"
+#include "map_ref.hpp"
+#include "map_set.hpp"
+
+namespace svclb::datapath {
+namespace {
+
+// What the kernel charges for the map; 0 when it does not tell.
+std::uint64_t memory_of(int fd) {
+    std::ifstream info(fmt::format("/proc/self/fdinfo/{}", fd));
+    std::string field;
+    std::uint64_t bytes = 0;
+    while (info >> field) {
+        if (field == "memlock:" && info >> bytes) return bytes;
+    }
+    return 0;
+}
+
+bool is_hash(std::uint32_t type) {
+    return type == BPF_MAP_TYPE_HASH || type == BPF_MAP_TYPE_LRU_HASH;
+}
+
+// Counts without knowing the types.
+Result<std::uint32_t> rows_in(int fd, const bpf_map_info& info, const std::string& name) {
+    constexpr std::uint32_t kRows = 4096;
+    std::vector<char> keys(std::size_t{kRows} * info.key_size);
+    std::vector<char> values(std::size_t{kRows} * info.value_size);
+    std::array<char, 64> position{};
+    std::array<char, 64> next{};
+    std::uint32_t total = 0;
+    for (bool first = true;; first = false) {
+        LIBBPF_OPTS(bpf_map_batch_opts, opts);
+        std::uint32_t count = kRows;
+        const int error = bpf_map_lookup_batch(fd, first ? nullptr : position.data(), next.data(), keys.data(),
+                                               values.data(), &count, &opts);
+        if (error != 0 && error != -ENOENT) return fail_errno(-error, fmt::format("count the rows of map {}", name));
+        total += count;
+        if (error == -ENOENT) return total;
+        position = next;
+    }
+}
+
+void end_strings(svclb_agent_status& status) {
+    for (auto* text : {&status.node, &status.source, &status.error}) (*text)[SVCLB_STRING_SIZE - 1] = '\0';
+}
+
+}  // namespace
+
+struct Pinned::State {
+    BpfDir dir;
+    MapSet maps;
+    RowMaps rows;
+    MappedRows mapped;
+    MappedArray<svclb_agent_status> agent;
+    FlowMaps<svclb_flow_key4> flows4;
+    FlowMaps<svclb_flow_key6> flows6;
+    MapRef<svclb_affinity_key, svclb_affinity> affinity;
+    PerCpuRef<svclb_counter> service_counters;
+    PerCpuRef<svclb_counter> backend_counters;
+    PerCpuRef<svclb_drop_counter> drop_counters;
+};
+
+Pinned::Pinned(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Pinned::Pinned(Pinned&&) noexcept = default;
+Pinned& Pinned::operator=(Pinned&&) noexcept = default;
+Pinned::~Pinned() = default;
+
+Result<Pinned> Pinned::open(const std::filesystem::path& bpf_dir) {
+    quieten_libbpf();
+    auto state = std::make_unique<State>();
+    state->dir = {bpf_dir};
+    auto maps = MapSet::open(state->dir, true);
+    if (!maps) return fail(maps.error());
+    state->maps = std::move(*maps);
+    if (state->maps.find("agent") < 0) {
+        return fail(Error::invalid(
+            fmt::format("{} holds no maps of svclb: no agent has run with this --bpf-dir", bpf_dir.string())));
+    }
+    if (auto version = check_abi_version(state->maps, state->dir); !version) return fail(version.error());
+    Opener opener;
+    opener.into(state->rows, RowMaps::open(state->maps));
+    opener.into(state->mapped, MappedRows::open(state->maps, true));
+    opener.into(state->agent, MappedArray<svclb_agent_status>::open(state->maps, "agent", true));
+    opener.into(state->flows4, FlowMaps<svclb_flow_key4>::open(state->maps, "established4", "transient4"));
+    opener.into(state->flows6, FlowMaps<svclb_flow_key6>::open(state->maps, "established6", "transient6"));
+    opener.into(state->affinity, decltype(state->affinity)::open(state->maps, "affinity"));
+    opener.into(state->service_counters, PerCpuRef<svclb_counter>::open(state->maps, "service_counters"));
+    opener.into(state->backend_counters, PerCpuRef<svclb_counter>::open(state->maps, "backend_counters"));
+    opener.into(state->drop_counters, PerCpuRef<svclb_drop_counter>::open(state->maps, "drop_counters"));
+    auto opened = opener.finish(std::move(state));
+    if (!opened) return fail(opened.error().within(bpf_dir.string()));
+    return Pinned(std::move(*opened));
+}
+
+svclb_agent_status Pinned::agent() const {
+    svclb_agent_status copy = state_->agent.rows()[0];
+    end_strings(copy);
+    return copy;
+}
+
+std::span<const svclb_service> Pinned::services() const {
+    return state_->mapped.services.rows();
+}
+std::span<const svclb_slot> Pinned::slots() const {
+    return state_->mapped.slots.rows();
+}
+const svclb_filters& Pinned::filters() const {
+    return state_->mapped.filters.rows()[0];
+}
+
+Status Pinned::each_frontend(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const {
+    return state_->rows.frontends.each(visit);
+}
+Status Pinned::each_desired(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const {
+    return state_->rows.desired.each(visit);
+}
+Status Pinned::each_backend(const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const {
+    return state_->rows.backends.each(visit);
+}
+Status Pinned::each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const {
+    return state_->rows.names.each(visit);
+}
+Status Pinned::each_string(const std::function<void(std::uint32_t, const svclb_string&)>& visit) const {
+    return state_->rows.strings.each(visit);
+}
+
+Status Pinned::each_flow(
+    const std::function<void(const FlowKey& key, const svclb_flow& flow, bool established)>& visit) const {
+    const auto walk = [&visit](const auto& maps) -> Status {
+        const auto as = [&visit](bool established) {
+            return [&visit, established](const auto& key, const svclb_flow& flow) {
+                visit(FlowKey(key), flow, established);
+            };
+        };
+        if (auto done = maps.established.each(as(true)); !done) return done;
+        return maps.transient.each(as(false));
+    };
+    if (auto done = walk(state_->flows4); !done) return done;
+    return walk(state_->flows6);
+}
+
+Status Pinned::each_affinity(const std::function<void(const svclb_affinity_key&, const svclb_affinity&)>& visit) const {
+    return state_->affinity.each(visit);
+}
+
+Result<svclb_counter> Pinned::service_counter(std::uint32_t service) const {
+    return state_->service_counters.sum(service);
+}
+Result<svclb_counter> Pinned::backend_counter(std::uint32_t backend) const {
+    return state_->backend_counters.sum(backend);
+}
+Result<svclb_drop_counter> Pinned::drop_counter(svclb_reason reason) const {
+    return state_->drop_counters.sum(static_cast<std::uint32_t>(reason));
+}
+
+Result<std::vector<MapInfo>> Pinned::maps() const {
+    std::vector<MapInfo> maps;
+    for (const auto& [name, fd] : state_->maps.all()) {
+        const auto info = map_info(fd.get(), name);
+        if (!info) return fail(info.error());
+        const char* type = libbpf_bpf_map_type_str(static_cast<bpf_map_type>(info->type));
+        MapInfo map{.name = name,
+                    .type = type == nullptr ? "unknown" : type,
+                    .entries = info->max_entries,
+                    .max_entries = info->max_entries,
+                    .bytes = memory_of(fd.get())};
+        if (is_hash(info->type)) {
+            const auto rows = rows_in(fd.get(), *info, name);
+            if (!rows) return fail(rows.error());
+            map.entries = *rows;
+        }
+        maps.push_back(std::move(map));
+    }
+    return maps;
+}
+
+Result<std::vector<AttachedLink>> Pinned::links() const {
+    const auto links = Links::find(state_->dir, true);
+    if (!links) return fail(links.error());
+    return links->attached();
+}
+
+Result<bool> Pinned::remove_flow(const FlowKey& key) {
+    return std::visit(
+        [this](const auto& typed) -> Result<bool> {
+            using Key = std::decay_t<decltype(typed)>;
+            constexpr bool kV4 = std::is_same_v<Key, svclb_flow_key4>;
+            // The descriptors that we look through do not allow it.
+            const auto writable = MapSet::open(state_->dir, false);
+            if (!writable) return fail(writable.error());
+            const auto maps = FlowMaps<Key>::open(*writable, kV4 ? "established4" : "established6",
+                                                  kV4 ? "transient4" : "transient6");
+            if (!maps) return fail(maps.error());
+            return maps->remove(typed);
+        },
+        key);
+}
+
+}  // namespace svclb::datapath
