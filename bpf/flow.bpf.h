@@ -12,7 +12,7 @@
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
-#define JIFFIES_PER_TICK_SHIFT 10 /* one to ten seconds, by the kernel's HZ; a jiffy costs no clock read */
+#define JIFFIES_PER_TICK_SHIFT 10  /* one to ten seconds, by the kernel's HZ; a jiffy costs no clock read */
 #define UDP_ANSWERED_TIMEOUT_S 180 /* a tuple may be taken over from a conversation that was silent for so long */
 #define DIRECT_TCP_TIMEOUT_S 86400
 
@@ -197,7 +197,8 @@ static __always_inline bool same_conversation(const struct svclb_flow *a, const 
 /* Does the forward entry send to where the reply entry at `key` answers from? The client may have moved on since. */
 static __always_inline bool answered_by(const struct svclb_flow *forward, const struct svclb_flow_key6 *key)
 {
-	return forward->port == key->sport && forward->client_port == key->dport && same_addr(forward->addr, key->saddr);
+	return forward->port == key->sport && forward->client_port == key->dport &&
+	       same_addr(forward->addr, key->saddr);
 }
 
 /* Removes a flow by the key of its reply entry, and its forward entry with it. */
@@ -225,6 +226,19 @@ enum claim {
 	CLAIM_FAILED,
 };
 
+/* The client has closed and gone, to judge by its new SYN, but the backend's end is still open: it would not take it.
+ */
+static __always_inline bool half_closed(const struct svclb_flow *flow)
+{
+	return flow->client_fin && !flow->backend_fin && !flow->reset;
+}
+
+/* May `reply`, with the key of `owner`, take its place? */
+static __always_inline bool may_replace(const struct svclb_flow *owner, const struct svclb_flow *reply, __u8 proto)
+{
+	return same_conversation(owner, reply) ? !half_closed(owner) : dead(owner, proto);
+}
+
 /*
  * Makes the flow `work.reply` the owner of the tuple `work.reply_at`, unless another flow or a direct conversation has
  * it: two flows with one tuple towards the backend would get each other's replies. Returns enum claim.
@@ -240,7 +254,7 @@ __noinline int claim(void)
 	v6 = work->pkt.v6;
 	owner = find_established(&work->reply_at, v6);
 	if (owner) {
-		if (!same_conversation(owner, &work->reply) && !dead(owner, work->reply_at.proto))
+		if (!may_replace(owner, &work->reply, work->reply_at.proto))
 			return TAKEN;
 		forget(&work->reply_at, owner, v6);
 	}
@@ -249,17 +263,17 @@ __noinline int claim(void)
 	owner = find_transient(&work->reply_at, v6);
 	if (!owner)
 		return CLAIM_FAILED;
-	if (!same_conversation(owner, &work->reply)) {
-		if (!dead(owner, work->reply_at.proto))
-			return TAKEN;
+	if (!may_replace(owner, &work->reply, work->reply_at.proto))
+		return TAKEN;
+	if (!same_conversation(owner, &work->reply))
 		forget(&work->reply_at, owner, v6);
-	}
 	return store_transient(&work->reply_at, &work->reply, BPF_ANY, v6) ? CLAIM_FAILED : CLAIMED;
 }
 
 /*
- * The backend has answered with `work.pkt`: the flow of its transient reply entry becomes established, unless the client
- * has been sent elsewhere since. When there is no room the flow stays where it is, which works but can be evicted.
+ * The backend has answered with `work.pkt`: the flow of its transient reply entry becomes established, unless the
+ * client has been sent elsewhere since. When there is no room the flow stays where it is, which works but can be
+ * evicted.
  */
 __noinline int promote(void)
 {

@@ -104,8 +104,8 @@ static __always_inline long rewrite_packet(struct __sk_buff *skb, const struct p
 		return -1;
 	if (bpf_l4_csum_replace(skb, csum, 0, diff, BPF_F_PSEUDO_HDR | flags))
 		return -1;
-	/* The helper takes the pseudo header's change as a change of the packet's own sum (CHECKSUM_COMPLETE). In IPv4 the
-	 * header checksum makes up for the addresses and that is right; IPv6 has none, so take it back. */
+	/* The helper takes the pseudo header's change as a change of the packet's own sum (CHECKSUM_COMPLETE). In IPv4
+	 * the header checksum makes up for the addresses and that is right; IPv6 has none, so take it back. */
 	if (pkt->v6)
 		bpf_csum_update(skb, diff);
 	if (old_ports != new_ports && bpf_l4_csum_replace(skb, csum, old_ports, new_ports, 4 | flags))

@@ -27,7 +27,7 @@ static __always_inline bool may_answer(const struct packet *pkt)
 {
 	struct svclb_reject_key key;
 	struct svclb_reject_budget *budget;
-	struct svclb_reject_budget full = { .tokens = settings.reject_per_s - 1, .filled_s = now_s() };
+	struct svclb_reject_budget full = {.tokens = settings.reject_per_s - 1, .filled_s = now_s()};
 
 	copy_addr(key.client, pkt->tuple.saddr);
 	budget = bpf_map_lookup_elem(&rejects, &key);
@@ -131,8 +131,9 @@ static __always_inline __u32 segment_length(struct __sk_buff *skb, const struct 
 	__u32 end;
 
 	/* IPv4 total length, or IPv6 payload length; the frame may be padded. */
-	bpf_skb_load_bytes(skb, pkt->l3 + (pkt->v6 ? offsetof(struct ipv6hdr, payload_len) :
-						     offsetof(struct iphdr, tot_len)), &field, sizeof(field));
+	bpf_skb_load_bytes(
+		skb, pkt->l3 + (pkt->v6 ? offsetof(struct ipv6hdr, payload_len) : offsetof(struct iphdr, tot_len)),
+		&field, sizeof(field));
 	end = pkt->l3 + bpf_ntohs(field) + (pkt->v6 ? IP6_SIZE : 0);
 	if (end < pkt->l4 + tcp->doff * 4u)
 		return tcp->syn + tcp->fin;

@@ -37,7 +37,7 @@ static __always_inline __u32 tuple_hash(const struct svclb_flow_key6 *tuple)
 
 static __always_inline const struct svclb_frontend *find_frontend(const struct svclb_flow_key6 *tuple)
 {
-	struct svclb_frontend_key key = { .port = tuple->dport, .proto = tuple->proto };
+	struct svclb_frontend_key key = {.port = tuple->dport, .proto = tuple->proto};
 
 	copy_addr(key.addr, tuple->daddr);
 	return bpf_map_lookup_elem(&frontends, &key);
@@ -52,9 +52,9 @@ static __always_inline bool is_cluster_ip(const struct svclb_flow_key6 *tuple)
 }
 
 static __always_inline const struct svclb_backend *find_backend(__u32 service, const __be32 addr[SVCLB_ADDR_WORDS],
-								 __be16 port)
+								__be16 port)
 {
-	struct svclb_backend_key key = { .service = service, .port = port };
+	struct svclb_backend_key key = {.service = service, .port = port};
 
 	copy_addr(key.addr, addr);
 	return bpf_map_lookup_elem(&backends, &key);
@@ -74,8 +74,8 @@ static __always_inline bool slot_at(__u32 service, __u64 run, __u32 hash, struct
 
 static __always_inline __u64 read_run(const struct svclb_service *service, __u32 set)
 {
-	return set == SVCLB_SET_LOCAL ? *(volatile const __u64 *)&service->runs[SVCLB_SET_LOCAL] :
-					*(volatile const __u64 *)&service->runs[SVCLB_SET_CLUSTER];
+	return set == SVCLB_SET_LOCAL ? *(volatile const __u64 *)&service->runs[SVCLB_SET_LOCAL]
+				      : *(volatile const __u64 *)&service->runs[SVCLB_SET_CLUSTER];
 }
 
 /* Reads the published word again once: the agent keeps replaced runs intact for longer than a program runs. */
@@ -93,7 +93,7 @@ static __always_inline bool choose_slot(const struct svclb_service *service, __u
 /* Puts the backend into `work.slot` that this client was last sent to, if that still holds (behaviour row 1.18). */
 __noinline int remembered_backend(__u32 service, __u32 set, __u32 affinity_s)
 {
-	struct svclb_affinity_key key = { .service = service };
+	struct svclb_affinity_key key = {.service = service};
 	const struct svclb_affinity *last;
 	const struct svclb_backend *backend;
 	struct work *work = work_on();
@@ -107,7 +107,8 @@ __noinline int remembered_backend(__u32 service, __u32 set, __u32 affinity_s)
 	copy_addr(work->slot.addr, last->addr);
 	work->slot.port = last->port;
 	backend = find_backend(service, work->slot.addr, work->slot.port);
-	if (!backend || !(backend->flags & (set == SVCLB_SET_LOCAL ? SVCLB_BACKEND_IN_LOCAL : SVCLB_BACKEND_IN_CLUSTER)))
+	if (!backend ||
+	    !(backend->flags & (set == SVCLB_SET_LOCAL ? SVCLB_BACKEND_IN_LOCAL : SVCLB_BACKEND_IN_CLUSTER)))
 		return 0;
 	work->slot.backend = backend->id;
 	return 1;
@@ -116,8 +117,8 @@ __noinline int remembered_backend(__u32 service, __u32 set, __u32 affinity_s)
 /* The client of `work.pkt` was sent to the backend of `work.flow`. */
 __noinline int remember_backend(__u32 service)
 {
-	struct svclb_affinity_key key = { .service = service };
-	struct svclb_affinity now = { .seen_s = now_s() };
+	struct svclb_affinity_key key = {.service = service};
+	struct svclb_affinity now = {.seen_s = now_s()};
 	struct work *work = work_on();
 
 	if (!work)
@@ -204,9 +205,9 @@ __noinline int open_flow(__u32 index, __u32 set)
 		return REFUSE(STALE_SLOT);
 	affinity_s = service->affinity_s;
 	if (!svclb_run_count(read_run(service, set)))
-		return service->verdicts[set == SVCLB_SET_LOCAL] == SVCLB_VERDICT_DROP ?
-			       REFUSE(NO_LOCAL_BACKEND_DROPPED) :
-			       REFUSE(NO_BACKEND_REJECTED);
+		return service->verdicts[set == SVCLB_SET_LOCAL] == SVCLB_VERDICT_DROP
+			       ? REFUSE(NO_LOCAL_BACKEND_DROPPED)
+			       : REFUSE(NO_BACKEND_REJECTED);
 	begin_flow(&work->flow, index, *(volatile const __u32 *)&service->epoch);
 	hash = tuple_hash(&work->pkt.tuple);
 	remembered = affinity_s && remembered_backend(index, set, affinity_s);

@@ -92,8 +92,8 @@ static __always_inline bool found_established(struct work *work)
 
 	if (!flow)
 		return false;
-	if (pkt->tuple.proto == IPPROTO_TCP ? (is_first_syn(pkt) && closed(flow)) :
-					      (flow->kind != SVCLB_FLOW_HAIRPIN_REPLY && !backend_serves(work, flow))) {
+	if (pkt->tuple.proto == IPPROTO_TCP ? (is_first_syn(pkt) && (closed(flow) || flow->client_fin))
+					    : (flow->kind != SVCLB_FLOW_HAIRPIN_REPLY && !backend_serves(work, flow))) {
 		remove_established(&pkt->tuple, pkt->v6);
 		return false;
 	}
@@ -154,7 +154,7 @@ __noinline int found_unanswered(void)
 		work->flow = *flow;
 		return 1;
 	}
-	if (!closed(flow) && backend_serves(work, flow)) {
+	if (!closed(flow) && !flow->client_fin && backend_serves(work, flow)) {
 		work->flow = *flow;
 		if (keep_reply())
 			return 1;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What a program works on. It stands in a per-CPU map and not on the stack for two reasons: the steps that begin, end or
- * refuse a flow are global functions, which the kernel verifies once each and not once for every way that leads there,
- * and before 5.12 such a function takes no pointer but the packet's context; and 512 bytes of stack are few.
- * A program is never interrupted by another one on its CPU.
+ * What a program works on. It stands in a per-CPU map and not on the stack for two reasons: the steps that begin, end
+ * or refuse a flow are global functions, which the kernel verifies once each and not once for every way that leads
+ * there, and before 5.12 such a function takes no pointer but the packet's context; and 512 bytes of stack are few. A
+ * program is never interrupted by another one on its CPU.
  */
 #ifndef SVCLB_WORK_BPF_H
 #define SVCLB_WORK_BPF_H
@@ -12,18 +12,18 @@
 #include "nat.bpf.h"
 #include "parse.bpf.h"
 
-/* Of a refused packet, as much as an ICMP error may carry in 576 octets (RFC 1812 section 4.3.2.3), rounded down to what
- * one call of bpf_csum_diff takes. */
+/* Of a refused packet, as much as an ICMP error may carry in 576 octets (RFC 1812 section 4.3.2.3), rounded down to
+ * what one call of bpf_csum_diff takes. */
 #define QUOTE_MAX 512
 
 struct work {
 	struct packet pkt;
-	struct svclb_flow flow; /* the flow's entry for the packet's direction */
+	struct svclb_flow flow;		 /* the flow's entry for the packet's direction */
 	struct svclb_flow_key6 reply_at; /* the flow's reply entry, while one is opened */
 	struct svclb_flow reply;
 	struct svclb_slot slot; /* the backend under consideration */
-	struct rewrite to; /* the fields to write */
-	__u8 quote[QUOTE_MAX]; /* of a refused packet; and the headers of the answer */
+	struct rewrite to;	/* the fields to write */
+	__u8 quote[QUOTE_MAX];	/* of a refused packet; and the headers of the answer */
 };
 
 struct {
