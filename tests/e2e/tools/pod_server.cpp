@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// pod_server NAME PORT...: what runs in a test pod. Each port serves TCP and UDP, IPv4 and IPv6, and answers with its
+// own name: an HTTP request with a page, any other line with "NAME LINE", a datagram with "NAME DATAGRAM". Connections
+// stay open unless HTTP says "Connection: close" or the line is "bye". It writes "ready" once it serves.
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "endpoint.hpp"
+
+namespace {
+
+enum class Role { listener, datagrams, connection };
+
+struct Socket {
+    Role role = Role::connection;
+    std::string pending;  // received, not yet a whole request
+};
+
+class Server {
+public:
+    explicit Server(std::string name) : name_(std::move(name)), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+        if (epoll_ < 0) tools::die_errno("epoll_create1");
+    }
+
+    void serve_port(std::uint16_t port) {
+        listen_on(port, SOCK_STREAM, Role::listener);
+        listen_on(port, SOCK_DGRAM, Role::datagrams);
+    }
+
+    [[noreturn]] void run() {
+        std::array<epoll_event, 256> events{};
+        for (;;) {
+            const int ready = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), -1);
+            for (int i = 0; i < ready; ++i) handle(events.at(static_cast<std::size_t>(i)).data.fd);
+        }
+    }
+
+private:
+    void listen_on(std::uint16_t port, int type, Role role) {
+        const int fd = socket(AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        const int on = 1;
+        sockaddr_in6 any{};
+        any.sin6_family = AF_INET6;
+        any.sin6_port = htons(port);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        if (fd < 0 || bind(fd, reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0 ||
+            (type == SOCK_STREAM && listen(fd, 4096) != 0))
+            tools::die_errno("listen on port " + std::to_string(port));
+        watch(fd, role);
+    }
+
+    void watch(int fd, Role role) {
+        epoll_event event{};
+        event.events = EPOLLIN;
+        event.data.fd = fd;
+        if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) tools::die_errno("epoll_ctl");
+        sockets_[fd] = Socket{role, {}};
+    }
+
+    void handle(int fd) {
+        const auto found = sockets_.find(fd);
+        if (found == sockets_.end()) return;
+        switch (found->second.role) {
+            case Role::listener:
+                accept_all(fd);
+                break;
+            case Role::datagrams:
+                answer_datagrams(fd);
+                break;
+            case Role::connection:
+                if (!answer_stream(fd, found->second)) {
+                    close(fd);
+                    sockets_.erase(found);
+                }
+                break;
+        }
+    }
+
+    void accept_all(int fd) {
+        for (int peer = -1; (peer = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;)
+            watch(peer, Role::connection);
+    }
+
+    void answer_datagrams(int fd) {
+        std::array<char, 2048> buffer{};
+        sockaddr_in6 peer{};
+        socklen_t size = sizeof peer;
+        ssize_t got = 0;
+        while ((got = recvfrom(fd, buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&peer), &size)) >= 0) {
+            const std::string answer = name_ + " " + std::string(buffer.data(), static_cast<std::size_t>(got));
+            sendto(fd, answer.data(), answer.size(), 0, reinterpret_cast<const sockaddr*>(&peer), size);
+            size = sizeof peer;
+        }
+    }
+
+    // False when the connection is over.
+    bool answer_stream(int fd, Socket& peer) {
+        std::array<char, 16384> buffer{};
+        const ssize_t got = recv(fd, buffer.data(), buffer.size(), 0);
+        if (got < 0) return errno == EAGAIN;
+        if (got == 0) return false;
+        peer.pending.append(buffer.data(), static_cast<std::size_t>(got));
+        for (;;) {
+            const bool http = peer.pending.starts_with("GET ");
+            const std::string ending = http ? "\r\n\r\n" : "\n";
+            const auto end = peer.pending.find(ending);
+            if (end == std::string::npos) return true;
+            const std::string request = peer.pending.substr(0, end);
+            peer.pending.erase(0, end + ending.size());
+            const bool last = http ? request.find("Connection: close") != std::string::npos : request == "bye";
+            const std::string answer = http ? page(last) : name_ + " " + request + "\n";
+            if (send(fd, answer.data(), answer.size(), MSG_NOSIGNAL) < 0 || last) return false;
+        }
+    }
+
+    [[nodiscard]] std::string page(bool last) const {
+        const std::string body = name_ + "\n";
+        return "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
+               (last ? "\r\nConnection: close" : "") + "\r\n\r\n" + body;
+    }
+
+    std::string name_;
+    int epoll_;
+    std::map<int, Socket> sockets_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc < 3) tools::die("usage: pod_server NAME PORT...");
+    Server server(argv[1]);
+    for (int i = 2; i < argc; ++i) server.serve_port(static_cast<std::uint16_t>(std::stoi(argv[i])));
+    std::cout << "ready" << std::endl;
+    server.run();
+}
