@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "frontends.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+namespace svclb::reconcile {
+
+namespace {
+
+bool older(const Port& a, const Port& b) {
+    return std::tie(a.stray, a.created, a.id) < std::tie(b.stray, b.created, b.id);
+}
+
+bool agrees(const std::optional<svclb_frontend>& a, const std::optional<svclb_frontend>& b) {
+    return a.has_value() == b.has_value() && (!a || same_bytes(*a, *b));
+}
+
+std::string row_text(const char* table, const svclb_frontend_key& key) {
+    return fmt::format("{} row {}", table, to_string(key));
+}
+
+}  // namespace
+
+const Frontends::ClaimRef* Frontends::winner(const Entry& entry) {
+    const auto best = std::min_element(entry.claims.begin(), entry.claims.end(),
+                                       [](const ClaimRef& a, const ClaimRef& b) { return older(*a.port, *b.port); });
+    return best == entry.claims.end() ? nullptr : &*best;
+}
+
+std::optional<svclb_frontend> Frontends::wanted(const svclb_frontend_key& key, const Entry& entry) {
+    svclb_frontend row{};
+    if (is_address_key(key)) {
+        if (entry.references == 0) return std::nullopt;
+        row.kind = SVCLB_FRONTEND_CLUSTER_IP_ADDRESS;
+        return row;
+    }
+    const auto* best = winner(entry);
+    if (best == nullptr) return std::nullopt;
+    row.service = best->port->index;
+    row.kind = best->kind;
+    row.set = best->set;
+    return row;
+}
+
+void Frontends::set_live(Entry& entry, std::optional<svclb_frontend> row) {
+    const auto owner = [&](const std::optional<svclb_frontend>& of) -> Port* {
+        return of && of->service < by_index_.size() ? by_index_[of->service] : nullptr;
+    };
+    if (auto* port = owner(entry.live)) --port->live_frontends;
+    entry.live = row;
+    if (auto* port = owner(entry.live)) ++port->live_frontends;
+}
+
+void Frontends::drop_claim(Port& port, const svclb_frontend_key& key) {
+    auto& claims = entries_.at(key).claims;
+    if (claims.size() == 2) --contested_;
+    std::erase_if(claims, [&](const ClaimRef& ref) { return ref.port == &port; });
+    touch(key, port.id.service);
+}
+
+void Frontends::add_claim(Port& port, const Claim& claim) {
+    auto& claims = entries_[claim.key].claims;
+    claims.push_back({&port, claim.kind, claim.set});
+    if (claims.size() == 2) ++contested_;
+    touch(claim.key, port.id.service);
+}
+
+void Frontends::claim(Port& port, std::vector<Claim> claims, const std::string& created) {
+    const KeyLess less;
+    if (port.created != created) {
+        port.created = created;
+        for (const auto& kept : port.claims) touch(kept.key, port.id.service);
+    }
+    auto before = port.claims.begin();
+    auto now = claims.begin();
+    while (before != port.claims.end() || now != claims.end()) {
+        if (now == claims.end() || (before != port.claims.end() && less(before->key, now->key))) {
+            drop_claim(port, before++->key);
+        } else if (before == port.claims.end() || less(now->key, before->key)) {
+            add_claim(port, *now++);
+        } else {
+            if (before->kind != now->kind || before->set != now->set) {
+                drop_claim(port, before->key);
+                add_claim(port, *now);
+            }
+            ++before;
+            ++now;
+        }
+    }
+    port.claims = std::move(claims);
+}
+
+// Brings the references of the address keys in line with who has the pending frontends.
+void Frontends::count_addresses() {
+    std::vector<std::pair<svclb_frontend_key, model::ObjectKey>> frontends;
+    for (const auto& [key, service] : pending_)
+        if (!is_address_key(key)) frontends.emplace_back(key, service);
+    for (const auto& [key, service] : frontends) {
+        auto& entry = entries_[key];
+        const auto row = wanted(key, entry);
+        const bool counts = row && row->kind == SVCLB_FRONTEND_CLUSTER_IP;
+        if (counts == entry.counted) continue;
+        entry.counted = counts;
+        const auto address = address_key(key);
+        auto& references = entries_[address].references;
+        references = counts ? references + 1 : references - 1;
+        touch(address, service);
+    }
+}
+
+void Frontends::write(const svclb_frontend_key& key, const model::ObjectKey& cause, datapath::Tables& tables,
+                      Report& report) {
+    auto& entry = entries_[key];
+    const auto row = wanted(key, entry);
+    if (!row) return;
+    const auto* best = winner(entry);
+    const auto& service = best == nullptr ? cause : best->port->id.service;
+    const auto words = [&](const char* table) {
+        return best == nullptr ? fmt::format("Service {}/{}: put {}", cause.ns, cause.name, row_text(table, key))
+                               : fmt::format("{}: put {}", describe(best->port->id), row_text(table, key));
+    };
+    if (!agrees(entry.record, row)) {
+        if (!report.wrote(tables.put_desired(key, *row), service, [&] { return words("desired frontends"); })) return;
+        entry.record = row;
+    }
+    if (!agrees(entry.live, row)) {
+        tables.mark_frontend(key.addr);
+        if (!report.wrote(tables.put(key, *row), service, [&] { return words("frontends"); })) return;
+        set_live(entry, row);
+    }
+}
+
+void Frontends::write_wanted(datapath::Tables& tables, Report& report) {
+    count_addresses();
+    // Frontends before their address: a client that dials a new one in between is not told that it is unknown.
+    for (const bool addresses : {false, true})
+        for (const auto& [key, service] : pending_)
+            if (is_address_key(key) == addresses) write(key, service, tables, report);
+}
+
+void Frontends::remove_unwanted(datapath::Tables& tables, Report& report) {
+    for (const bool addresses : {false, true}) {
+        for (const auto& [key, cause] : pending_) {
+            if (is_address_key(key) != addresses) continue;
+            auto& entry = entries_[key];
+            if (wanted(key, entry)) continue;
+            const auto words = [&, &address = key, &service = cause](const char* table) {
+                return fmt::format("Service {}/{}: remove {}", service.ns, service.name, row_text(table, address));
+            };
+            if (entry.live) {
+                if (!report.wrote(tables.remove(key), cause, [&] { return words("frontends"); })) continue;
+                set_live(entry, std::nullopt);
+            }
+            if (entry.record) {
+                if (!report.wrote(tables.remove_desired(key), cause, [&] { return words("desired frontends"); }))
+                    continue;
+                entry.record.reset();
+            }
+        }
+    }
+    settle();
+}
+
+void Frontends::settle() {
+    count_addresses();
+    std::erase_if(pending_, [&](const auto& item) {
+        const auto& key = item.first;
+        const auto found = entries_.find(key);
+        if (found == entries_.end()) return true;
+        const auto& entry = found->second;
+        const auto row = wanted(key, entry);
+        if (!agrees(entry.live, row) || !agrees(entry.record, row)) return false;
+        if (!row) entries_.erase(found);
+        return true;
+    });
+}
+
+void Frontends::tell_conflicts(const Port& port, Report& report) const {
+    if (contested_ == 0) return;
+    for (const auto& claim : port.claims) {
+        const auto& entry = entries_.at(claim.key);
+        const auto* best = winner(entry);
+        for (const auto& ref : entry.claims) {
+            if (&ref == best || ref.port->stray) continue;
+            const auto& loser = ref.port->id;
+            report.conflict({fmt::format("Service {}/{}", loser.service.ns, loser.service.name),
+                             fmt::format("{}: {} has the frontend {}, and is older", describe(loser),
+                                         describe(best->port->id), to_string(claim.key))});
+        }
+    }
+}
+
+void Frontends::adopt_live(const svclb_frontend_key& key, const svclb_frontend& row) {
+    set_live(entries_[key], row);
+    touch(key, {});
+}
+
+void Frontends::adopt_record(const svclb_frontend_key& key, const svclb_frontend& row) {
+    entries_[key].record = row;
+    touch(key, {});
+}
+
+}  // namespace svclb::reconcile

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Who has which frontend. Service ports claim keys; the oldest claim wins; only keys whose row differs from what the
+// winner wants are written. A key that changes hands is overwritten, never absent. Also keeps one row for each ClusterIP
+// address that has a frontend, and the agent's own record of the rows it wants.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "port.hpp"
+#include "report.hpp"
+#include "rows.hpp"
+#include "svclb/datapath/tables.hpp"
+
+namespace svclb::reconcile {
+
+class Frontends {
+public:
+    // `by_index` names the service port of each index and must outlive this.
+    explicit Frontends(const std::vector<Port*>& by_index) : by_index_(by_index) {}
+
+    // From now on the port claims these (sorted by key, one a key) and no others.
+    void claim(Port& port, std::vector<Claim> claims, const std::string& created);
+    // Rows that are new or change hands. The service rows they point at must be published.
+    void write_wanted(datapath::Tables& tables, Report& report);
+    // Rows that nobody claims any more.
+    void remove_unwanted(datapath::Tables& tables, Report& report);
+    // Tells of each claim of the port, or against it, that lost.
+    void tell_conflicts(const Port& port, Report& report) const;
+
+    // Adoption, in this order: rows of both tables, then claim() for each port, then settle().
+    void adopt_live(const svclb_frontend_key& key, const svclb_frontend& row);
+    void adopt_record(const svclb_frontend_key& key, const svclb_frontend& row);
+    // Forgets what agrees; what does not is written by the next pass.
+    void settle();
+
+private:
+    struct ClaimRef {
+        Port* port;
+        __u8 kind;
+        __u8 set;
+    };
+    struct Entry {
+        std::vector<ClaimRef> claims;
+        std::optional<svclb_frontend> live;    // row of `frontends`
+        std::optional<svclb_frontend> record;  // row of the desired frontends
+        std::uint32_t references = 0;          // of an address key: ClusterIP frontends at the address
+        bool counted = false;                  // is one of those references
+    };
+
+    [[nodiscard]] static const ClaimRef* winner(const Entry& entry);
+    [[nodiscard]] static std::optional<svclb_frontend> wanted(const svclb_frontend_key& key, const Entry& entry);
+    void set_live(Entry& entry, std::optional<svclb_frontend> row);
+    void touch(const svclb_frontend_key& key, const model::ObjectKey& service) { pending_.try_emplace(key, service); }
+    void drop_claim(Port& port, const svclb_frontend_key& key);
+    void add_claim(Port& port, const Claim& claim);
+    void count_addresses();
+    void write(const svclb_frontend_key& key, const model::ObjectKey& cause, datapath::Tables& tables, Report& report);
+
+    const std::vector<Port*>& by_index_;
+    std::unordered_map<svclb_frontend_key, Entry, KeyHash, KeyEqual> entries_;
+    // Keys whose rows may differ from what is wanted, and the Service that changed them.
+    std::unordered_map<svclb_frontend_key, model::ObjectKey, KeyHash, KeyEqual> pending_;
+    std::size_t contested_ = 0;  // keys with several claims
+};
+
+}  // namespace svclb::reconcile

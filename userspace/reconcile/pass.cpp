@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Phases that add, and the order of all of them.
+#include "pass.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+#include "rows.hpp"
+
+namespace svclb::reconcile {
+
+PassResult Pass::run() {
+    const auto each = [this](void (Pass::*phase)(Work&)) {
+        for (auto& work : works_) (this->*phase)(work);
+    };
+    remove_lost_rows();
+    each(&Pass::add_names);
+    each(&Pass::add_backends);
+    each(&Pass::write_runs);
+    each(&Pass::publish);
+    each(&Pass::claim);
+    state_.frontends.write_wanted(tables_, report_);
+    for (const auto& work : works_)
+        if (work.task == Task::want) state_.frontends.tell_conflicts(*work.port, report_);
+    state_.frontends.remove_unwanted(tables_, report_);
+    each(&Pass::retire_row);
+    each(&Pass::lower_backends);
+    each(&Pass::raise);
+    each(&Pass::finish);
+    remove_strings();
+    return std::move(report_).result();
+}
+
+void Pass::block(Work& work, const Error& error) {
+    work.blocked = true;
+    report_.failed(work.port->id.service, error.within(describe(work.port->id)));
+}
+
+Status Pass::grow(datapath::Sized map, std::uint64_t at_least) {
+    static constexpr std::array<const char*, 3> kNames{"services", "slots", "backends"};
+    auto& failure = cannot_grow_[static_cast<std::size_t>(map)];
+    if (failure) return fail(*failure);
+    // A run's base has 28 bits; the others are ids of 32.
+    const std::uint64_t most = map == datapath::Sized::slots ? std::uint64_t{SVCLB_RUN_BASE_MAX} + 1 : UINT32_MAX;
+    const std::uint64_t size = tables_.capacity(map);
+    std::uint64_t larger = std::max<std::uint64_t>(size, 1) * 2;
+    while (larger < at_least) larger *= 2;
+    larger = std::min(larger, most);
+
+    const auto context = fmt::format("{}: all {} entries are in use or rest", kNames[static_cast<std::size_t>(map)], size);
+    if (larger <= size || larger < at_least) {
+        failure = Error::from_errno(ENOSPC, context);
+    } else if (const auto grown = tables_.grow(map, static_cast<std::uint32_t>(larger)); !grown) {
+        failure = grown.error().within(context);
+    } else if (tables_.capacity(map) < larger) {
+        failure = Error::from_errno(ENOSPC, context);
+    } else {
+        return {};
+    }
+    return fail(*failure);
+}
+
+Result<std::uint32_t> Pass::take_id(IdPool& pool, datapath::Sized map) {
+    if (const auto id = pool.take()) return *id;
+    if (const auto grown = grow(map, 0); !grown) return fail(grown.error());
+    pool.extend(tables_.capacity(map));
+    const auto id = pool.take();
+    assert(id);
+    return *id;
+}
+
+Result<Span> Pass::take_run(std::uint32_t slots) {
+    if (const auto run = state_.runs.take(slots)) return *run;
+    // The new part alone is long enough, however the old one is broken up.
+    const auto grown = grow(datapath::Sized::slots, std::uint64_t{state_.runs.limit()} + slots);
+    if (!grown) return fail(grown.error());
+    state_.runs.extend(tables_.capacity(datapath::Sized::slots));
+    const auto run = state_.runs.take(slots);
+    assert(run);
+    return *run;
+}
+
+bool Pass::add_index(Work& work) {
+    auto& port = *work.port;
+    const auto name = name_row(port.id);
+    if (!name) return block(work, name.error()), false;
+    const auto index = take_id(state_.indices, datapath::Sized::services);
+    if (!index) return block(work, index.error()), false;
+    if (state_.by_index.size() < state_.indices.limit()) {
+        state_.by_index.resize(state_.indices.limit());
+        state_.generations.resize(state_.indices.limit());
+    }
+    if (!wrote(tables_.reset_service_counter(*index), port, [] { return "reset service_counters"; }) ||
+        !wrote(tables_.put_name(*index, *name), port, [] { return "put service_names"; })) {
+        state_.indices.give_back(*index);
+        work.blocked = true;
+        return false;
+    }
+    port.index = *index;
+    port.named = true;
+    port.row = tables_.services()[*index];  // free: zero, but for the epoch of its former owners
+    state_.by_index[*index] = &port;
+    return true;
+}
+
+bool Pass::add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text) {
+    if (text.empty() || state_.strings.find(text) != SVCLB_NONE) return true;
+    const auto where = [&] {
+        return fmt::format("backend {}: {}", model::endpoint_text(backend.address, backend.port), field);
+    };
+    const auto row = string_row(text);
+    if (!row) return block(work, row.error().within(where())), false;
+    const auto id = state_.string_ids.take();
+    if (!id) return block(work, Error::from_errno(ENOSPC, "strings: no id is free")), false;
+    if (!wrote(tables_.put_string(*id, *row), *work.port, [&] { return where() + ": put strings"; })) {
+        state_.string_ids.give_back(*id);
+        work.blocked = true;
+        return false;
+    }
+    state_.strings.add(*id, text);
+    return true;
+}
+
+void Pass::add_names(Work& work) {
+    if (!work.wants()) return;
+    auto layout = layout_of(work.desired->backends);
+    if (!layout) return block(work, layout.error());
+    work.layout = *std::move(layout);
+    if (work.port->index == SVCLB_NONE && !add_index(work)) return;
+    for (const auto& backend : work.desired->backends) {
+        if (!add_string(work, backend, "node", backend.node) || !add_string(work, backend, "zone", backend.zone)) return;
+    }
+}
+
+bool Pass::write_backend(const Port& port, BackendRow& row, const BackendWrite& write) {
+    svclb_backend_key key{};
+    key.service = port.index;
+    std::memcpy(key.addr, row.address.bytes.data(), sizeof(key.addr));
+    key.port = network_order(row.port);
+    const auto words = [&] {
+        return fmt::format("{} backends row {}", write.remove ? "remove" : "put",
+                           model::endpoint_text(row.address, row.port));
+    };
+    if (!wrote(write.remove ? tables_.remove(key) : tables_.put(key, write.row), port, words)) return false;
+    if (!write.remove) {
+        state_.strings.reference(write.row.node);
+        state_.strings.reference(write.row.zone);
+    }
+    if (row.present) {
+        state_.strings.dereference(row.row.node);
+        state_.strings.dereference(row.row.zone);
+    }
+    if (write.remove && row.row.id != SVCLB_NONE) state_.backend_ids.give_back(row.row.id);
+    row.row = write.row;
+    row.present = !write.remove;
+    row.rewrite = false;
+    return true;
+}
+
+void Pass::add_backends(Work& work) {
+    if (!work.wants()) return;
+    auto& port = *work.port;
+    const auto& desired = work.desired->backends;
+    const auto position = merge_rows(port.backends, desired);
+    std::vector<Target> targets(port.backends.size());
+    work.ids.resize(desired.size());
+    for (std::size_t at = 0; at < desired.size(); ++at) {
+        const auto& backend = desired[at];
+        auto& target = targets[position[at]];
+        const auto& old = port.backends[position[at]];
+        if (target.wanted) {  // named twice: the first one counts
+            work.ids[at] = target.row.id;
+            continue;
+        }
+        auto id = old.row.id;
+        if (id == SVCLB_NONE) {
+            const auto taken = take_id(state_.backend_ids, datapath::Sized::backends);
+            if (!taken) return block(work, taken.error());
+            id = *taken;
+            work.taken_ids.push_back(id);
+            if (!wrote(tables_.reset_backend_counter(id), port, [] { return "reset backend_counters"; })) {
+                work.blocked = true;
+                return;
+            }
+        }
+        work.ids[at] = id;
+        target.wanted = true;
+        target.row.id = id;
+        target.row.node = state_.strings.find(backend.node);
+        target.row.zone = state_.strings.find(backend.zone);
+        target.row.weight = backend.weight;
+        target.row.state = static_cast<__u8>(backend.state);
+        target.row.flags = static_cast<__u8>((backend.in_cluster ? SVCLB_BACKEND_IN_CLUSTER : 0) |
+                                             (backend.in_local ? SVCLB_BACKEND_IN_LOCAL : 0) |
+                                             (backend.serving ? SVCLB_BACKEND_SERVING : 0));
+    }
+    work.backends = backend_plan(port.backends, targets);
+    for (const auto& write : work.backends.before) {
+        if (write_backend(port, port.backends[write.position], write)) continue;
+        work.blocked = true;
+        return;
+    }
+}
+
+bool Pass::write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots) {
+    const auto& port = *work.port;
+    const auto run = take_run(slots);
+    if (!run) return block(work, run.error()), false;
+    work.fresh[set] = *run;
+    auto& generation = state_.generations[port.index];
+    if (++generation == 0) ++generation;
+    work.generations[set] = generation;
+    const auto& backends = work.desired->backends;
+    const auto rows = slots_of(shares, backends, work.ids, port.index, generation);
+    for (const auto& share : shares) {
+        __be32 address[SVCLB_ADDR_WORDS];
+        std::memcpy(address, backends[share.backend].address.bytes.data(), sizeof(address));
+        tables_.mark_backend(address, network_order(backends[share.backend].port));
+    }
+    if (wrote(tables_.write_slots(run->base, rows), port, [] { return "write slots"; })) return true;
+    work.blocked = true;
+    return false;
+}
+
+void Pass::write_runs(Work& work) {
+    if (!work.wants()) return;
+    const auto& layout = work.layout;
+    const auto plan = run_plan(*work.port, layout, work.desired->backends, work.ids, tables_.slots());
+    work.choices = {plan.cluster, plan.local};
+    const bool written = (plan.cluster != RunChoice::fresh ||
+                          write_run(work, SVCLB_SET_CLUSTER, layout.cluster, layout.cluster_slots)) &&
+                         (plan.local != RunChoice::fresh ||
+                          write_run(work, SVCLB_SET_LOCAL, layout.local, layout.local_slots));
+    if (written) return;
+    for (const auto& run : work.fresh)
+        if (run.count != 0) state_.runs.give_back(run);
+}
+
+bool Pass::publish_row(Port& port, const svclb_service& row, const char* what) {
+    if (same_bytes(port.row, row)) return true;
+    if (!wrote(tables_.publish(port.index, row), port, [&] { return fmt::format("{} services row", what); }))
+        return false;
+    port.row = row;
+    return true;
+}
+
+void Pass::publish(Work& work) {
+    if (!work.wants()) return;
+    auto& port = *work.port;
+    auto row = service_row(*work.desired);
+    row.epoch = port.row.epoch;
+    row.epoch_due = work.backends.epoch_due || port.row.epoch_due != 0 ? 1 : 0;
+    std::array<Span, SVCLB_SETS> owned{};
+    for (const auto set : {SVCLB_SET_CLUSTER, SVCLB_SET_LOCAL}) {
+        const auto fresh = work.fresh[set];
+        const auto cluster = row.runs[SVCLB_SET_CLUSTER];
+        switch (work.choices[set]) {
+            case RunChoice::empty:
+                break;
+            case RunChoice::keep:
+                row.runs[set] = port.row.runs[set];
+                owned[set] = port.owned[set];
+                break;
+            case RunChoice::fresh:
+                row.runs[set] = svclb_run(fresh.base, fresh.count, work.generations[set]);
+                owned[set] = fresh;
+                break;
+            case RunChoice::prefix_of_cluster:
+                row.runs[set] = svclb_run(svclb_run_base(cluster), work.layout.local_slots, svclb_run_generation(cluster));
+                break;
+        }
+    }
+    if (!publish_row(port, row, "publish")) {
+        work.blocked = true;
+        for (const auto& run : work.fresh)
+            if (run.count != 0) state_.runs.give_back(run);
+        return;
+    }
+    for (const auto set : {SVCLB_SET_CLUSTER, SVCLB_SET_LOCAL})
+        if (port.owned[set].count != 0 && port.owned[set] != owned[set]) state_.runs.retire(port.owned[set]);
+    port.owned = owned;
+}
+
+void Pass::claim(Work& work) {
+    auto& port = *work.port;
+    if (work.drops()) state_.frontends.claim(port, {}, port.created);
+    if (!work.wants()) return;
+    std::vector<Claim> claims;
+    claims.reserve(work.desired->frontends.size());
+    for (const auto& frontend : work.desired->frontends)
+        claims.push_back({frontend_key(frontend), static_cast<__u8>(frontend.kind), static_cast<__u8>(frontend.set)});
+    // A key that one service port names twice (an externalIP that is also its load balancer's) keeps the first kind.
+    const KeyLess less;
+    std::stable_sort(claims.begin(), claims.end(), [&](const Claim& a, const Claim& b) { return less(a.key, b.key); });
+    const auto same = [](const Claim& a, const Claim& b) { return same_bytes(a.key, b.key); };
+    claims.erase(std::unique(claims.begin(), claims.end(), same), claims.end());
+    state_.frontends.claim(port, std::move(claims), work.desired->created);
+}
+
+}  // namespace svclb::reconcile

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// One pass over the service ports that changed, in phases: each phase runs for all of them before the next begins, so
+// that nothing is removed before everything new is in place. A service port that fails before its row is published is
+// blocked: it keeps its old row, frontends and backends, and others go on.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "plan.hpp"
+#include "programmed.hpp"
+#include "report.hpp"
+#include "rows.hpp"
+
+namespace svclb::reconcile {
+
+class Pass {
+public:
+    explicit Pass(Programmed& state) : state_(state), tables_(state.tables) {}
+
+    // `desired` must outlive the pass.
+    void want(Port& port, const model::ServicePortState& desired) { works_.emplace_back(port, &desired, Task::want); }
+    void drop(Port& port) { works_.emplace_back(port, nullptr, Task::drop); }
+    // Only finishes what an agent that died left undone in the row.
+    void raise_epoch(Port& port) { works_.emplace_back(port, nullptr, Task::raise); }
+
+    [[nodiscard]] PassResult run();
+
+private:
+    enum class Task : std::uint8_t { want, drop, raise };
+    struct Work {
+        Work(Port& of, const model::ServicePortState* state, Task what) : port(&of), desired(state), task(what) {}
+        [[nodiscard]] bool wants() const { return task == Task::want && !blocked; }
+        [[nodiscard]] bool drops() const { return task == Task::drop && !blocked; }
+
+        Port* port;
+        const model::ServicePortState* desired;
+        Task task;
+        bool blocked = false;
+        Layout layout;
+        std::vector<std::uint32_t> ids;             // by position in desired->backends
+        std::vector<std::uint32_t> taken_ids;       // fresh in this pass
+        BackendPlan backends;
+        std::array<RunChoice, SVCLB_SETS> choices{};
+        std::array<Span, SVCLB_SETS> fresh{};
+        std::array<std::uint16_t, SVCLB_SETS> generations{};
+    };
+
+    // pass.cpp: what is new
+    void add_names(Work& work);
+    [[nodiscard]] bool add_index(Work& work);
+    [[nodiscard]] bool add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text);
+    void add_backends(Work& work);
+    void write_runs(Work& work);
+    [[nodiscard]] bool write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots);
+    void publish(Work& work);
+    void claim(Work& work);
+
+    // removal.cpp: what goes
+    void remove_lost_rows();
+    void retire_row(Work& work);
+    void lower_backends(Work& work);
+    void raise(Work& work);
+    void finish(Work& work);
+    void remove_strings();
+
+    [[nodiscard]] bool write_backend(const Port& port, BackendRow& row, const BackendWrite& write);
+    [[nodiscard]] bool publish_row(Port& port, const svclb_service& row, const char* what);
+    [[nodiscard]] Result<std::uint32_t> take_id(IdPool& pool, datapath::Sized map);
+    [[nodiscard]] Result<Span> take_run(std::uint32_t slots);
+    [[nodiscard]] Status grow(datapath::Sized map, std::uint64_t at_least);
+    void block(Work& work, const Error& error);
+    template <class What>
+    [[nodiscard]] bool wrote(const Status& status, const Port& port, What&& what) {
+        return report_.wrote(status, port.id.service,
+                             [&] { return describe(port.id) + ": " + std::forward<What>(what)(); });
+    }
+    // For rows that belong to no service port.
+    [[nodiscard]] model::ObjectKey any_service() const;
+
+    Programmed& state_;
+    datapath::Tables& tables_;
+    Report report_;
+    std::vector<Work> works_;
+    // A map that could not grow is not tried again for each of thousands of service ports.
+    std::array<std::optional<Error>, 3> cannot_grow_;
+};
+
+}  // namespace svclb::reconcile
