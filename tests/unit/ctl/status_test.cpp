@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "status.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+
+#include "tables_fixture.hpp"
+
+namespace svclb::ctl {
+namespace {
+
+using test::busy_node;
+
+TEST_CASE("status of a running agent") {
+    CHECK(status_text(busy_node(), false) ==
+          "agent:          running (pid 4711)\n"
+          "started:        2023-11-14T22:13:20Z\n"
+          "node:           node-a\n"
+          "source:         manifests /etc/svclb\n"
+          "last sync:      2s ago (2023-11-14T22:14:18Z)\n"
+          "passes:         4\n"
+          "writes:         40 total, 2 in the last pass\n"
+          "failures:       0\n"
+          "last error:     web.yaml:3: Service default/x: spec.ports[0].port: \\x1b[31m\n"
+          "objects:        2 services, 3 endpoint slices, 1 invalid\n"
+          "service ports:  2\n"
+          "frontends:      4\n"
+          "backends:       5\n"
+          "flows:          2 (9 dead ones collected)\n"
+          "links:          1 attached\n"
+          "fullest map:    services 37.5% (3 of 8)\n"
+          "drops:\n"
+          "REASON                PACKETS   BYTES   MEANING\n"
+          "NO_BACKEND_REJECTED   3         180     no usable backend: rejected\n");
+}
+
+TEST_CASE("status of maps that no agent keeps") {
+    Snapshot s;
+    s.drops = busy_node().drops;
+    s.drops[0].packets = 0;
+    s.maps = {{"frontends", "hash", 0, 64, 4096}};
+    CHECK(status_text(s, true) ==
+          "agent:          not running\n"
+          "started:        <none>\n"
+          "node:           <none>\n"
+          "source:         <none>\n"
+          "last sync:      <none>\n"
+          "passes:         0\n"
+          "writes:         0 total, 0 in the last pass\n"
+          "failures:       0\n"
+          "last error:     <none>\n"
+          "objects:        0 services, 0 endpoint slices, 0 invalid\n"
+          "service ports:  0\n"
+          "frontends:      0\n"
+          "backends:       0\n"
+          "flows:          0 (0 dead ones collected)\n"
+          "links:          0 attached\n"
+          "maps:           frontends 0.0% (0 of 64)\n"
+          "drops:          <none>\n");
+}
+
+TEST_CASE("status of an agent that died names who it was") {
+    auto s = busy_node();
+    s.agent_running = false;
+    CHECK(status_text(s, false).starts_with("agent:          not running (last was pid 4711)\n"));
+}
+
+TEST_CASE("status in JSON") {
+    CHECK(status_json(busy_node()) == Json::parse(R"({
+        "bpfDir": "/sys/fs/bpf/svclb",
+        "agent": {"running": true, "pid": 4711, "abiVersion": 1, "startedAt": "2023-11-14T22:13:20Z"},
+        "node": "node-a",
+        "source": "manifests /etc/svclb",
+        "lastSync": "2023-11-14T22:14:18Z",
+        "lastSyncAgeSeconds": 2,
+        "passes": 4,
+        "writes": 40,
+        "lastWrites": 2,
+        "failures": 0,
+        "lastError": "web.yaml:3: Service default/x: spec.ports[0].port: \u001b[31m",
+        "collectedFlows": 9,
+        "objects": {"services": 2, "endpointSlices": 3, "invalid": 1},
+        "servicePorts": 2,
+        "frontends": 4,
+        "backends": 5,
+        "flows": 2,
+        "links": 1,
+        "maps": [{"name": "services", "entries": 3, "maxEntries": 8},
+                 {"name": "slots", "entries": 4, "maxEntries": 16},
+                 {"name": "frontends", "entries": 7, "maxEntries": 64}],
+        "drops": [{"reason": "NO_BACKEND_REJECTED", "text": "no usable backend: rejected", "dropped": true,
+                   "packets": 3, "bytes": 180}]
+    })"));
+}
+
+}  // namespace
+}  // namespace svclb::ctl
