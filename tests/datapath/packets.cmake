@@ -1,0 +1,23 @@
+# Packet tests: the real programs, one packet at a time, by the kernel's test-run. Included by CMakeLists.txt beside it.
+# They link nothing of the agent's: scripts/kernels.sh runs the binary in a bare initramfs on other kernels.
+include(Catch)
+
+set(SVCLB_HARNESS ${CMAKE_SOURCE_DIR}/tests/harness)
+set(SVCLB_EMBEDDED_OBJECT ${CMAKE_SOURCE_DIR}/userspace/datapath/embedded_object.S)
+set_source_files_properties(${SVCLB_EMBEDDED_OBJECT} PROPERTIES
+    OBJECT_DEPENDS ${CMAKE_BINARY_DIR}/bpf/svclb.bpf.o
+    COMPILE_DEFINITIONS SVCLB_BPF_OBJECT="${CMAKE_BINARY_DIR}/bpf/svclb.bpf.o")
+
+add_executable(packet_tests
+    ${SVCLB_HARNESS}/bpf_object.cpp
+    ${SVCLB_HARNESS}/frame_layout.cpp
+    ${SVCLB_HARNESS}/packet.cpp
+    ${SVCLB_HARNESS}/prog_run.cpp
+    ${SVCLB_HARNESS}/service_fixture.cpp
+    ${SVCLB_EMBEDDED_OBJECT}
+    packet_composition_test.cpp
+    translation_test.cpp)
+add_dependencies(packet_tests svclb_bpf_object)
+target_include_directories(packet_tests PRIVATE ${SVCLB_HARNESS})
+target_link_libraries(packet_tests PRIVATE svclb_flags PkgConfig::LIBBPF Catch2::Catch2WithMain)
+catch_discover_tests(packet_tests TEST_PREFIX "datapath.")

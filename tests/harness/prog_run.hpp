@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The real programs, loaded once and run one packet at a time by the kernel's test-run, with their maps at hand.
+// Before each run the programs' work area is filled with garbage: nothing may depend on what the last packet left.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "bpf_object.hpp"
+#include "packet.hpp"
+#include "svclb/abi.h"
+
+namespace svclb::test {
+
+// As <linux/pkt_cls.h> has them; the programs' own names are not visible here.
+enum Verdict : std::int32_t { next = -1, dropped = 2, redirected = 7 };
+
+struct Run {
+    std::int32_t verdict = 0;
+    Bytes frame;
+};
+
+// A super-packet that a device is to cut into segments.
+struct Gso {
+    std::uint32_t size = 0;  // 0 = none
+    std::uint32_t segments = 0;
+};
+
+// Sizes that fit a test: see maps.bpf.h for what they are in production.
+struct DatapathOptions {
+    svclb_settings settings{.hash_seed = 0x5bd1e995,
+                            .reject_per_s = 1000,
+                            .half_open_timeout_s = 60,
+                            .service_cidrs = 0,
+                            .service_cidr = {}};
+    std::uint32_t transient = 1024;
+    std::uint32_t established = 4096;
+};
+
+// The key of a flow entry: a packet's ends as the program for `direction` meets it.
+svclb_flow_key6 flow_key(const Endpoint& from, const Endpoint& to, std::uint8_t proto, svclb_direction direction);
+
+struct FlowEntry {
+    svclb_flow_key6 key;  // of an IPv4 flow too: the addresses are IPv4-mapped then
+    svclb_flow flow;
+    bool established;
+};
+
+// Ends of a flow entry, in words that a failed comparison can print.
+Endpoint source_of(const svclb_flow_key6& key);
+Endpoint destination_of(const svclb_flow_key6& key);
+Endpoint target_of(const svclb_flow& flow);
+
+class Datapath {
+public:
+    explicit Datapath(const DatapathOptions& options = {});
+
+    Run from_pod(const Bytes& frame, const Gso& gso = {}) { return run(from_pod_, frame, gso); }
+    Run to_pod(const Bytes& frame, const Gso& gso = {}) { return run(to_pod_, frame, gso); }
+    Run from_pod(const Packet& packet) { return from_pod(packet.frame()); }
+    Run to_pod(const Packet& packet) { return to_pod(packet.frame()); }
+
+    // Everything as after the load, for the next case.
+    void clear();
+    // Hand packets over with their sum (CHECKSUM_COMPLETE), as some devices do, and check that the programs keep it
+    // right? On after clear(), where the kernel can.
+    void with_complete_checksums(bool on) { complete_checksums_ = on; }
+
+    [[nodiscard]] svclb_service& service(std::uint32_t index) { return services_.rows<svclb_service>()[index]; }
+    [[nodiscard]] svclb_slot& slot(std::uint32_t index) { return slots_.rows<svclb_slot>()[index]; }
+    [[nodiscard]] svclb_filters& filters() { return *filters_.rows<svclb_filters>(); }
+    [[nodiscard]] int map(const char* name) const { return map_fd(object_.get(), name); }
+
+    // Every flow entry of both families and tables.
+    [[nodiscard]] std::vector<FlowEntry> flows() const;
+    [[nodiscard]] std::optional<FlowEntry> find_flow(const svclb_flow_key6& key) const;
+    void put_flow(const FlowEntry& entry);
+    void remove_flow(const svclb_flow_key6& key, bool established);
+
+    [[nodiscard]] svclb_counter service_counter(std::uint32_t index) const;
+    [[nodiscard]] svclb_counter backend_counter(std::uint32_t id) const;
+    [[nodiscard]] svclb_drop_counter reason(svclb_reason reason) const;
+    // All reasons together: 0 says that no packet was dropped or given up on.
+    [[nodiscard]] std::uint64_t reasons() const;
+
+private:
+    Run run(int program, const Bytes& frame, const Gso& gso);
+    void poison_work_area() const;
+
+    Object object_;
+    int from_pod_;
+    int to_pod_;
+    int work_area_;
+    Bytes garbage_;
+    MappedMap services_;
+    MappedMap slots_;
+    MappedMap filters_;
+    bool complete_checksums_ = true;
+    bool kernel_can_complete_ = true;
+};
+
+}  // namespace svclb::test

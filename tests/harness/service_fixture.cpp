@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "service_fixture.hpp"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+namespace svclb::test {
+namespace {
+
+constexpr std::uint32_t kSlotsEach = 1024;
+constexpr std::uint32_t kBackendsEach = 64;
+
+void set_addr(__be32* to, const Ip& address) {
+    std::memcpy(to, address.bytes.data(), address.bytes.size());
+}
+
+std::uint32_t filter_index(const Ip& address, std::uint16_t port) {
+    std::array<__be32, SVCLB_ADDR_WORDS> words{};
+    set_addr(words.data(), address);
+    return svclb_filter_index(words.data(), htons(port));
+}
+
+svclb_frontend_key frontend_key(const Endpoint& frontend, std::uint8_t proto) {
+    svclb_frontend_key key{};
+    set_addr(key.addr, frontend.addr);
+    key.port = htons(frontend.port);
+    key.proto = proto;
+    return key;
+}
+
+svclb_backend_key backend_key(std::uint32_t service, const Endpoint& backend) {
+    svclb_backend_key key{};
+    key.service = service;
+    set_addr(key.addr, backend.addr);
+    key.port = htons(backend.port);
+    return key;
+}
+
+void must(int error, const char* what) {
+    if (error != 0) throw std::runtime_error(std::string(what) + ": " + std::strerror(-error));
+}
+
+}  // namespace
+
+ServiceFixture::ServiceFixture(Datapath& datapath, std::uint32_t index, const Endpoint& frontend, std::uint8_t proto,
+                               const std::vector<Endpoint>& backends, const ServiceOptions& options)
+    : datapath_(datapath),
+      index_(index),
+      frontend_(frontend),
+      proto_(proto),
+      options_(options),
+      next_slot_(index * kSlotsEach) {
+    row() = svclb_service{};
+    row().family = frontend.addr.v4() ? 4 : 6;
+    row().proto = proto;
+    row().affinity_s = options.affinity_s;
+    row().epoch = 1;
+    row().verdicts[options.set] = static_cast<std::uint8_t>(options.verdict_when_empty);
+    publish(backends);
+    add_frontend(frontend);
+}
+
+void ServiceFixture::publish(const std::vector<Endpoint>& slots) {
+    const auto in_set =
+        static_cast<std::uint8_t>(options_.set == SVCLB_SET_LOCAL ? SVCLB_BACKEND_IN_LOCAL : SVCLB_BACKEND_IN_CLUSTER);
+    generation_++;
+    if (next_slot_ % kSlotsEach + slots.size() > kSlotsEach) next_slot_ = index_ * kSlotsEach;
+    const std::uint32_t base = next_slot_;
+    for (const Endpoint& backend : slots) {
+        if (std::find(known_.begin(), known_.end(), backend) == known_.end()) known_.push_back(backend);
+        put_backend(backend, SVCLB_BACKEND_READY, static_cast<std::uint8_t>(in_set | SVCLB_BACKEND_SERVING));
+        datapath_.filters().backend[filter_index(backend.addr, backend.port)] = 1;
+        svclb_slot& slot = datapath_.slot(next_slot_++);
+        slot = svclb_slot{};
+        set_addr(slot.addr, backend.addr);
+        slot.port = htons(backend.port);
+        slot.generation = generation_;
+        slot.service = index_;
+        slot.backend = id_of(backend);
+    }
+    row().runs[options_.set] = svclb_run(base, static_cast<std::uint32_t>(slots.size()), generation_);
+    for (const Endpoint& backend : known_) {
+        if (std::find(slots.begin(), slots.end(), backend) != slots.end()) continue;
+        svclb_backend value{};
+        const auto key = backend_key(index_, backend);
+        if (bpf_map_lookup_elem(datapath_.map("backends"), &key, &value) != 0) continue;
+        put_backend(backend, value.state, static_cast<std::uint8_t>(value.flags & ~in_set));
+    }
+}
+
+void ServiceFixture::put_backend(const Endpoint& backend, std::uint8_t state, std::uint8_t flags) {
+    const auto key = backend_key(index_, backend);
+    const svclb_backend value{
+        .id = id_of(backend), .node = SVCLB_NONE, .zone = SVCLB_NONE, .weight = 1, .state = state, .flags = flags};
+    must(bpf_map_update_elem(datapath_.map("backends"), &key, &value, BPF_ANY), "store a backend");
+    row().epoch++;
+}
+
+void ServiceFixture::drain(const Endpoint& backend) {
+    put_backend(backend, SVCLB_BACKEND_DRAINING, SVCLB_BACKEND_SERVING);
+}
+
+void ServiceFixture::remove_backend(const Endpoint& backend) {
+    const auto key = backend_key(index_, backend);
+    must(bpf_map_delete_elem(datapath_.map("backends"), &key), "remove a backend");
+    row().epoch++;
+}
+
+void ServiceFixture::add_frontend(const Endpoint& frontend) {
+    datapath_.filters().frontend[filter_index(frontend.addr, 0)] = 1;
+    const auto key = frontend_key(frontend, proto_);
+    svclb_frontend value{};
+    value.service = index_;
+    value.kind = SVCLB_FRONTEND_CLUSTER_IP;
+    value.set = static_cast<std::uint8_t>(options_.set);
+    must(bpf_map_update_elem(datapath_.map("frontends"), &key, &value, BPF_ANY), "store a frontend");
+}
+
+void ServiceFixture::remove_frontend(const Endpoint& frontend) {
+    const auto key = frontend_key(frontend, proto_);
+    must(bpf_map_delete_elem(datapath_.map("frontends"), &key), "remove a frontend");
+}
+
+void ServiceFixture::remove() {
+    remove_frontend(frontend_);
+    publish({});
+    for (const Endpoint& backend : known_) remove_backend(backend);
+    const std::uint32_t epoch = row().epoch;
+    row() = svclb_service{};
+    row().epoch = epoch + 1;
+}
+
+std::uint32_t ServiceFixture::id_of(const Endpoint& backend) const {
+    const auto found = std::find(known_.begin(), known_.end(), backend);
+    if (found == known_.end()) throw std::invalid_argument("not a backend: " + to_string(backend));
+    return index_ * kBackendsEach + static_cast<std::uint32_t>(found - known_.begin());
+}
+
+void mark_cluster_ip(Datapath& datapath, const Ip& address) {
+    datapath.filters().frontend[filter_index(address, 0)] = 1;
+    const auto key = frontend_key({address, 0}, 0);
+    svclb_frontend value{};
+    value.kind = SVCLB_FRONTEND_CLUSTER_IP_ADDRESS;
+    must(bpf_map_update_elem(datapath.map("frontends"), &key, &value, BPF_ANY), "mark a ClusterIP");
+}
+
+}  // namespace svclb::test

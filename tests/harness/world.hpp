@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The addresses and protocols that the packet tests run with: each case in IPv4 and IPv6, and mostly TCP and UDP.
+#pragma once
+
+#include <netinet/in.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/catch_tostring.hpp>
+#include <catch2/generators/catch_generators.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "packet.hpp"
+#include "prog_run.hpp"
+#include "service_fixture.hpp"
+
+namespace svclb::test {
+
+struct World {
+    int family = 4;
+    std::uint8_t proto = IPPROTO_TCP;
+
+    [[nodiscard]] bool tcp_flow() const { return proto == IPPROTO_TCP; }
+    [[nodiscard]] Ip net(const char* v4, const char* v6) const { return ip(family == 4 ? v4 : v6); }
+
+    // Clients and backends are pods; clients have the ports that the kernel would have chosen.
+    [[nodiscard]] Endpoint client(std::uint16_t port = 40000) const {
+        return {net("10.244.1.10", "fd00:244:1::10"), port};
+    }
+    [[nodiscard]] Endpoint other_client(std::uint16_t port = 40000) const {
+        return {net("10.244.1.11", "fd00:244:1::11"), port};
+    }
+    [[nodiscard]] Endpoint backend(std::uint32_t i = 0) const {
+        return {net("10.244.2.20", "fd00:244:2::20") + i, 8080};
+    }
+    [[nodiscard]] Endpoint frontend(std::uint32_t i = 0) const { return {net("10.96.0.10", "fd00:96::10") + i, 80}; }
+    [[nodiscard]] Endpoint stranger() const { return {net("192.0.2.7", "2001:db8::7"), 443}; }
+
+    // The packet that begins a conversation, its answer, and one in the middle.
+    [[nodiscard]] Packet first(const Endpoint& from, const Endpoint& to) const {
+        if (!tcp_flow()) return udp(from, to, payload_of(33));
+        Packet packet = tcp(from, to, syn);
+        packet.tcp().options = {2, 4, 5, 0xb4, 4, 2, 1, 1};
+        return packet;
+    }
+    [[nodiscard]] Packet answer(const Endpoint& from, const Endpoint& to) const {
+        return tcp_flow() ? tcp(from, to, syn | ack) : udp(from, to, payload_of(12));
+    }
+    [[nodiscard]] Packet data(const Endpoint& from, const Endpoint& to) const {
+        return tcp_flow() ? tcp(from, to, psh | ack, payload_of(101)) : udp(from, to, payload_of(101));
+    }
+};
+
+inline std::string to_string(const World& world) {
+    return std::string(world.family == 4 ? "IPv4 " : "IPv6 ") + (world.tcp_flow() ? "TCP" : "UDP");
+}
+
+// In each test case once: these run it for every value.
+inline World any_world() {
+    return GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_UDP});
+}
+inline World tcp_world() {
+    return GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP});
+}
+inline World udp_world() {
+    return GENERATE(World{4, IPPROTO_UDP}, World{6, IPPROTO_UDP});
+}
+
+// The programs with empty maps. Loaded once a process: the verifier takes seconds where the machine is emulated.
+inline Datapath& fresh_datapath() {
+    static std::optional<Datapath> loaded;
+    try {
+        if (!loaded) loaded.emplace();
+    } catch (const NotPermitted& reason) {
+        SKIP(reason.what());
+    }
+    loaded->clear();
+    return *loaded;
+}
+
+// One that is loaded with other settings or sizes, for this case alone.
+inline std::unique_ptr<Datapath> datapath_with(const DatapathOptions& options) {
+    try {
+        return std::make_unique<Datapath>(options);
+    } catch (const NotPermitted& reason) {
+        SKIP(reason.what());
+    }
+}
+
+}  // namespace svclb::test
+
+namespace Catch {
+template <>
+struct StringMaker<svclb::test::Endpoint> {
+    static std::string convert(const svclb::test::Endpoint& endpoint) { return svclb::test::to_string(endpoint); }
+};
+template <>
+struct StringMaker<svclb::test::World> {
+    static std::string convert(const svclb::test::World& world) { return svclb::test::to_string(world); }
+};
+}  // namespace Catch
+
+// The whole of a run: the verdict, and every byte of the packet. `expected` is a Packet.
+#define CHECK_RUN(ran, expected_verdict, expected)                                                \
+    do {                                                                                          \
+        const ::svclb::test::Run& checked_run = (ran);                                            \
+        CHECK(checked_run.verdict == (expected_verdict));                                         \
+        CHECK(::svclb::test::difference((expected).frame(), checked_run.frame) == std::string()); \
+    } while (false)
