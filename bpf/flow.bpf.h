@@ -12,7 +12,7 @@
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
-#define JIFFIES_PER_TICK_SHIFT 10  /* one to ten seconds, by the kernel's HZ; a jiffy costs no clock read */
+#define JIFFIES_PER_TICK_SHIFT 10 /* one to ten seconds, by the kernel's HZ; a jiffy costs no clock read */
 #define UDP_ANSWERED_TIMEOUT_S 180 /* a tuple may be taken over from a conversation that was silent for so long */
 #define DIRECT_TCP_TIMEOUT_S 86400
 

@@ -30,9 +30,9 @@
 #define HEADERS_MAX 128
 
 enum parsed {
-	PARSED_PORTS,	  /* everything below is set */
-	PARSED_OTHER,	  /* addresses and proto only: another protocol */
-	PARSED_FRAGMENT,  /* addresses and proto only: a fragment */
+	PARSED_PORTS, /* everything below is set */
+	PARSED_OTHER, /* addresses and proto only: another protocol */
+	PARSED_FRAGMENT, /* addresses and proto only: a fragment */
 	PARSED_TRUNCATED, /* headers reach beyond the linear part of the packet */
 	PARSED_NOT_IP,
 };
@@ -40,11 +40,11 @@ enum parsed {
 struct packet {
 	/* The packet's own tuple, and the key of its flow in one. IPv4 is IPv4-mapped here, see narrow(). */
 	struct svclb_flow_key6 tuple;
-	__u32 length;	/* of the whole frame */
-	__u16 l3;	/* offset of the IP header */
-	__u16 l4;	/* offset of the transport header */
+	__u32 length; /* of the whole frame */
+	__u16 l3; /* offset of the IP header */
+	__u16 l4; /* offset of the transport header */
 	__u16 ip_check; /* IPv4 header checksum as found */
-	__u8 ip_ttl;	/* IPv4 */
+	__u8 ip_ttl; /* IPv4 */
 	__u8 tcp_flags;
 	bool v6;
 };

@@ -18,12 +18,12 @@
 
 struct work {
 	struct packet pkt;
-	struct svclb_flow flow;		 /* the flow's entry for the packet's direction */
+	struct svclb_flow flow; /* the flow's entry for the packet's direction */
 	struct svclb_flow_key6 reply_at; /* the flow's reply entry, while one is opened */
 	struct svclb_flow reply;
 	struct svclb_slot slot; /* the backend under consideration */
-	struct rewrite to;	/* the fields to write */
-	__u8 quote[QUOTE_MAX];	/* of a refused packet; and the headers of the answer */
+	struct rewrite to; /* the fields to write */
+	__u8 quote[QUOTE_MAX]; /* of a refused packet; and the headers of the answer */
 };
 
 struct {

@@ -215,10 +215,10 @@ static_assert(sizeof(struct svclb_flow_key6) == 40, "hashed as bytes: no holes")
 enum svclb_flow_kind {
 	SVCLB_FLOW_FORWARD = 1, /* client to frontend: the destination becomes addr:port, the source port client_port */
 	SVCLB_FLOW_REPLY = 2, /* backend to client: the source becomes addr:port, the destination port client_port */
-	/* A conversation that dials the backend itself; keyed like a REPLY, translates nothing, and keeps the tuple from
-	 * being given to a flow of a frontend. */
+	/* A conversation that dials the backend itself; keyed like a REPLY, translates nothing, and keeps the tuple
+	 * from being given to a flow of a frontend. */
 	SVCLB_FLOW_DIRECT = 3,
-	SVCLB_FLOW_HAIRPIN = 4, /* as FORWARD, and the source address becomes the frontend's: the client is the backend */
+	SVCLB_FLOW_HAIRPIN = 4, /* as FORWARD; the client is the backend: the source address becomes the frontend's */
 	SVCLB_FLOW_HAIRPIN_REPLY = 5, /* met in from_pod: becomes frontend to client */
 };
 
@@ -273,7 +273,7 @@ struct svclb_filters {
 	__u8 frontend[SVCLB_FILTER_SIZE]; /* by address; set by the agent before the frontend's row */
 	__u8 backend[SVCLB_FILTER_SIZE]; /* by address and port; set by the agent before a slot names the backend */
 	__u8 reply[SVCLB_FILTER_SIZE]; /* by address and port of a backend; set by from_pod with the first flow to it */
-	__u8 direct[SVCLB_FILTER_SIZE]; /* by address and port; set by from_pod when a direct conversation is translated */
+	__u8 direct[SVCLB_FILTER_SIZE]; /* by address and port; set by from_pod with a translated direct conversation */
 };
 
 static inline __attribute__((always_inline)) __u32 svclb_filter_index(const __be32 addr[SVCLB_ADDR_WORDS], __be16 port)
@@ -315,12 +315,14 @@ struct svclb_counter {
 	X(UNSUPPORTED_PROTOCOL, "protocol that is not translated, to a frontend address: passed", 0)                   \
 	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)
 
+/* clang-format off */
 enum svclb_reason {
 #define SVCLB_REASON_ENUM(name, text, dropped) SVCLB_REASON_##name,
 	SVCLB_REASONS(SVCLB_REASON_ENUM)
 #undef SVCLB_REASON_ENUM
 	SVCLB_REASON_COUNT
 };
+/* clang-format on */
 
 struct svclb_drop_counter {
 	__u64 packets;
