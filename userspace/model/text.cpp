@@ -6,18 +6,12 @@
 
 namespace svclb::model {
 
-namespace {
-
-constexpr std::size_t kLongestShown = 120;
-
-}  // namespace
-
-std::string printable(std::string_view text) {
+std::string printable(std::string_view text, std::size_t most) {
     constexpr std::string_view kHex = "0123456789abcdef";
     std::string out;
-    out.reserve(text.size() < kLongestShown ? text.size() : kLongestShown);
+    out.reserve(text.size() < most ? text.size() : most);
     for (const char c : text) {
-        if (out.size() >= kLongestShown) return out + "...";
+        if (out.size() >= most) return out + "...";
         const auto byte = static_cast<unsigned char>(c);
         if (byte >= 0x20 && byte < 0x7f) {
             out += c;

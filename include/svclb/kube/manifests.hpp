@@ -17,13 +17,16 @@
 namespace svclb::kube {
 
 struct ManifestChange {
-    std::vector<model::Object> changed;           // new or different objects
+    std::vector<model::Object> changed;  // new or different objects
     std::vector<model::ObjectKey> gone_services;
     std::vector<model::ObjectKey> gone_slices;
     std::vector<std::string> gone_nodes;
-    std::vector<std::string> problems;            // new since the last read, one line each
-    std::uint32_t invalid_objects = 0;            // how many objects are refused now
-    [[nodiscard]] bool empty() const { return changed.empty() && gone_services.empty() && gone_slices.empty() && gone_nodes.empty() && problems.empty(); }
+    std::vector<std::string> problems;  // new since the last read, one line each
+    std::uint32_t invalid_objects = 0;  // how many objects are refused now
+    [[nodiscard]] bool empty() const {
+        return changed.empty() && gone_services.empty() && gone_slices.empty() && gone_nodes.empty() &&
+               problems.empty();
+    }
 };
 
 class Manifests {

@@ -26,8 +26,8 @@ struct Address {
 [[nodiscard]] std::optional<Address> parse_address(std::string_view text);
 
 struct Cidr {
-    Address address;            // host bits are zero
-    std::uint8_t prefix = 0;    // 0 to 128; an IPv4 prefix is counted in the mapped form, 96 to 128
+    Address address;          // host bits are zero
+    std::uint8_t prefix = 0;  // 0 to 128; an IPv4 prefix is counted in the mapped form, 96 to 128
     auto operator<=>(const Cidr&) const = default;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// (Service, its EndpointSlices, own Node) -> what should be balanced. Pure; kube-proxy's rules, behaviour rows 1.1 to 1.16.
+// (Service, its EndpointSlices, own Node) -> what should be balanced. Pure; kube-proxy's rules, behaviour rows 1.1
+// to 1.16.
 #pragma once
 
 #include <span>

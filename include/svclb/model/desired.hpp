@@ -56,7 +56,8 @@ struct ServicePortState {
     ServicePortId id;
     std::string created;              // of the Service: where two claim one frontend, the oldest wins
     std::vector<Frontend> frontends;  // sorted, unique
-    std::vector<Backend> backends;    // every endpoint of the port; unique by address:port, sorted by in_local first, then address:port
+    std::vector<Backend>
+        backends;  // every endpoint of the port; unique by address:port, sorted by in_local first, then address:port
     Verdict cluster = Verdict::reject;  // forward exactly when some backend is in_cluster
     Verdict local = Verdict::reject;    // forward exactly when some backend is in_local
     TrafficPolicy internal_policy = TrafficPolicy::cluster;

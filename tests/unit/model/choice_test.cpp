@@ -36,29 +36,30 @@ TEST_CASE("each family has the endpoints of its own slices") {
 }
 
 TEST_CASE("row 1.10: ports pair by name and protocol") {
-    struct Row {
-        std::string what;
-        std::string service_port;
-        EndpointPort slice_port;
-        Texts expected;
-    };
-    const std::vector<Row> rows{
-        {"same name", "http", {"http", Protocol::tcp, 8080}, {"10.0.0.1:8080"}},
-        {"other name", "http", {"https", Protocol::tcp, 8080}, {}},
-        {"other protocol", "http", {"http", Protocol::udp, 8080}, {}},
-        {"nil name", "", {std::nullopt, Protocol::tcp, 8080}, {}},
-        {"empty name", "", {"", Protocol::tcp, 8080}, {"10.0.0.1:8080"}},
-        {"nil number", "http", {"http", Protocol::tcp, std::nullopt}, {}},
-        {"number 0", "http", {"http", Protocol::tcp, 0}, {}},
-    };
-    for (const auto& row : rows) {
+    const auto backends = [](const std::string& service_port, EndpointPort slice_port) {
         auto service = web();
-        service.ports[0].name = row.service_port;
+        service.ports[0].name = service_port;
         auto one = slice("web-1", {endpoint("10.0.0.1")});
-        one.ports = {row.slice_port};
-        CAPTURE(row.what);
-        CHECK(all(only(build(service, {one}))) == row.expected);
-    }
+        one.ports.clear();
+        one.ports.push_back(std::move(slice_port));
+        return all(only(build(service, {one})));
+    };
+    const Texts found{"10.0.0.1:8080"};
+    EndpointPort port;
+    port.port = 8080;
+    CHECK(backends("", port).empty());  // a nil name is no name
+    port.name = "";
+    CHECK(backends("", port) == found);
+    port.name = "http";
+    CHECK(backends("http", port) == found);
+    CHECK(backends("https", port).empty());
+    port.protocol = Protocol::udp;
+    CHECK(backends("http", port).empty());
+    port.protocol = Protocol::tcp;
+    port.port = 0;
+    CHECK(backends("http", port).empty());
+    port.port.reset();
+    CHECK(backends("http", port).empty());
 }
 
 TEST_CASE("row 1.10: one name may have another number in each slice, and twice in one") {

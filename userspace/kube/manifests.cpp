@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// What each file last gave, whose object counts where two files have the same one, and the difference to what was told
+// before. A file that is being written, does not parse or has just been moved away keeps its objects in force.
+#include "svclb/kube/manifests.hpp"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <tuple>
+#include <utility>
+#include <variant>
+
+#include "directory_watch.hpp"
+#include "svclb/base/unique_fd.hpp"
+#include "svclb/kube/decode.hpp"
+#include "svclb/model/text.hpp"
+
+namespace svclb::kube {
+
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+using Moves = DirectoryWatch::Moves;
+
+constexpr off_t kLargestFile = off_t{64} << 20U;
+// Many editors move the old file away before they write the new one.
+constexpr auto kVanishGrace = std::chrono::milliseconds(200);
+constexpr auto kLookAgain = std::chrono::milliseconds(1);
+
+enum class Kind : std::uint8_t { service, endpoint_slice, node };
+struct Key {
+    Kind kind;
+    model::ObjectKey name;  // a Node's namespace is ""
+    auto operator<=>(const Key&) const = default;
+};
+
+Key key_of(const model::Object& object) {
+    if (const auto* service = std::get_if<model::Service>(&object)) return {Kind::service, service->key};
+    if (const auto* slice = std::get_if<model::EndpointSlice>(&object)) return {Kind::endpoint_slice, slice->key};
+    return {Kind::node, {"", std::get<model::Node>(object).name}};
+}
+
+std::string text_of(const Key& key) {
+    switch (key.kind) {
+        case Kind::service:
+            return "Service " + key.name.ns + "/" + key.name.name;
+        case Kind::endpoint_slice:
+            return "EndpointSlice " + key.name.ns + "/" + key.name.name;
+        case Kind::node:
+            break;
+    }
+    return "Node " + key.name.name;
+}
+
+bool is_manifest(const std::string& name) {
+    if (name.starts_with('.')) return false;
+    return name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json");
+}
+
+// Two contents of one name differ in it, but for two writes in one tick of the clock: those are told by events.
+struct Identity {
+    dev_t device = 0;
+    ino_t inode = 0;
+    off_t size = -1;
+    std::int64_t modified_ns = 0;
+    std::int64_t changed_ns = 0;
+    bool operator==(const Identity&) const = default;
+};
+
+std::int64_t nanoseconds(const timespec& time) {
+    return std::int64_t{time.tv_sec} * 1000000000 + time.tv_nsec;
+}
+
+Identity identity_of(const struct stat& info) {
+    return {info.st_dev, info.st_ino, info.st_size, nanoseconds(info.st_mtim), nanoseconds(info.st_ctim)};
+}
+
+using ObjectRef = std::shared_ptr<const model::Object>;
+
+struct Held {
+    ObjectRef object;
+    std::size_t line = 0;
+};
+
+struct File {
+    Identity identity;
+    std::map<Key, Held> objects;
+    std::vector<std::string> problems;
+    std::size_t refused = 0;
+    std::optional<Clock::time_point> vanished;
+};
+
+struct Content {
+    Identity identity;
+    std::string text;
+};
+
+Result<Content> read_file(const fs::path& path) {
+    // Not to wait for the other end of a FIFO.
+    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    struct stat info {};
+    if (!fd || ::fstat(fd.get(), &info) != 0) return fail_errno(errno, path.string());
+    if (!S_ISREG(info.st_mode)) return fail(Error::invalid(path.string() + ": not a regular file"));
+    if (info.st_size > kLargestFile) return fail(Error::invalid(path.string() + ": longer than 64 MiB"));
+    Content content{.identity = identity_of(info), .text = std::string(static_cast<std::size_t>(info.st_size), '\0')};
+    std::size_t used = 0;
+    while (used < content.text.size()) {
+        const auto length = ::read(fd.get(), content.text.data() + used, content.text.size() - used);
+        if (length < 0 && errno == EINTR) continue;
+        if (length < 0) return fail_errno(errno, path.string());
+        if (length == 0) break;
+        used += static_cast<std::size_t>(length);
+    }
+    content.text.resize(used);
+    return content;
+}
+
+Status add_to_epoll(int epoll, int fd) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno(errno, "epoll_ctl");
+    return {};
+}
+
+}  // namespace
+
+struct Manifests::State {
+    State(fs::path directory_, DirectoryWatch watch_) : directory(std::move(directory_)), watch(std::move(watch_)) {}
+
+    fs::path directory;
+    DirectoryWatch watch;
+    UniqueFd timer;
+    UniqueFd epoll;
+    std::map<std::string, File> files;
+    std::map<Key, std::set<std::string>> claims;     // the files that have an object: the first one is it
+    std::map<Key, std::set<std::string>> conflicts;  // told for each object with several claims
+    std::map<Key, ObjectRef> before;                 // of each object touched in this round, as it was told last
+    bool has_links = false;                          // a file may change without an event that names it
+    bool missing_told = false;
+    Moves pending;
+
+    ObjectRef winner(const Key& key) const;
+    void touch(const Key& key) { before.try_emplace(key, winner(key)); }
+    void look_at(const Moves& moves, ManifestChange& change);
+    std::set<std::string> list_names();
+    void look_at_file(const std::string& name, bool named, ManifestChange& change);
+    void read_again(const std::string& name, Content content, ManifestChange& change);
+    void replace(const std::string& name, File next, ManifestChange& change);
+    void unreadable(const std::string& name, const std::string& problem, ManifestChange& change);
+    void vanished(const std::string& name);
+    void end_of_grace(ManifestChange& change);
+    void tell_conflicts(const Key& key, ManifestChange& change);
+    void tell_difference(ManifestChange& change);
+    void set_timer() const;
+};
+
+ObjectRef Manifests::State::winner(const Key& key) const {
+    const auto claim = claims.find(key);
+    if (claim == claims.end() || claim->second.empty()) return nullptr;
+    return files.at(*claim->second.begin()).objects.at(key).object;
+}
+
+std::set<std::string> Manifests::State::list_names() {
+    std::set<std::string> names;
+    has_links = false;
+    std::error_code error;
+    for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+        auto name = it->path().filename().string();
+        if (!is_manifest(name)) continue;
+        std::error_code ignored;
+        has_links |= it->is_symlink(ignored);
+        names.insert(std::move(name));
+    }
+    return names;
+}
+
+void Manifests::State::look_at(const Moves& moves, ManifestChange& change) {
+    if (!moves.present) {
+        // Rather an accident, or half of a replacement, than the wish to have nothing.
+        if (!std::exchange(missing_told, true))
+            change.problems.push_back(directory.string() + ": no such directory, what it held stays in force");
+        return;
+    }
+    missing_told = false;
+    // An entry that is none of ours may be what our links point to, or through.
+    const bool others = std::ranges::any_of(moves.names, [](const auto& name) { return !is_manifest(name); });
+    auto names = moves.names;
+    if (moves.everything || (has_links && others)) {
+        names.merge(list_names());
+        for (const auto& [name, file] : files) names.insert(name);
+    }
+    for (const auto& name : names) {
+        if (is_manifest(name)) look_at_file(name, moves.names.contains(name), change);
+    }
+}
+
+void Manifests::State::look_at_file(const std::string& name, bool named, ManifestChange& change) {
+    if (watch.being_written(name)) return;
+    const auto path = directory / name;
+    const auto file = files.find(name);
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0 && errno == ENOENT) {
+        vanished(name);
+        return;
+    }
+    if (file != files.end()) {
+        const bool back = std::exchange(file->second.vanished, std::nullopt).has_value();
+        if (!named && !back && file->second.identity == identity_of(info)) return;
+    }
+    struct stat link {};
+    has_links |= ::lstat(path.c_str(), &link) == 0 && S_ISLNK(link.st_mode);
+    auto content = read_file(path);
+    if (!content && content.error().code() == std::errc::no_such_file_or_directory) {
+        vanished(name);
+        return;
+    }
+    if (!content) {
+        unreadable(name, content.error().message(), change);
+        return;
+    }
+    // Whoever began to write before the end of our reading has left an event by now.
+    auto moves = watch.take();
+    if (moves) {
+        pending.everything |= moves->everything;
+        pending.names.merge(moves->names);
+    }
+    if (watch.being_written(name)) return;
+    read_again(name, *std::move(content), change);
+}
+
+void Manifests::State::unreadable(const std::string& name, const std::string& problem, ManifestChange& change) {
+    auto& file = files[name];
+    file.identity = {};
+    const std::vector<std::string> problems{model::printable(problem, 1000)};
+    if (file.problems != problems) change.problems.push_back(problems.front());
+    file.problems = problems;
+}
+
+void Manifests::State::vanished(const std::string& name) {
+    const auto file = files.find(name);
+    if (file != files.end() && !file->second.vanished) file->second.vanished = Clock::now();
+}
+
+void Manifests::State::read_again(const std::string& name, Content content, ManifestChange& change) {
+    auto decoded = decode_manifest(content.text);
+    content.text = {};
+    File next;
+    next.identity = content.identity;
+    next.refused = decoded.refused + (decoded.complete ? 0 : 1);
+    for (std::size_t i = 0; i < decoded.objects.size(); ++i) {
+        auto key = key_of(decoded.objects[i]);
+        next.objects.emplace(std::move(key),
+                             Held{std::make_shared<model::Object>(std::move(decoded.objects[i])), decoded.lines[i]});
+    }
+    for (const auto& problem : decoded.problems)
+        next.problems.push_back(to_string((directory / name).string(), problem));
+
+    // What the file still has, but not well enough to be read, stays as it was.
+    const auto& last = files[name].objects;
+    const auto keep = [&](Key key) {
+        if (const auto held = last.find(key); held != last.end())
+            next.objects.try_emplace(std::move(key), held->second);
+    };
+    for (auto& key : decoded.invalid_services) keep({Kind::service, std::move(key)});
+    for (auto& key : decoded.invalid_slices) keep({Kind::endpoint_slice, std::move(key)});
+    for (auto& key : decoded.invalid_nodes) keep({Kind::node, {"", std::move(key)}});
+    if (!decoded.complete) next.objects.insert(last.begin(), last.end());
+    replace(name, std::move(next), change);
+}
+
+void Manifests::State::replace(const std::string& name, File next, ManifestChange& change) {
+    auto& file = files[name];
+    for (const auto& problem : next.problems) {
+        if (std::ranges::find(file.problems, problem) == file.problems.end()) change.problems.push_back(problem);
+    }
+    for (const auto& [key, held] : file.objects) touch(key);
+    for (const auto& [key, held] : next.objects) touch(key);
+    for (const auto& [key, held] : file.objects) claims[key].erase(name);
+    for (const auto& [key, held] : next.objects) claims[key].insert(name);
+    file = std::move(next);
+}
+
+void Manifests::State::end_of_grace(ManifestChange& change) {
+    const auto now = Clock::now();
+    std::vector<std::string> gone;
+    for (const auto& [name, file] : files) {
+        if (file.vanished && now - *file.vanished >= kVanishGrace && !watch.being_written(name)) gone.push_back(name);
+    }
+    for (const auto& name : gone) {
+        replace(name, {}, change);
+        files.erase(name);
+    }
+}
+
+void Manifests::State::tell_conflicts(const Key& key, ManifestChange& change) {
+    std::set<std::string> lines;
+    const auto claim = claims.find(key);
+    if (claim == claims.end()) return;
+    const auto& names = claim->second;
+    for (auto it = names.begin(); it != names.end(); ++it) {
+        if (it == names.begin()) continue;
+        lines.insert(to_string((directory / *it).string(), {.line = files.at(*it).objects.at(key).line,
+                                                            .object = text_of(key),
+                                                            .field = "",
+                                                            .what = "given twice, the first one is used: " +
+                                                                    (directory / *names.begin()).string()}));
+    }
+    auto& told = conflicts[key];
+    for (const auto& line : lines) {
+        if (!told.contains(line)) change.problems.push_back(line);
+    }
+    told = std::move(lines);
+    if (told.empty()) conflicts.erase(key);
+    if (names.empty()) claims.erase(key);
+}
+
+void Manifests::State::tell_difference(ManifestChange& change) {
+    for (const auto& [key, last] : before) {
+        const auto now = winner(key);
+        tell_conflicts(key, change);
+        if (now && !(last && *now == *last)) change.changed.push_back(*now);
+        if (now || !last) continue;
+        switch (key.kind) {
+            case Kind::service:
+                change.gone_services.push_back(key.name);
+                break;
+            case Kind::endpoint_slice:
+                change.gone_slices.push_back(key.name);
+                break;
+            case Kind::node:
+                change.gone_nodes.push_back(key.name.name);
+                break;
+        }
+    }
+    before.clear();
+    std::size_t refused = 0;
+    for (const auto& [name, file] : files) refused += file.refused;
+    for (const auto& [key, lines] : conflicts) refused += lines.size();
+    change.invalid_objects = static_cast<std::uint32_t>(refused);
+}
+
+void Manifests::State::set_timer() const {
+    auto next = watch.next_stall();
+    const auto now = Clock::now();
+    if (!pending.empty()) next = now;
+    for (const auto& [name, file] : files) {
+        if (file.vanished && !watch.being_written(name))
+            next = std::min(next.value_or(Clock::time_point::max()), *file.vanished + kVanishGrace);
+    }
+    itimerspec when{};  // all zero: disarmed
+    if (next) {
+        // In milliseconds, rounded up: a timer that is early would only come again.
+        const auto wait = std::max(std::chrono::ceil<std::chrono::milliseconds>(*next - now), kLookAgain).count();
+        when.it_value.tv_sec = wait / 1000;
+        when.it_value.tv_nsec = (wait % 1000) * 1000000;
+    }
+    ::timerfd_settime(timer.get(), 0, &when, nullptr);
+}
+
+Result<Manifests> Manifests::open(fs::path directory) {
+    std::error_code error;
+    const bool is_directory = fs::is_directory(directory, error);
+    if (!is_directory) {
+        if (!error) error = std::make_error_code(std::errc::not_a_directory);
+        return fail({error, "manifests directory " + directory.string()});
+    }
+    auto watch = DirectoryWatch::open(directory);
+    if (!watch) return fail(watch.error());
+    auto state = std::make_unique<State>(std::move(directory), *std::move(watch));
+    state->timer = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    if (!state->timer) return fail_errno(errno, "timerfd_create");
+    state->epoll = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+    if (!state->epoll) return fail_errno(errno, "epoll_create1");
+    for (const int fd : {state->timer.get(), state->watch.fd()}) {
+        if (auto status = add_to_epoll(state->epoll.get(), fd); !status) return fail(status.error());
+    }
+    return Manifests(std::move(state));
+}
+
+Result<ManifestChange> Manifests::changes() {
+    std::uint64_t expirations = 0;
+    // Nothing to read when it was not the timer that woke us.
+    [[maybe_unused]] const auto ignored = ::read(state_->timer.get(), &expirations, sizeof expirations);
+
+    auto moves = state_->watch.take();
+    if (!moves) return fail(moves.error().within("manifests directory " + state_->directory.string()));
+    moves->everything |= state_->pending.everything;
+    moves->names.merge(state_->pending.names);
+    state_->pending = {};
+
+    ManifestChange change;
+    state_->look_at(*moves, change);
+    state_->end_of_grace(change);
+    state_->tell_difference(change);
+    state_->set_timer();
+    return change;
+}
+
+int Manifests::fd() const {
+    return state_->epoll.get();
+}
+
+Manifests::Manifests(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Manifests::Manifests(Manifests&&) noexcept = default;
+Manifests& Manifests::operator=(Manifests&&) noexcept = default;
+Manifests::~Manifests() = default;
+
+}  // namespace svclb::kube

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// One tree -> one Service, EndpointSlice or Node.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "fields.hpp"
+#include "svclb/model/objects.hpp"
+#include "tree.hpp"
+
+namespace svclb::kube {
+
+enum class ObjectKind : std::uint8_t { service, endpoint_slice, node };
+[[nodiscard]] std::string_view to_string(ObjectKind kind);
+
+struct ReadObject {
+    std::optional<model::ObjectKey> key;  // nothing where the object has no valid name; a Node's namespace is ""
+    std::string text;                     // "Service default/web"
+    std::optional<model::Object> object;  // nothing where it is invalid: `problems` has got the reasons
+};
+
+[[nodiscard]] ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems);
+
+}  // namespace svclb::kube
