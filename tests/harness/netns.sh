@@ -313,7 +313,7 @@ start_agent() {
 
 agent_synced() {
     kill -0 "${AGENT_PID[$1]}" &&
-        ctl -n "$1" status -o json | jq -e --argjson pid "${AGENT_PID[$1]}" '.pid == $pid and .synced' >/dev/null
+        ctl -n "$1" status -o json | jq -e --argjson pid "${AGENT_PID[$1]}" '.agent.pid == $pid and .lastSync != ""' >/dev/null
 }
 
 # stop_agent [-n NODE] [SIGNAL]: TERM unless told otherwise.
