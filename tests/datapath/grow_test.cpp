@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Maps make room for larger ones under attached programs.
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <algorithm>
+#include <array>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+#include <vector>
+
+#include "kernel_sandbox.hpp"
+#include "svclb/datapath/pinned.hpp"
+
+namespace svclb::datapath {
+namespace {
+
+std::uint32_t id_of_pinned(const KernelSandbox& sandbox, const char* name) {
+    const UniqueFd map(bpf_obj_get((sandbox.bpf_dir() / "maps" / name).c_str()));
+    bpf_map_info info{};
+    __u32 size = sizeof(info);
+    REQUIRE(bpf_map_get_info_by_fd(map.get(), &info, &size) == 0);
+    return info.id;
+}
+
+// The maps of the program that runs at a device's ingress.
+std::vector<std::uint32_t> maps_in_use(const KernelSandbox& sandbox, int ifindex, bool tcx) {
+    std::uint32_t program_id = 0;
+    if (tcx) {
+        const auto path = sandbox.bpf_dir() / "links" / (std::to_string(ifindex) + "-ingress");
+        const UniqueFd link(bpf_obj_get(path.c_str()));
+        bpf_link_info info{};
+        __u32 size = sizeof(info);
+        REQUIRE(bpf_link_get_info_by_fd(link.get(), &info, &size) == 0);
+        program_id = info.prog_id;
+    } else {
+        LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+        LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 0x53564c42, .priority = 7);
+        REQUIRE(bpf_tc_query(&hook, &opts) == 0);
+        program_id = opts.prog_id;
+    }
+    const UniqueFd program(bpf_prog_get_fd_by_id(program_id));
+    std::vector<std::uint32_t> maps(64);
+    bpf_prog_info info{};
+    info.nr_map_ids = static_cast<__u32>(maps.size());
+    info.map_ids = reinterpret_cast<std::uintptr_t>(maps.data());
+    __u32 size = sizeof(info);
+    REQUIRE(bpf_prog_get_info_by_fd(program.get(), &info, &size) == 0);
+    maps.resize(info.nr_map_ids);
+    return maps;
+}
+
+svclb_backend_key backend_key(std::uint32_t service) {
+    svclb_backend_key key{};
+    key.service = service;
+    return key;
+}
+
+svclb_service_name name_of(const char* name) {
+    svclb_service_name row{};
+    std::copy_n(name, std::char_traits<char>::length(name), row.name);
+    return row;
+}
+
+}  // namespace
+
+TEST_CASE("each map grows under attached programs, which use the new one at once, and keeps its rows") {
+    const KernelSandbox sandbox;
+    const AttachMode mode = GENERATE(AttachMode::automatic, AttachMode::clsact);
+    const int link = sandbox.add_pod_link("pod0");
+    Datapath datapath = open_or_fail(sandbox.options(mode));
+    REQUIRE(datapath.attach_pod_link(link, "pod0"));
+    const bool tcx = hooks_of(datapath, link).find("tcx") != std::string::npos;
+    const std::string hooks = hooks_of(datapath, link);
+    Tables& tables = datapath.tables();
+    svclb_agent_status& status = datapath.status();
+
+    svclb_service service{};
+    service.family = 4;
+    service.epoch = 9;
+    REQUIRE(tables.publish(5, service));
+    REQUIRE(tables.put_name(5, name_of("web")));
+    std::array<svclb_slot, 1> slot{};
+    slot[0].service = 5;
+    REQUIRE(tables.write_slots(7, slot));
+    REQUIRE(tables.put(backend_key(5), {.id = 3, .node = 0, .zone = 0, .weight = 1, .state = 1, .flags = 1}));
+
+    REQUIRE(tables.grow(Sized::services, 100));
+    REQUIRE(tables.grow(Sized::slots, 1000));
+    REQUIRE(tables.grow(Sized::backends, 65));
+
+    CHECK(tables.capacity(Sized::services) == 128);
+    CHECK(tables.capacity(Sized::slots) == 1024);
+    CHECK(tables.capacity(Sized::backends) == 128);
+    CHECK(status.slots_capacity == 1024);
+    CHECK(tables.services()[5].epoch == 9);
+    CHECK(tables.slots()[7].service == 5);
+    CHECK(tables.reset_service_counter(127));
+    CHECK(tables.reset_backend_counter(127));
+    CHECK(hooks_of(datapath, link) == hooks);
+    const auto in_use = maps_in_use(sandbox, link, tcx);
+    for (const auto* name : {"services", "slots", "backends", "service_counters", "backend_counters", "established4"}) {
+        INFO(name);
+        CHECK(std::count(in_use.begin(), in_use.end(), id_of_pinned(sandbox, name)) == 1);
+    }
+    // As many backends as there are ids, and the row from before among them.
+    for (std::uint32_t i = 6; i < 6 + 127; ++i) CHECK(tables.put(backend_key(i), {}));
+    const auto pinned = Pinned::open(sandbox.bpf_dir());
+    INFO(error_of(pinned));
+    REQUIRE(pinned);
+    std::size_t found = 0;
+    REQUIRE(pinned->each_backend([&](const auto& key, const auto& row) { found += key.service == 5 && row.id == 3; }));
+    REQUIRE(pinned->each_name([&](auto index, const auto& row) { found += index == 5 && row.name[0] == 'w'; }));
+    CHECK(found == 2);
+}
+
+TEST_CASE("growing to what is there does nothing, and growing beyond what a run can name is refused") {
+    const KernelSandbox sandbox;
+    Datapath datapath = open_or_fail(sandbox.options());
+    const auto before = id_of_pinned(sandbox, "slots");
+    REQUIRE(datapath.tables().grow(Sized::slots, 128));
+    CHECK(id_of_pinned(sandbox, "slots") == before);
+    CHECK(error_of(datapath.tables().grow(Sized::slots, SVCLB_RUN_BASE_MAX + 2))
+              .starts_with("grow map slots to 268435457 entries, more than 268435456"));
+    CHECK(id_of_pinned(sandbox, "slots") == before);
+    CHECK(datapath.tables().capacity(Sized::slots) == 128);
+}
+
+TEST_CASE("a grow that fails half-way leaves everything as it was") {
+    const KernelSandbox sandbox;
+    const int link = sandbox.add_pod_link("pod0");
+    Datapath datapath = open_or_fail(sandbox.options());
+    REQUIRE(datapath.attach_pod_link(link, "pod0"));
+    const bool tcx = hooks_of(datapath, link).find("tcx") != std::string::npos;
+    const auto before = maps_in_use(sandbox, link, tcx);
+    // The pin of the new map cannot be made: a directory is in the way.
+    std::filesystem::create_directories(sandbox.bpf_dir() / "maps" / "slots-new" / "in-the-way");
+    CHECK_FALSE(datapath.tables().grow(Sized::slots, 1000));
+    CHECK(datapath.tables().capacity(Sized::slots) == 128);
+    CHECK(maps_in_use(sandbox, link, tcx) == before);
+    std::filesystem::remove_all(sandbox.bpf_dir() / "maps" / "slots-new");
+    CHECK(datapath.tables().grow(Sized::slots, 1000));
+}
+
+TEST_CASE("the next agent adopts grown maps, and those of a grow that a crash cut short") {
+    const KernelSandbox sandbox;
+    {
+        Datapath first = open_or_fail(sandbox.options());
+        REQUIRE(first.tables().grow(Sized::services, 256));
+    }
+    // As if the crash came before the last rename: the counters are larger than the services.
+    {
+        std::filesystem::remove(sandbox.bpf_dir() / "maps" / "services");
+        Options smaller = sandbox.options();
+        const UniqueFd old(bpf_map_create(BPF_MAP_TYPE_ARRAY, "services", 4, sizeof(svclb_service), 64, [] {
+            static LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+            return &opts;
+        }()));
+        REQUIRE(bpf_obj_pin(old.get(), (sandbox.bpf_dir() / "maps" / "services").c_str()) == 0);
+    }
+    Datapath second = open_or_fail(sandbox.options());
+    CHECK(second.tables().capacity(Sized::services) == 64);
+    REQUIRE(second.tables().grow(Sized::services, 200));
+    CHECK(second.tables().capacity(Sized::services) == 256);
+    CHECK(second.tables().reset_service_counter(255));
+}
+
+}  // namespace svclb::datapath
