@@ -92,10 +92,13 @@ Result<Pinned> Pinned::open(const std::filesystem::path& bpf_dir) {
             fmt::format("{} holds no maps of svclb: no agent has run with this --bpf-dir", bpf_dir.string())));
     }
     if (auto version = check_abi_version(state->maps, state->dir); !version) return fail(version.error());
+    // The kernel shares memory through a writable descriptor only; the mapping itself is for reading.
+    const auto writable = MapSet::open(state->dir, false);
+    if (!writable) return fail(writable.error());
     Opener opener;
     opener.into(state->rows, RowMaps::open(state->maps));
-    opener.into(state->mapped, MappedRows::open(state->maps, true));
-    opener.into(state->agent, MappedArray<svclb_agent_status>::open(state->maps, "agent", true));
+    opener.into(state->mapped, MappedRows::open(*writable, true));
+    opener.into(state->agent, MappedArray<svclb_agent_status>::open(*writable, "agent", true));
     opener.into(state->flows4, FlowMaps<svclb_flow_key4>::open(state->maps, "established4", "transient4"));
     opener.into(state->flows6, FlowMaps<svclb_flow_key6>::open(state->maps, "established6", "transient6"));
     opener.into(state->affinity, decltype(state->affinity)::open(state->maps, "affinity"));
