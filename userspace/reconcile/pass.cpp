@@ -17,6 +17,7 @@ PassResult Pass::run() {
     const auto each = [this](void (Pass::*phase)(Work&)) {
         for (auto& work : works_) (this->*phase)(work);
     };
+    if (!works_.empty()) any_service_ = works_.front().port->id.service;
     remove_lost_rows();
     each(&Pass::add_names);
     each(&Pass::add_backends);

@@ -79,13 +79,13 @@ private:
         return report_.wrote(status, port.id.service,
                              [&] { return describe(port.id) + ": " + std::forward<What>(what)(); });
     }
-    // For rows that belong to no service port.
-    [[nodiscard]] model::ObjectKey any_service() const;
 
     Programmed& state_;
     datapath::Tables& tables_;
     Report report_;
     std::vector<Work> works_;
+    // Asked to retry where a row of no service port fails.
+    model::ObjectKey any_service_;
     // A map that could not grow is not tried again for each of thousands of service ports.
     std::array<std::optional<Error>, 3> cannot_grow_;
 };

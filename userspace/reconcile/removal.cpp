@@ -9,21 +9,17 @@
 
 namespace svclb::reconcile {
 
-model::ObjectKey Pass::any_service() const {
-    return works_.empty() ? model::ObjectKey{} : works_.front().port->id.service;
-}
-
 void Pass::remove_lost_rows() {
     std::erase_if(state_.lost_backends, [&](const svclb_backend_key& key) {
-        return report_.wrote(tables_.remove(key), any_service(),
+        return report_.wrote(tables_.remove(key), any_service_,
                              [&] { return fmt::format("remove backends row of services row {}", key.service); });
     });
     std::erase_if(state_.lost_names, [&](std::uint32_t index) {
-        return report_.wrote(tables_.remove_name(index), any_service(),
+        return report_.wrote(tables_.remove_name(index), any_service_,
                              [&] { return fmt::format("remove service_names row {}", index); });
     });
     std::erase_if(state_.lost_strings, [&](std::uint32_t id) {
-        return report_.wrote(tables_.remove_string(id), any_service(),
+        return report_.wrote(tables_.remove_string(id), any_service_,
                              [&] { return fmt::format("remove strings row {}", id); });
     });
 }
@@ -98,7 +94,7 @@ void Pass::finish(Work& work) {
 
 void Pass::remove_strings() {
     for (const auto id : state_.strings.unreferenced()) {
-        if (!report_.wrote(tables_.remove_string(id), any_service(),
+        if (!report_.wrote(tables_.remove_string(id), any_service_,
                            [&] { return fmt::format("remove strings row {}", id); }))
             continue;
         state_.strings.remove(id);

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "frontends.hpp"
+
+#include <arpa/inet.h>
+
+#include <catch2/catch_test_macros.hpp>
+
+#include "support.hpp"
+
+using namespace svclb::test;
+
+namespace {
+
+constexpr auto kOld = "2024-01-01T00:00:00Z";
+constexpr auto kNew = "2025-01-01T00:00:00Z";
+
+struct Fixture {
+    FakeTables tables;
+    Guard guard{tables};
+    Reconciler reconciler = *Reconciler::adopt(tables);
+
+    Fixture() { tables.keep_log = true; }
+    PassResult apply(const std::vector<ServiceChange>& changes) {
+        tables.clear_log();
+        auto result = reconciler.apply(changes);
+        CHECK(guard.violation() == "");
+        return result;
+    }
+    // The Service that has the frontend, "" = nobody.
+    [[nodiscard]] std::string owner(const Frontend& of) const {
+        const auto row = tables.frontends.find(svclb::reconcile::frontend_key(of));
+        return row == tables.frontends.end() ? "" : tables.names.at(row->second.service).name;
+    }
+    [[nodiscard]] bool has_address(const Frontend& of) const {
+        return tables.frontends.contains(svclb::reconcile::address_key(svclb::reconcile::frontend_key(of)));
+    }
+};
+
+const auto kVip = [] { return frontend("10.0.0.1", 80); };
+
+}  // namespace
+
+TEST_CASE_METHOD(Fixture, "a frontend that moves to another service port in one pass is never removed") {
+    REQUIRE(apply(all_of(world({port("a", "", {kVip()}, {})}))).failures == 0);
+    CHECK(apply({{{"default", "a"}, {}}, {{"default", "b"}, {port("b", "", {kVip()}, {})}}}).failures == 0);
+    CHECK(owner(kVip()) == "b");
+    CHECK(tables.count(Op::remove_frontend) == 0);
+    CHECK(tables.count(Op::put_frontend) == 1);
+}
+
+TEST_CASE_METHOD(Fixture, "the older of two service ports has the frontend, the other is told") {
+    const auto result =
+        apply(all_of(world({port("a", "", {kVip()}, {}, kNew), port("b", "web", {kVip()}, {}, kOld)})));
+    CHECK(owner(kVip()) == "b");
+    REQUIRE(result.conflicts.size() == 1);
+    CHECK(result.conflicts[0].object == "Service default/a");
+    CHECK(result.conflicts[0].what ==
+          "service port default/a (TCP, IPv4): service port default/b:web (TCP, IPv4) has the frontend "
+          "10.0.0.1:80/TCP, and is older");
+}
+
+TEST_CASE_METHOD(Fixture, "of two service ports of one age the lower id has the frontend") {
+    REQUIRE(apply(all_of(world({port("b", "", {kVip()}, {})}))).failures == 0);
+    REQUIRE(apply(all_of(world({port("a", "", {kVip()}, {})}))).conflicts.size() == 1);
+    CHECK(owner(kVip()) == "a");
+}
+
+TEST_CASE_METHOD(Fixture, "the other service port gets the frontend when the first is removed, unasked") {
+    REQUIRE(apply(all_of(world({port("a", "", {kVip()}, {}, kOld), port("b", "", {kVip()}, {}, kNew)}))).failures == 0);
+    REQUIRE(owner(kVip()) == "a");
+    CHECK(apply({{{"default", "a"}, {}}}).conflicts.empty());
+    CHECK(owner(kVip()) == "b");
+    CHECK(tables.count(Op::remove_frontend) == 0);
+}
+
+TEST_CASE_METHOD(Fixture, "after adoption the owner keeps its frontend until its age is known") {
+    const auto both = world({port("a", "", {kVip()}, {}, kNew), port("b", "", {kVip()}, {}, kOld)});
+    REQUIRE(apply({{{"default", "a"}, both.at({"default", "a"})}}).failures == 0);
+    reconciler = *Reconciler::adopt(tables);
+    REQUIRE(apply({{{"default", "b"}, both.at({"default", "b"})}}).conflicts.size() == 1);
+    CHECK(owner(kVip()) == "a");
+    REQUIRE(apply({{{"default", "a"}, both.at({"default", "a"})}}).conflicts.size() == 1);
+    CHECK(owner(kVip()) == "b");
+}
+
+TEST_CASE_METHOD(Fixture, "a ClusterIP address has one row while any frontend is there") {
+    const auto second = frontend("10.0.0.1", 81);
+    REQUIRE(apply(all_of(world({port("a", "x", {kVip()}, {}), port("a", "y", {second}, {})}))).failures == 0);
+    CHECK(tables.frontends.size() == 3);
+    REQUIRE(apply(all_of(world({port("a", "y", {second}, {})}))).failures == 0);
+    CHECK(has_address(kVip()));
+    REQUIRE(apply({{{"default", "a"}, {}}}).failures == 0);
+    CHECK(tables.frontends.empty());
+    CHECK(tables.desired.empty());
+}
+
+TEST_CASE_METHOD(Fixture, "only ClusterIPs have an address row") {
+    const auto node_port = frontend("192.168.0.1", 30080, FrontendKind::node_port);
+    REQUIRE(apply(all_of(world({port("a", "", {node_port}, {})}))).failures == 0);
+    CHECK(owner(node_port) == "a");
+    CHECK_FALSE(has_address(node_port));
+}
+
+TEST_CASE_METHOD(Fixture, "a key that one service port names twice is written once, with the first kind") {
+    auto state = port("a", "", {frontend("9.9.9.9", 80, FrontendKind::load_balancer), frontend("9.9.9.9", 80, FrontendKind::external_ip)}, {});
+    const auto result = apply({{{"default", "a"}, {state}}});
+    CHECK(result.conflicts.empty());
+    REQUIRE(tables.frontends.size() == 1);
+    CHECK(tables.frontends.begin()->second.kind == SVCLB_FRONTEND_EXTERNAL_IP);
+    CHECK(apply({{{"default", "a"}, {state}}}).writes == 0);
+}
+
+TEST_CASE_METHOD(Fixture, "a frontend that cannot be handed over keeps its old service port serving") {
+    REQUIRE(apply(all_of(world({port("a", "", {kVip()}, {backend("10.1.0.1")})}))).failures == 0);
+    tables.fault = [](const Write& write) { return write.op == Op::put_frontend ? E2BIG : 0; };
+    const World next = world({port("b", "", {kVip()}, {backend("10.1.0.1")})});
+    const auto failed = apply(changes(world({port("a", "", {kVip()}, {})}), next));
+    CHECK(failed.failures == 1);
+    CHECK(failed.retry == std::vector<ObjectKey>{{"default", "a"}, {"default", "b"}});
+    CHECK(owner(kVip()) == "a");
+    tables.fault = nullptr;
+    CHECK(apply(retries(failed, next)).failures == 0);
+    CHECK(canonical(tables) == fresh_tables(next));
+}
