@@ -235,6 +235,30 @@ load_in() {
     pod_exec "$name" "$tools/connect_load" "$@"
 }
 
+# holds JSON EXPRESSION: jq's verdict; the JSON is printed when it is no.
+holds() { jq -e "$2" <<<"$1" >/dev/null || { echo "  $1" && return 1; }; }
+
+# hold_begin ID POD TO COUNT: opens connections and keeps them idle. hold_ask ID: asks one question on each and prints
+# the JSON of how many answered.
+declare -A HOLD_FD
+hold_begin() {
+    local fd
+    mkfifo "$run/hold-$1"
+    exec {fd}<>"$run/hold-$1"
+    HOLD_FD[$1]=$fd
+    pod_exec "$2" "$tools/connect_load" "$3" --connections "$4" --hold <"$run/hold-$1" >"$run/hold-$1.out" 2>&1 &
+    await 20 test -s "$run/hold-$1.out"
+    cat "$run/hold-$1.out"
+}
+
+hold_ask() {
+    local lines
+    lines=$(wc -l <"$run/hold-$1.out")
+    echo >&"${HOLD_FD[$1]}"
+    await 60 eval "((\$(wc -l <'$run/hold-$1.out') > $lines))"
+    tail -n 1 "$run/hold-$1.out"
+}
+
 # ---------------------------------------------------------------- manifests
 
 # manifest FILE: puts its standard input into place in one step, so that no half a file is ever seen.
@@ -289,6 +313,29 @@ endpoints() {
     done | manifest "$name.endpoints.yaml"
 }
 
+# web_cluster BACKENDS: one node, a pod "client", and pods b1.. that serve port 8080 behind the Service web, port 80.
+# shellcheck disable=SC2034 # for the scripts that source this
+web4=10.96.0.10:80 web6='[fd00:10:96::10]:80'
+web_ports="tcp:8080:TCP udp:8080:UDP"
+web_cluster() {
+    local i pods=()
+    cluster_up
+    pod_add client
+    for ((i = 1; i <= $1; i++)); do
+        pod_add "b$i"
+        pod_serve "b$i" 8080
+        pods+=("b$i")
+    done
+    service web 10.96.0.10 fd00:10:96::10 tcp:80:TCP udp:80:UDP
+    endpoints web "$web_ports" "${pods[@]}"
+}
+
+# web_backend_state POD STATE: whether svclb-ctl shows the pod's IPv4 endpoint of web in that state.
+web_backend_state() {
+    ctl get services -o json | jq -e --arg ip "${POD_IP4[$1]}" --arg state "$2" \
+        'any(.items[] | select(.name == "web") | .backends[]; .address == $ip and .state == $state)'
+}
+
 # ---------------------------------------------------------------- agent
 
 bpf_dir() { echo "/sys/fs/bpf/$prefix-node${1:-1}"; }
@@ -313,7 +360,7 @@ start_agent() {
 
 agent_synced() {
     kill -0 "${AGENT_PID[$1]}" &&
-        ctl -n "$1" status -o json | jq -e --argjson pid "${AGENT_PID[$1]}" '.agent.pid == $pid and .lastSync != ""' >/dev/null
+        ctl -n "$1" status -o json | jq -e --argjson pid "${AGENT_PID[$1]}" '.agent.pid == $pid and .passes > 0' >/dev/null
 }
 
 # stop_agent [-n NODE] [SIGNAL]: TERM unless told otherwise.
