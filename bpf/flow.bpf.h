@@ -201,6 +201,12 @@ static __always_inline bool answered_by(const struct svclb_flow *forward, const 
 	       same_addr(forward->addr, key->saddr);
 }
 
+/* Does the reply entry answer the client whose forward entry is at `key`? */
+static __always_inline bool answers_to(const struct svclb_flow *reply, const struct svclb_flow_key6 *key)
+{
+	return reply->client_port == key->sport && reply->port == key->dport && same_addr(reply->addr, key->daddr);
+}
+
 /* Removes a flow by the key of its reply entry, and its forward entry with it. */
 static __always_inline void forget(const struct svclb_flow_key6 *key, const struct svclb_flow *reply, bool v6)
 {
@@ -325,7 +331,8 @@ __noinline int tell_other_direction(int from_client)
 	other = find_established(&other_at, work->pkt.v6);
 	if (!other)
 		other = find_transient(&other_at, work->pkt.v6);
-	if (!other)
+	/* The client's tuple may have gone to a new flow since. */
+	if (!other || !(from_client ? answers_to(other, &work->pkt.tuple) : answered_by(other, &work->pkt.tuple)))
 		return 0;
 	if (work->pkt.tcp_flags & TCP_RST)
 		other->reset = 1;
