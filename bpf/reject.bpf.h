@@ -121,6 +121,8 @@ static __always_inline bool has_partial_checksum(struct __sk_buff *skb, __u32 ch
 	bpf_skb_store_bytes(skb, check_offset, &zero, sizeof(zero), BPF_F_RECOMPUTE_CSUM);
 	bpf_l4_csum_replace(skb, check_offset, 0, bpf_htons(1), 2);
 	bpf_skb_load_bytes(skb, check_offset, &after, sizeof(after));
+	/* The other way about: no word was replaced, and the packet's own sum (CHECKSUM_COMPLETE) must not think so. */
+	bpf_l4_csum_replace(skb, check_offset, bpf_htons(1), 0, 2);
 	return after == 0;
 }
 
