@@ -15,9 +15,19 @@ add_executable(packet_tests
     ${SVCLB_HARNESS}/prog_run.cpp
     ${SVCLB_HARNESS}/service_fixture.cpp
     ${SVCLB_EMBEDDED_OBJECT}
+    affinity_test.cpp
+    choice_test.cpp
+    collision_test.cpp
+    counters_test.cpp
+    hairpin_test.cpp
+    no_backends_test.cpp
     packet_composition_test.cpp
-    translation_test.cpp)
+    passing_test.cpp
+    tables_full_test.cpp
+    tcp_states_test.cpp
+    translation_test.cpp
+    udp_test.cpp)
 add_dependencies(packet_tests svclb_bpf_object)
 target_include_directories(packet_tests PRIVATE ${SVCLB_HARNESS})
 target_link_libraries(packet_tests PRIVATE svclb_flags PkgConfig::LIBBPF Catch2::Catch2WithMain)
-catch_discover_tests(packet_tests TEST_PREFIX "datapath.")
+catch_discover_tests(packet_tests TEST_PREFIX "datapath." PROPERTIES SKIP_RETURN_CODE 4 TIMEOUT 60)

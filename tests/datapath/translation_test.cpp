@@ -73,3 +73,42 @@ TEST_CASE("translation: a UDP datagram without a checksum stays without", "[tran
     const auto without = [](Packet& packet) { std::get<Udp>(packet.transport).without_checksum = true; };
     check_both_ways(world, without, complete_checksums);
 }
+
+TEST_CASE("translation: a UDP checksum that computes to zero is sent as 0xffff", "[translation]") {
+    const World world = udp_world();
+    const bool in_reply = GENERATE(false, true);
+    CAPTURE(world, in_reply);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    const Endpoint from = in_reply ? world.frontend() : world.client();
+    const Endpoint to = in_reply ? world.client() : world.backend();
+    // The payload makes up for everything else in the sum.
+    const Bytes probe = udp(from, to, {0, 0}).frame();
+    const std::size_t checksum_at = probe.size() - 4;
+    const Packet expected = udp(from, to, {probe[checksum_at], probe[checksum_at + 1]});
+    REQUIRE(expected.frame()[checksum_at] == 0xff);
+    REQUIRE(expected.frame()[checksum_at + 1] == 0xff);
+
+    if (in_reply) {
+        datapath.from_pod(world.first(world.client(), world.frontend()));
+        CHECK_RUN(datapath.to_pod(with_source(expected, world.backend())), next, expected);
+    } else {
+        CHECK_RUN(datapath.from_pod(with_destination(expected, world.frontend())), next, expected);
+    }
+}
+
+TEST_CASE("translation: a segmentation-offload packet passes whole", "[translation]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    datapath.from_pod(world.first(world.client(), world.frontend()));
+    datapath.to_pod(world.answer(world.backend(), world.client()));
+    datapath.with_complete_checksums(false);
+
+    const Gso cut{.size = 1000, .segments = 3};
+    const Packet out = tcp(world.client(), world.frontend(), psh | ack, payload_of(2500));
+    CHECK_RUN(datapath.from_pod(out.frame(), cut), next, with_destination(out, world.backend()));
+    const Packet back = tcp(world.backend(), world.client(), psh | ack, payload_of(2500));
+    CHECK_RUN(datapath.to_pod(back.frame(), cut), next, with_source(back, world.frontend()));
+}

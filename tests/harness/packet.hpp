@@ -36,7 +36,7 @@ struct Endpoint {
 };
 std::string to_string(const Endpoint& endpoint);
 
-enum TcpFlag : std::uint8_t { fin = 0x01, syn = 0x02, rst = 0x04, psh = 0x08, ack = 0x10 };
+enum TcpFlag : unsigned { fin = 0x01, syn = 0x02, rst = 0x04, psh = 0x08, ack = 0x10 };
 
 struct Tcp {
     std::uint16_t sport = 0;

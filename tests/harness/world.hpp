@@ -82,11 +82,13 @@ inline Datapath& fresh_datapath() {
 
 // One that is loaded with other settings or sizes, for this case alone.
 inline std::unique_ptr<Datapath> datapath_with(const DatapathOptions& options) {
+    std::unique_ptr<Datapath> loaded;
     try {
-        return std::make_unique<Datapath>(options);
+        loaded = std::make_unique<Datapath>(options);
     } catch (const NotPermitted& reason) {
         SKIP(reason.what());
     }
+    return loaded;
 }
 
 }  // namespace svclb::test
