@@ -42,8 +42,15 @@ void add_foreign_filter(int ifindex, bpf_tc_attach_point side, std::uint32_t pri
         bpf_insn{.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
     const UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "foreign", "GPL", ok.data(), ok.size(), nullptr));
     REQUIRE(program);
-    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = side);
-    LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = program.get(), .handle = handle, .priority = priority);
+    bpf_tc_hook hook{};
+    hook.sz = sizeof(hook);
+    hook.ifindex = ifindex;
+    hook.attach_point = side;
+    bpf_tc_opts opts{};
+    opts.sz = sizeof(opts);
+    opts.prog_fd = program.get();
+    opts.handle = handle;
+    opts.priority = priority;
     REQUIRE(bpf_tc_attach(&hook, &opts) == 0);
 }
 

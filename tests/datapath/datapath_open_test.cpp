@@ -32,7 +32,8 @@ std::size_t pins_in(const fs::path& directory) {
 }
 
 void pin_array(const fs::path& path, std::uint32_t value_size, const void* value) {
-    LIBBPF_OPTS(bpf_map_create_opts, opts);
+    bpf_map_create_opts opts{};
+    opts.sz = sizeof(opts);
     const UniqueFd map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "test", 4, value_size, 1, &opts));
     REQUIRE(map);
     const std::uint32_t index = 0;

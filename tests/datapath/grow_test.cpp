@@ -34,8 +34,14 @@ std::vector<std::uint32_t> maps_in_use(const KernelSandbox& sandbox, int ifindex
         REQUIRE(bpf_link_get_info_by_fd(link.get(), &info, &size) == 0);
         program_id = info.prog_id;
     } else {
-        LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
-        LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 0x53564c42, .priority = 7);
+        bpf_tc_hook hook{};
+        hook.sz = sizeof(hook);
+        hook.ifindex = ifindex;
+        hook.attach_point = BPF_TC_INGRESS;
+        bpf_tc_opts opts{};
+        opts.sz = sizeof(opts);
+        opts.handle = 0x53564c42;
+        opts.priority = 7;
         REQUIRE(bpf_tc_query(&hook, &opts) == 0);
         program_id = opts.prog_id;
     }
@@ -153,7 +159,9 @@ TEST_CASE("the next agent adopts grown maps, and those of a grow that a crash cu
         std::filesystem::remove(sandbox.bpf_dir() / "maps" / "services");
         Options smaller = sandbox.options();
         const UniqueFd old(bpf_map_create(BPF_MAP_TYPE_ARRAY, "services", 4, sizeof(svclb_service), 64, [] {
-            static LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+            static bpf_map_create_opts opts{};
+            opts.sz = sizeof(opts);
+            opts.map_flags = BPF_F_MMAPABLE;
             return &opts;
         }()));
         REQUIRE(bpf_obj_pin(old.get(), (sandbox.bpf_dir() / "maps" / "services").c_str()) == 0);

@@ -79,7 +79,9 @@ Result<std::vector<std::string>> names_in(const fs::path& directory) {
 }
 
 Result<UniqueFd> open_pin(const fs::path& path, bool read_only) {
-    LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = read_only ? __u32{BPF_F_RDONLY} : 0U);
+    struct bpf_obj_get_opts opts {};
+    opts.sz = sizeof(opts);
+    opts.file_flags = read_only ? __u32{BPF_F_RDONLY} : 0U;
     const int fd = bpf_obj_get_opts(path.c_str(), &opts);
     if (fd >= 0) return UniqueFd(fd);
     if (fd == -ENOENT) return UniqueFd();

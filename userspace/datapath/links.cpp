@@ -80,8 +80,11 @@ bool is_on_device(const TcxLinkInfo& info, int ifindex, Side side) {
     }
     std::array<__u32, 64> programs{};
     std::array<__u32, 64> links{};
-    LIBBPF_OPTS(bpf_prog_query_opts, opts, .prog_ids = programs.data(), .count = programs.size(),
-                .link_ids = links.data());
+    struct bpf_prog_query_opts opts {};
+    opts.sz = sizeof(opts);
+    opts.prog_ids = programs.data();
+    opts.count = static_cast<__u32>(programs.size());
+    opts.link_ids = links.data();
     if (bpf_prog_query_opts(ifindex, attach_type_of(side), &opts) != 0) return false;
     for (std::size_t i = 0; i < opts.count; ++i) {
         if (links[i] == info.id) return true;
@@ -98,7 +101,8 @@ bool is_live(int link, int ifindex, Side side) {
 }  // namespace
 
 bool has_tcx() {
-    LIBBPF_OPTS(bpf_prog_query_opts, opts);
+    struct bpf_prog_query_opts opts {};
+    opts.sz = sizeof(opts);
     return bpf_prog_query_opts(kLoopback, kAttachTcxIngress, &opts) == 0;
 }
 
@@ -176,7 +180,9 @@ Status Links::attach_tcx(int ifindex, Side side, Attachment& attachment, const P
     UniqueFd& link = attachment.tcx[index_of(side)];
     if (link && is_live(link.get(), ifindex, side)) return {};
     // First in line: a program that ends with "pass" instead of "next" would hide its packets from all behind it.
-    LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = kFlagBefore);
+    bpf_link_create_opts opts{};
+    opts.sz = sizeof(opts);
+    opts.flags = kFlagBefore;
     const int fd = bpf_link_create(program_for(side, programs), ifindex, attach_type_of(side), &opts);
     if (fd < 0) return fail_errno(-fd, fmt::format("attach to tcx {} of {}", pin_name_of(side), attachment.name));
     link = UniqueFd(fd);

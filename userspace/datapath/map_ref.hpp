@@ -44,7 +44,8 @@ public:
     [[nodiscard]] const Value& value(std::uint32_t row) const { return values_[row]; }
 
     Status next(int fd, std::string_view name) {
-        LIBBPF_OPTS(bpf_map_batch_opts, opts);
+        bpf_map_batch_opts opts{};
+        opts.sz = sizeof(opts);
         for (;;) {
             count_ = static_cast<std::uint32_t>(keys_.size());
             const int error = bpf_map_lookup_batch(fd, started_ ? position_.data() : nullptr, next_.data(),

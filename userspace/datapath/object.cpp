@@ -184,8 +184,11 @@ void quieten_libbpf() {
 Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, const Entries& entries) {
     quieten_libbpf();
     std::vector<char> verifier_log(kVerifierLogSize);
-    LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "svclb", .kernel_log_buf = verifier_log.data(),
-                .kernel_log_size = verifier_log.size());
+    bpf_object_open_opts opts{};
+    opts.sz = sizeof(opts);
+    opts.object_name = "svclb";
+    opts.kernel_log_buf = verifier_log.data();
+    opts.kernel_log_size = verifier_log.size();
     const Object object(bpf_object__open_mem(svclb_object_begin,
                                              static_cast<std::size_t>(svclb_object_end - svclb_object_begin), &opts));
     if (!object) return fail_errno(errno, "open the embedded BPF object");

@@ -44,7 +44,8 @@ Result<std::uint32_t> rows_in(int fd, const bpf_map_info& info, const std::strin
     std::array<char, 64> next{};
     std::uint32_t total = 0;
     for (bool first = true;; first = false) {
-        LIBBPF_OPTS(bpf_map_batch_opts, opts);
+        bpf_map_batch_opts opts{};
+        opts.sz = sizeof(opts);
         std::uint32_t count = kRows;
         const int error = bpf_map_lookup_batch(fd, first ? nullptr : position.data(), next.data(), keys.data(),
                                                values.data(), &count, &opts);
