@@ -6,15 +6,16 @@
 # shellcheck source=scripts/lib/apt-sources.sh
 . "$(dirname "${BASH_SOURCE[0]}")/apt-sources.sh"
 
+# The demo configures the whole tree, so that the tests build on in the same one; hence their libraries.
 # Package, or package>=version where an older one is of no use, or alternatives a|b of which the first is installed.
 deps_demo=(
     g++ clang cmake ninja-build pkg-config ccache
     'libbpf-dev>=1:1.3' libnl-route-3-dev libcli11-dev libexpected-dev libfmt-dev libspdlog-dev libyaml-cpp-dev
-    nlohmann-json3-dev
+    nlohmann-json3-dev 'catch2>=3' libtins-dev libbenchmark-dev
     iproute2 util-linux procps curl jq dnsmasq-base bind9-dnsutils
 )
 deps_test=(
-    'catch2>=3' libtins-dev libbenchmark-dev llvm clang-format clang-tidy shellcheck git
+    llvm clang-format clang-tidy shellcheck git
     python3 iperf3 tcpdump ethtool nftables
     qemu-system-x86 'busybox-static|busybox' cpio xz-utils zstd
 )

@@ -8,9 +8,11 @@ harness_begin agent_kill
 web_cluster 3
 start_agent
 
-held=$(hold_begin v4 client "$web4" 50)
+hold_begin v4 client "$web4" 50
+held=$(hold_said v4)
 check "50 connections are open over IPv4" holds "$held" '.failed == 0'
-held=$(hold_begin v6 client "$web6" 50)
+hold_begin v6 client "$web6" 50
+held=$(hold_said v6)
 check "50 connections are open over IPv6" holds "$held" '.failed == 0'
 
 load_in client "$web4" --seconds 6 >"$run/load4.json" &

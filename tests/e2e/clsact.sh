@@ -19,7 +19,8 @@ for to in "$web4" "$web6"; do
     check "datagrams to $to are answered by all" \
         holds "$(load_in client "$to" --connections 600 --udp)" '.failed == 0 and (.backends | length) == 3'
 done
-held=$(hold_begin v4 client "$web4" 50)
+hold_begin v4 client "$web4" 50
+held=$(hold_said v4)
 check "50 connections are open" holds "$held" '.failed == 0'
 load_in client "$web4" --seconds 3 >"$run/load.json" &
 load=$!

@@ -12,7 +12,8 @@ for to in "$web4" "$web6"; do
     say "$to"
     endpoints web "$web_ports" b1 b2 b3
     await 5 web_backend_state b1 ready
-    held=$(hold_begin "at-$to" client "$to" 60)
+    hold_begin "at-$to" client "$to" 60
+    held=$(hold_said "at-$to")
     check "60 connections are open, some of them to b1" holds "$held" '.failed == 0 and .backends.b1 > 0'
     load_in client "$to" --seconds 4 --log "$run/load.log" >"$run/load.json" &
     load=$!

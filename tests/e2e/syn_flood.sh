@@ -11,9 +11,11 @@ web_cluster 2
 pod_add attacker
 start_agent --flow-entries $entries
 
-held=$(hold_begin v4 client "$web4" 500)
+hold_begin v4 client "$web4" 500
+held=$(hold_said v4)
 check "500 connections are open over IPv4" holds "$held" '.failed == 0'
-held=$(hold_begin v6 client "$web6" 500)
+hold_begin v6 client "$web6" 500
+held=$(hold_said v6)
 check "500 connections are open over IPv6" holds "$held" '.failed == 0'
 
 survived() { # AFTER-WHAT

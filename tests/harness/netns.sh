@@ -19,13 +19,17 @@ harness_pods=0
 
 # ---------------------------------------------------------------- begin and end
 
-harness_begin() {
+harness_names() { # NAME
     prefix=svclb-$1
     build=${SVCLB_BUILD:-$harness_top/build}
     tools=$build/tests/e2e/tools
     run=/tmp/$prefix
     manifests=$run/manifests
     nodes=0
+}
+
+harness_begin() {
+    harness_names "$1"
     ((EUID == 0)) || harness_skip "namespaces need root"
     harness_mount_bpffs
     harness_cleanup
@@ -145,8 +149,11 @@ harness_uplink() { # NAMESPACE DEVICE PEER-NODE OWN-NODE SUBNET
     ip -n "$1" address add "10.0.$((100 + $5)).$4/24" dev "$2"
     ip -n "$1" address add "fd00:77:$5::$4/64" dev "$2" nodad
     ip -n "$1" link set "$2" up
-    ip -n "$1" route add "10.244.$3.0/24" via "10.0.$((100 + $5)).$3"
-    ip -n "$1" -6 route add "fd00:10:244:$3::/64" via "fd00:77:$5::$3"
+    local subnet
+    for subnet in "$3" $((100 + $3)); do # pods on the bridge, and ptp pods
+        ip -n "$1" route add "10.244.$subnet.0/24" via "10.0.$((100 + $5)).$3"
+        ip -n "$1" -6 route add "fd00:10:244:$subnet::/64" via "fd00:77:$5::$3"
+    done
 }
 
 # pod_add NAME [NODE] [bridge|ptp]: the host end is called v-NAME. A ptp pod has no bridge: a host route to its veth, and
@@ -238,8 +245,8 @@ load_in() {
 # holds JSON EXPRESSION: jq's verdict; the JSON is printed when it is no.
 holds() { jq -e "$2" <<<"$1" >/dev/null || { echo "  $1" && return 1; }; }
 
-# hold_begin ID POD TO COUNT: opens connections and keeps them idle. hold_ask ID: asks one question on each and prints
-# the JSON of how many answered.
+# hold_begin ID POD TO COUNT: opens connections and keeps them idle; not in a subshell, which would take the pipe with it.
+# hold_ask ID: asks one question on each and prints the JSON of how many answered. hold_said ID: prints the last JSON.
 declare -A HOLD_FD
 hold_begin() {
     local fd
@@ -248,15 +255,16 @@ hold_begin() {
     HOLD_FD[$1]=$fd
     pod_exec "$2" "$tools/connect_load" "$3" --connections "$4" --hold <"$run/hold-$1" >"$run/hold-$1.out" 2>&1 &
     await 20 test -s "$run/hold-$1.out"
-    cat "$run/hold-$1.out"
 }
+
+hold_said() { tail -n 1 "$run/hold-$1.out"; }
 
 hold_ask() {
     local lines
     lines=$(wc -l <"$run/hold-$1.out")
     echo >&"${HOLD_FD[$1]}"
     await 60 eval "((\$(wc -l <'$run/hold-$1.out') > $lines))"
-    tail -n 1 "$run/hold-$1.out"
+    hold_said "$1"
 }
 
 # ---------------------------------------------------------------- manifests
