@@ -25,7 +25,6 @@
 #include <limits>
 #include <map>
 #include <optional>
-#include <set>
 #include <span>
 #include <string_view>
 #include <unordered_map>
@@ -99,12 +98,12 @@ public:
         : service_rows(sizes.services), slot_rows(sizes.slots), backend_capacity(sizes.backends) {}
     FakeTables() : FakeTables(Sizes{}) {}
 
-    std::function<int(const Write&)> fault;            // an errno makes the write fail, 0 lets it pass
-    std::function<void(const Write&)> observe;         // after a write that took effect
+    std::function<int(const Write&)> fault;     // an errno makes the write fail, 0 lets it pass
+    std::function<void(const Write&)> observe;  // after a write that took effect
     bool keep_log = false;
     std::vector<Write> log;
-    std::uint64_t writes = 0;    // calls, failed ones included
-    std::uint64_t grown = 0;     // calls of grow() that succeeded
+    std::uint64_t writes = 0;  // calls, failed ones included
+    std::uint64_t grown = 0;   // calls of grow() that succeeded
     Limits limits;
     Sizes grow_limits{std::numeric_limits<std::uint32_t>::max(), std::numeric_limits<std::uint32_t>::max(),
                       std::numeric_limits<std::uint32_t>::max()};
@@ -117,8 +116,8 @@ public:
     std::vector<svclb_service> service_rows;
     std::vector<svclb_slot> slot_rows;
     std::uint32_t backend_capacity;
-    std::set<std::uint32_t> frontend_filter;  // indices of the bytes that are set
-    std::set<std::uint32_t> backend_filter;
+    std::vector<bool> frontend_filter = std::vector<bool>(SVCLB_FILTER_SIZE);
+    std::vector<bool> backend_filter = std::vector<bool>(SVCLB_FILTER_SIZE);
 
     void fail_nth(std::uint64_t nth, int error_number) { failing_ = {writes + nth, error_number}; }
     void stop_after(std::uint64_t more) { last_write_ = writes + more; }
@@ -130,7 +129,8 @@ public:
     // Forgets the log, not the rows.
     void clear_log() { log.clear(); }
     [[nodiscard]] std::size_t count(Op op) const {
-        return static_cast<std::size_t>(std::count_if(log.begin(), log.end(), [&](const Write& w) { return w.op == op; }));
+        return static_cast<std::size_t>(
+            std::count_if(log.begin(), log.end(), [&](const Write& w) { return w.op == op; }));
     }
 
     [[nodiscard]] std::uint32_t capacity(datapath::Sized map) const override {
@@ -214,10 +214,10 @@ public:
         });
     }
     void mark_frontend(const __be32 (&address)[SVCLB_ADDR_WORDS]) override {
-        if (!stopped()) frontend_filter.insert(svclb_filter_index(address, 0));
+        if (!stopped()) frontend_filter[svclb_filter_index(address, 0)] = true;
     }
     void mark_backend(const __be32 (&address)[SVCLB_ADDR_WORDS], __be16 port) override {
-        if (!stopped()) backend_filter.insert(svclb_filter_index(address, port));
+        if (!stopped()) backend_filter[svclb_filter_index(address, port)] = true;
     }
     Status reset_service_counter(std::uint32_t service) override {
         return write({.op = Op::reset_service_counter, .index = service}, [&]() -> Status {

@@ -94,8 +94,8 @@ private:
     // The lowest of two ids with one text is the one that new rows get.
     Status strings() {
         std::map<std::uint32_t, std::string> texts;
-        auto read = tables_.each_string(
-            [&](std::uint32_t id, const svclb_string& row) { texts.emplace(id, text_of(row)); });
+        auto read =
+            tables_.each_string([&](std::uint32_t id, const svclb_string& row) { texts.emplace(id, text_of(row)); });
         if (!read) return read;
         std::vector<bool> used;
         for (auto& [id, text] : texts) {
@@ -173,11 +173,10 @@ private:
             const auto cluster = port->row.runs[SVCLB_SET_CLUSTER];
             const auto local = port->row.runs[SVCLB_SET_LOCAL];
             own(*port, SVCLB_SET_CLUSTER);
-            const bool shared = svclb_run_base(local) == svclb_run_base(cluster) &&
-                                svclb_run_count(local) <= svclb_run_count(cluster);
+            const bool shared =
+                svclb_run_base(local) == svclb_run_base(cluster) && svclb_run_count(local) <= svclb_run_count(cluster);
             if (!shared) own(*port, SVCLB_SET_LOCAL);
-            state_->generations[port->index] =
-                std::max(svclb_run_generation(cluster), svclb_run_generation(local));
+            state_->generations[port->index] = std::max(svclb_run_generation(cluster), svclb_run_generation(local));
         }
         // Runs that were written and not published, or published and given up, count as well.
         for (const auto& slot : slots) {
@@ -195,7 +194,8 @@ private:
 
     void used_ids() {
         std::vector<bool> indices(state_->by_index.size());
-        for (std::size_t index = 0; index < indices.size(); ++index) indices[index] = state_->by_index[index] != nullptr;
+        for (std::size_t index = 0; index < indices.size(); ++index)
+            indices[index] = state_->by_index[index] != nullptr;
         state_->indices = IdPool(static_cast<std::uint32_t>(indices.size()), indices);
         state_->backend_ids = IdPool(static_cast<std::uint32_t>(backend_ids_.size()), backend_ids_);
     }
@@ -206,7 +206,7 @@ private:
             std::sort(claims.begin(), claims.end(), [&](const Claim& a, const Claim& b) { return less(a.key, b.key); });
             state_->frontends.claim(*state_->by_index[index], std::move(claims), "");
         }
-        state_->frontends.settle();
+        state_->frontends.end_adoption();
     }
 
     static constexpr std::uint32_t kStringIdMax = 1U << 26;
@@ -219,6 +219,8 @@ private:
 
 }  // namespace
 
-Result<std::unique_ptr<Programmed>> read_back(datapath::Tables& tables) { return Adoption(tables).run(); }
+Result<std::unique_ptr<Programmed>> read_back(datapath::Tables& tables) {
+    return Adoption(tables).run();
+}
 
 }  // namespace svclb::reconcile

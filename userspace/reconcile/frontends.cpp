@@ -23,6 +23,10 @@ std::string row_text(const char* table, const svclb_frontend_key& key) {
     return fmt::format("{} row {}", table, to_string(key));
 }
 
+std::string service_text(const model::ObjectKey& service) {
+    return fmt::format("Service {}/{}", service.ns, service.name);
+}
+
 }  // namespace
 
 const Frontends::ClaimRef* Frontends::winner(const Entry& entry) {
@@ -55,25 +59,32 @@ void Frontends::set_live(Entry& entry, std::optional<svclb_frontend> row) {
     if (auto* port = owner(entry.live)) ++port->live_frontends;
 }
 
+void Frontends::touch(const svclb_frontend_key& key, Entry& entry, const model::ObjectKey& service) {
+    if (entry.pending) return;
+    entry.pending = true;
+    pending_.push_back({key, &entry, service});
+}
+
 void Frontends::drop_claim(Port& port, const svclb_frontend_key& key) {
-    auto& claims = entries_.at(key).claims;
-    if (claims.size() == 2) --contested_;
-    std::erase_if(claims, [&](const ClaimRef& ref) { return ref.port == &port; });
-    touch(key, port.id.service);
+    auto& entry = entries_.at(key);
+    if (entry.claims.size() == 2) --contested_;
+    std::erase_if(entry.claims, [&](const ClaimRef& ref) { return ref.port == &port; });
+    touch(key, entry, port.id.service);
 }
 
 void Frontends::add_claim(Port& port, const Claim& claim) {
-    auto& claims = entries_[claim.key].claims;
-    claims.push_back({&port, claim.kind, claim.set});
-    if (claims.size() == 2) ++contested_;
-    touch(claim.key, port.id.service);
+    auto& entry = entries_[claim.key];
+    entry.claims.push_back({&port, claim.kind, claim.set});
+    if (entry.claims.size() == 2) ++contested_;
+    touch(claim.key, entry, port.id.service);
 }
 
 void Frontends::claim(Port& port, std::vector<Claim> claims, const std::string& created) {
     const KeyLess less;
     if (port.created != created) {
         port.created = created;
-        for (const auto& kept : port.claims) touch(kept.key, port.id.service);
+        if (contested_ != 0)
+            for (const auto& kept : port.claims) touch(kept.key, entries_.at(kept.key), port.id.service);
     }
     auto before = port.claims.begin();
     auto now = claims.begin();
@@ -96,32 +107,31 @@ void Frontends::claim(Port& port, std::vector<Claim> claims, const std::string& 
 
 // Brings the references of the address keys in line with who has the pending frontends.
 void Frontends::count_addresses() {
-    std::vector<std::pair<svclb_frontend_key, model::ObjectKey>> frontends;
-    for (const auto& [key, service] : pending_)
-        if (!is_address_key(key)) frontends.emplace_back(key, service);
-    for (const auto& [key, service] : frontends) {
-        auto& entry = entries_[key];
+    for (std::size_t at = 0, end = pending_.size(); at < end; ++at) {
+        const auto key = pending_[at].key;
+        if (is_address_key(key)) continue;
+        auto& entry = *pending_[at].entry;
         const auto row = wanted(key, entry);
         const bool counts = row && row->kind == SVCLB_FRONTEND_CLUSTER_IP;
         if (counts == entry.counted) continue;
         entry.counted = counts;
-        const auto address = address_key(key);
-        auto& references = entries_[address].references;
-        references = counts ? references + 1 : references - 1;
-        touch(address, service);
+        auto& address = entries_[address_key(key)];
+        address.references = counts ? address.references + 1 : address.references - 1;
+        const auto cause = pending_[at].cause;
+        touch(address_key(key), address, cause);
     }
 }
 
-void Frontends::write(const svclb_frontend_key& key, const model::ObjectKey& cause, datapath::Tables& tables,
-                      Report& report) {
-    auto& entry = entries_[key];
+void Frontends::write(const Pending& item, datapath::Tables& tables, Report& report) {
+    const auto& key = item.key;
+    auto& entry = *item.entry;
     const auto row = wanted(key, entry);
     if (!row) return;
     const auto* best = winner(entry);
-    const auto& service = best == nullptr ? cause : best->port->id.service;
+    const auto& service = best == nullptr ? item.cause : best->port->id.service;
     const auto words = [&](const char* table) {
-        return best == nullptr ? fmt::format("Service {}/{}: put {}", cause.ns, cause.name, row_text(table, key))
-                               : fmt::format("{}: put {}", describe(best->port->id), row_text(table, key));
+        return fmt::format("{}: put {}", best == nullptr ? service_text(service) : describe(best->port->id),
+                           row_text(table, key));
     };
     if (!agrees(entry.record, row)) {
         if (!report.wrote(tables.put_desired(key, *row), service, [&] { return words("desired frontends"); })) return;
@@ -134,49 +144,50 @@ void Frontends::write(const svclb_frontend_key& key, const model::ObjectKey& cau
     }
 }
 
+void Frontends::remove(const Pending& item, datapath::Tables& tables, Report& report) {
+    auto& entry = *item.entry;
+    if (wanted(item.key, entry)) return;
+    const auto words = [&](const char* table) {
+        return fmt::format("{}: remove {}", service_text(item.cause), row_text(table, item.key));
+    };
+    if (entry.live) {
+        if (!report.wrote(tables.remove(item.key), item.cause, [&] { return words("frontends"); })) return;
+        set_live(entry, std::nullopt);
+    }
+    if (entry.record) {
+        if (!report.wrote(tables.remove_desired(item.key), item.cause, [&] { return words("desired frontends"); }))
+            return;
+        entry.record.reset();
+    }
+}
+
 void Frontends::write_wanted(datapath::Tables& tables, Report& report) {
     count_addresses();
     // Frontends before their address: a client that dials a new one in between is not told that it is unknown.
     for (const bool addresses : {false, true})
-        for (const auto& [key, service] : pending_)
-            if (is_address_key(key) == addresses) write(key, service, tables, report);
+        for (const auto& item : pending_)
+            if (is_address_key(item.key) == addresses) write(item, tables, report);
 }
 
 void Frontends::remove_unwanted(datapath::Tables& tables, Report& report) {
-    for (const bool addresses : {false, true}) {
-        for (const auto& [key, cause] : pending_) {
-            if (is_address_key(key) != addresses) continue;
-            auto& entry = entries_[key];
-            if (wanted(key, entry)) continue;
-            const auto words = [&, &address = key, &service = cause](const char* table) {
-                return fmt::format("Service {}/{}: remove {}", service.ns, service.name, row_text(table, address));
-            };
-            if (entry.live) {
-                if (!report.wrote(tables.remove(key), cause, [&] { return words("frontends"); })) continue;
-                set_live(entry, std::nullopt);
-            }
-            if (entry.record) {
-                if (!report.wrote(tables.remove_desired(key), cause, [&] { return words("desired frontends"); }))
-                    continue;
-                entry.record.reset();
-            }
-        }
-    }
+    for (const bool addresses : {false, true})
+        for (const auto& item : pending_)
+            if (is_address_key(item.key) == addresses) remove(item, tables, report);
     settle();
 }
 
+// Forgets what agrees.
 void Frontends::settle() {
-    count_addresses();
-    std::erase_if(pending_, [&](const auto& item) {
-        const auto& key = item.first;
-        const auto found = entries_.find(key);
-        if (found == entries_.end()) return true;
-        const auto& entry = found->second;
-        const auto row = wanted(key, entry);
+    std::erase_if(pending_, [&](const Pending& item) {
+        auto& entry = *item.entry;
+        const auto row = wanted(item.key, entry);
         if (!agrees(entry.live, row) || !agrees(entry.record, row)) return false;
-        if (!row) entries_.erase(found);
+        entry.pending = false;
+        if (!row) entries_.erase(item.key);
         return true;
     });
+    // The first pass touches all there is; nothing after it needs that room.
+    if (pending_.empty()) pending_.shrink_to_fit();
 }
 
 void Frontends::tell_conflicts(const Port& port, Report& report) const {
@@ -187,21 +198,28 @@ void Frontends::tell_conflicts(const Port& port, Report& report) const {
         for (const auto& ref : entry.claims) {
             if (&ref == best || ref.port->stray) continue;
             const auto& loser = ref.port->id;
-            report.conflict({fmt::format("Service {}/{}", loser.service.ns, loser.service.name),
-                             fmt::format("{}: {} has the frontend {}, and is older", describe(loser),
-                                         describe(best->port->id), to_string(claim.key))});
+            report.conflict(
+                {service_text(loser.service), fmt::format("{}: {} has the frontend {}, and is older", describe(loser),
+                                                          describe(best->port->id), to_string(claim.key))});
         }
     }
 }
 
 void Frontends::adopt_live(const svclb_frontend_key& key, const svclb_frontend& row) {
-    set_live(entries_[key], row);
-    touch(key, {});
+    auto& entry = entries_[key];
+    set_live(entry, row);
+    touch(key, entry, {});
 }
 
 void Frontends::adopt_record(const svclb_frontend_key& key, const svclb_frontend& row) {
-    entries_[key].record = row;
-    touch(key, {});
+    auto& entry = entries_[key];
+    entry.record = row;
+    touch(key, entry, {});
+}
+
+void Frontends::end_adoption() {
+    count_addresses();
+    settle();
 }
 
 }  // namespace svclb::reconcile

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Who has which frontend. Service ports claim keys; the oldest claim wins; only keys whose row differs from what the
-// winner wants are written. A key that changes hands is overwritten, never absent. Also keeps one row for each ClusterIP
-// address that has a frontend, and the agent's own record of the rows it wants.
+// winner wants are written. A key that changes hands is overwritten, never absent. Also keeps one row for each
+// ClusterIP address that has a frontend, and the agent's own record of the rows it wants.
 #pragma once
 
 #include <cstdint>
@@ -31,11 +31,11 @@ public:
     // Tells of each claim of the port, or against it, that lost.
     void tell_conflicts(const Port& port, Report& report) const;
 
-    // Adoption, in this order: rows of both tables, then claim() for each port, then settle().
+    // Adoption, in this order: rows of both tables, then claim() for each port, then the end of it. What does not agree
+    // is written by the next pass.
     void adopt_live(const svclb_frontend_key& key, const svclb_frontend& row);
     void adopt_record(const svclb_frontend_key& key, const svclb_frontend& row);
-    // Forgets what agrees; what does not is written by the next pass.
-    void settle();
+    void end_adoption();
 
 private:
     struct ClaimRef {
@@ -49,21 +49,29 @@ private:
         std::optional<svclb_frontend> record;  // row of the desired frontends
         std::uint32_t references = 0;          // of an address key: ClusterIP frontends at the address
         bool counted = false;                  // is one of those references
+        bool pending = false;                  // is in pending_
+    };
+    struct Pending {
+        svclb_frontend_key key;
+        Entry* entry;
+        model::ObjectKey cause;  // the Service that changed it
     };
 
     [[nodiscard]] static const ClaimRef* winner(const Entry& entry);
     [[nodiscard]] static std::optional<svclb_frontend> wanted(const svclb_frontend_key& key, const Entry& entry);
     void set_live(Entry& entry, std::optional<svclb_frontend> row);
-    void touch(const svclb_frontend_key& key, const model::ObjectKey& service) { pending_.try_emplace(key, service); }
+    void touch(const svclb_frontend_key& key, Entry& entry, const model::ObjectKey& service);
     void drop_claim(Port& port, const svclb_frontend_key& key);
     void add_claim(Port& port, const Claim& claim);
     void count_addresses();
-    void write(const svclb_frontend_key& key, const model::ObjectKey& cause, datapath::Tables& tables, Report& report);
+    void write(const Pending& item, datapath::Tables& tables, Report& report);
+    void remove(const Pending& item, datapath::Tables& tables, Report& report);
+    void settle();
 
     const std::vector<Port*>& by_index_;
     std::unordered_map<svclb_frontend_key, Entry, KeyHash, KeyEqual> entries_;
-    // Keys whose rows may differ from what is wanted, and the Service that changed them.
-    std::unordered_map<svclb_frontend_key, model::ObjectKey, KeyHash, KeyEqual> pending_;
+    // Keys whose rows may differ from what is wanted.
+    std::vector<Pending> pending_;
     std::size_t contested_ = 0;  // keys with several claims
 };
 

@@ -28,6 +28,8 @@ void IdPool::give_back(std::uint32_t id) {
     freed_.push_back(id);
 }
 
-void IdPool::extend(std::uint32_t limit) noexcept { limit_ = std::max(limit_, limit); }
+void IdPool::extend(std::uint32_t limit) noexcept {
+    limit_ = std::max(limit_, limit);
+}
 
 }  // namespace svclb::reconcile

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// Ids of array entries and strings. One that was given back is given out as late as possible: flows and people may still
-// hold it. Entry 0 means "none" in every table and is never given out.
+// Ids of array entries and strings. One that was given back is given out as late as possible: flows and people may
+// still hold it. Entry 0 means "none" in every table and is never given out.
 #pragma once
 
 #include <cstdint>

@@ -52,7 +52,8 @@ Status Pass::grow(datapath::Sized map, std::uint64_t at_least) {
     while (larger < at_least) larger *= 2;
     larger = std::min(larger, most);
 
-    const auto context = fmt::format("{}: all {} entries are in use or rest", kNames[static_cast<std::size_t>(map)], size);
+    const auto context =
+        fmt::format("{}: all {} entries are in use or rest", kNames[static_cast<std::size_t>(map)], size);
     if (larger <= size || larger < at_least) {
         failure = Error::from_errno(ENOSPC, context);
     } else if (const auto grown = tables_.grow(map, static_cast<std::uint32_t>(larger)); !grown) {
@@ -133,7 +134,8 @@ void Pass::add_names(Work& work) {
     work.layout = *std::move(layout);
     if (work.port->index == SVCLB_NONE && !add_index(work)) return;
     for (const auto& backend : work.desired->backends) {
-        if (!add_string(work, backend, "node", backend.node) || !add_string(work, backend, "zone", backend.zone)) return;
+        if (!add_string(work, backend, "node", backend.node) || !add_string(work, backend, "zone", backend.zone))
+            return;
     }
 }
 
@@ -232,10 +234,10 @@ void Pass::write_runs(Work& work) {
     const auto& layout = work.layout;
     const auto plan = run_plan(*work.port, layout, work.desired->backends, work.ids, tables_.slots());
     work.choices = {plan.cluster, plan.local};
-    const bool written = (plan.cluster != RunChoice::fresh ||
-                          write_run(work, SVCLB_SET_CLUSTER, layout.cluster, layout.cluster_slots)) &&
-                         (plan.local != RunChoice::fresh ||
-                          write_run(work, SVCLB_SET_LOCAL, layout.local, layout.local_slots));
+    const bool written =
+        (plan.cluster != RunChoice::fresh ||
+         write_run(work, SVCLB_SET_CLUSTER, layout.cluster, layout.cluster_slots)) &&
+        (plan.local != RunChoice::fresh || write_run(work, SVCLB_SET_LOCAL, layout.local, layout.local_slots));
     if (written) return;
     for (const auto& run : work.fresh)
         if (run.count != 0) state_.runs.give_back(run);
@@ -271,7 +273,8 @@ void Pass::publish(Work& work) {
                 owned[set] = fresh;
                 break;
             case RunChoice::prefix_of_cluster:
-                row.runs[set] = svclb_run(svclb_run_base(cluster), work.layout.local_slots, svclb_run_generation(cluster));
+                row.runs[set] =
+                    svclb_run(svclb_run_base(cluster), work.layout.local_slots, svclb_run_generation(cluster));
                 break;
         }
     }

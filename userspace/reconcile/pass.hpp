@@ -22,6 +22,7 @@ class Pass {
 public:
     explicit Pass(Programmed& state) : state_(state), tables_(state.tables) {}
 
+    void reserve(std::size_t service_ports) { works_.reserve(service_ports); }
     // `desired` must outlive the pass.
     void want(Port& port, const model::ServicePortState& desired) { works_.emplace_back(port, &desired, Task::want); }
     void drop(Port& port) { works_.emplace_back(port, nullptr, Task::drop); }
@@ -42,8 +43,8 @@ private:
         Task task;
         bool blocked = false;
         Layout layout;
-        std::vector<std::uint32_t> ids;             // by position in desired->backends
-        std::vector<std::uint32_t> taken_ids;       // fresh in this pass
+        std::vector<std::uint32_t> ids;        // by position in desired->backends
+        std::vector<std::uint32_t> taken_ids;  // fresh in this pass
         BackendPlan backends;
         std::array<RunChoice, SVCLB_SETS> choices{};
         std::array<Span, SVCLB_SETS> fresh{};
@@ -53,7 +54,8 @@ private:
     // pass.cpp: what is new
     void add_names(Work& work);
     [[nodiscard]] bool add_index(Work& work);
-    [[nodiscard]] bool add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text);
+    [[nodiscard]] bool add_string(Work& work, const model::Backend& backend, const char* field,
+                                  const std::string& text);
     void add_backends(Work& work);
     void write_runs(Work& work);
     [[nodiscard]] bool write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots);

@@ -15,7 +15,9 @@ namespace svclb::reconcile {
 
 namespace {
 
-std::uint32_t weight_of(const model::Backend& backend) { return std::max<std::uint32_t>(backend.weight, 1); }
+std::uint32_t weight_of(const model::Backend& backend) {
+    return std::max<std::uint32_t>(backend.weight, 1);
+}
 
 // Fills `shares`, which names the members, with their slots; the sum.
 Result<std::uint32_t> divide(std::vector<Share>& shares, std::span<const model::Backend> backends, const char* set) {
@@ -79,7 +81,8 @@ std::vector<svclb_slot> slots_of(std::span<const Share> shares, std::span<const 
     std::vector<svclb_slot> slots;
     slots.reserve(shares.size());
     for (const auto& share : shares)
-        slots.insert(slots.end(), share.slots, slot_of(backends[share.backend], ids[share.backend], service, generation));
+        slots.insert(slots.end(), share.slots,
+                     slot_of(backends[share.backend], ids[share.backend], service, generation));
     return slots;
 }
 
@@ -100,8 +103,8 @@ RunPlan run_plan(const Port& port, const Layout& layout, std::span<const model::
     const auto choice = [&](svclb_set set, std::span<const Share> shares) {
         if (shares.empty()) return RunChoice::empty;
         const auto word = port.row.runs[set];
-        const bool kept = port.owned[set].count != 0 && run_holds(run_of(word, slots), shares, backends, ids, port.index,
-                                                                  svclb_run_generation(word));
+        const bool kept = port.owned[set].count != 0 &&
+                          run_holds(run_of(word, slots), shares, backends, ids, port.index, svclb_run_generation(word));
         return kept ? RunChoice::keep : RunChoice::fresh;
     };
     RunPlan plan;

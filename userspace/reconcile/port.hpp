@@ -36,11 +36,11 @@ struct Port {
     std::string created;      // "" after adoption until its Service is handed in: it keeps what it has
     std::uint32_t index = 0;  // SVCLB_NONE until it has a name
     bool named = false;
-    svclb_service row{};                  // as published
-    std::array<Span, SVCLB_SETS> owned;   // runs to give up; none for a Local set that shares the Cluster run
-    std::vector<BackendRow> backends;     // sorted by address and port
-    std::vector<Claim> claims;            // sorted by key, one a key
-    std::uint32_t live_frontends = 0;     // rows of `frontends` that point here
+    svclb_service row{};                 // as published
+    std::array<Span, SVCLB_SETS> owned;  // runs to give up; none for a Local set that shares the Cluster run
+    std::vector<BackendRow> backends;    // sorted by address and port
+    std::vector<Claim> claims;           // sorted by key, one a key
+    std::uint32_t live_frontends = 0;    // rows of `frontends` that point here
 };
 
 }  // namespace svclb::reconcile

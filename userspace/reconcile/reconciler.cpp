@@ -66,11 +66,16 @@ Result<Reconciler> Reconciler::adopt(datapath::Tables& tables) {
 PassResult Reconciler::apply(const std::vector<ServiceChange>& changes) {
     std::vector<const ServiceChange*> last;
     last.reserve(changes.size());
-    for (const auto& change : changes) last.push_back(&change);
+    std::size_t service_ports = 0;
+    for (const auto& change : changes) {
+        last.push_back(&change);
+        service_ports += change.state.size();
+    }
     const auto key = [](const ServiceChange* change) -> const model::ObjectKey& { return change->service; };
     std::stable_sort(last.begin(), last.end(), [&](const auto* a, const auto* b) { return key(a) < key(b); });
 
     Pass pass(*state_->programmed);
+    pass.reserve(service_ports);
     for (std::size_t at = 0; at < last.size(); ++at) {
         // A Service handed in twice: what came last counts.
         if (at + 1 < last.size() && key(last[at]) == key(last[at + 1])) continue;
@@ -92,9 +97,15 @@ PassResult Reconciler::retain_only(const std::set<model::ObjectKey>& known) {
     return pass.run();
 }
 
-bool Reconciler::resting() const { return state_->programmed->runs.resting(); }
-std::uint64_t Reconciler::ticket() { return state_->programmed->runs.ticket(); }
-void Reconciler::release(std::uint64_t ticket) { state_->programmed->runs.release(ticket); }
+bool Reconciler::resting() const {
+    return state_->programmed->runs.resting();
+}
+std::uint64_t Reconciler::ticket() {
+    return state_->programmed->runs.ticket();
+}
+void Reconciler::release(std::uint64_t ticket) {
+    state_->programmed->runs.release(ticket);
+}
 
 std::vector<model::ServicePortId> Reconciler::programmed() const {
     std::vector<model::ServicePortId> ids;

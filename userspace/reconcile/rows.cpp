@@ -19,7 +19,9 @@ bool fill(std::span<char> field, std::string_view text) {
     return true;
 }
 
-std::string text_in(std::span<const char> field) { return {field.data(), ::strnlen(field.data(), field.size())}; }
+std::string text_in(std::span<const char> field) {
+    return {field.data(), ::strnlen(field.data(), field.size())};
+}
 
 }  // namespace
 
@@ -35,7 +37,9 @@ std::size_t KeyHash::operator()(const svclb_frontend_key& key) const noexcept {
     return hash ^ (hash >> 32);
 }
 
-__be16 network_order(std::uint16_t port) noexcept { return htons(port); }
+__be16 network_order(std::uint16_t port) noexcept {
+    return htons(port);
+}
 
 svclb_frontend_key frontend_key(const model::Frontend& frontend) {
     svclb_frontend_key key{};
@@ -52,7 +56,9 @@ svclb_frontend_key address_key(const svclb_frontend_key& key) noexcept {
     return wildcard;
 }
 
-bool is_address_key(const svclb_frontend_key& key) noexcept { return key.port == 0 && key.proto == 0; }
+bool is_address_key(const svclb_frontend_key& key) noexcept {
+    return key.port == 0 && key.proto == 0;
+}
 
 std::string to_string(const svclb_frontend_key& key) {
     model::Address address;
@@ -88,9 +94,13 @@ Result<svclb_string> string_row(const std::string& text) {
     return row;
 }
 
-std::string text_of(const svclb_string& row) { return text_in(row.text); }
+std::string text_of(const svclb_string& row) {
+    return text_in(row.text);
+}
 
-model::ObjectKey object_key(const svclb_service_name& name) { return {text_in(name.ns), text_in(name.name)}; }
+model::ObjectKey object_key(const svclb_service_name& name) {
+    return {text_in(name.ns), text_in(name.name)};
+}
 
 std::optional<model::ServicePortId> port_id(const svclb_service_name& name, const svclb_service& row) {
     if (row.family != 4 && row.family != 6) return std::nullopt;

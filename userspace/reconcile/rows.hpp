@@ -21,7 +21,9 @@ template <class Row>
 }
 
 struct KeyEqual {
-    bool operator()(const svclb_frontend_key& a, const svclb_frontend_key& b) const noexcept { return same_bytes(a, b); }
+    bool operator()(const svclb_frontend_key& a, const svclb_frontend_key& b) const noexcept {
+        return same_bytes(a, b);
+    }
 };
 struct KeyLess {
     bool operator()(const svclb_frontend_key& a, const svclb_frontend_key& b) const noexcept {

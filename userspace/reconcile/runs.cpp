@@ -74,7 +74,9 @@ void RunAllocator::extend(std::uint32_t limit) {
     give_back(added);
 }
 
-void RunAllocator::retire(Span run) { resting_.push_back({current_, run}); }
+void RunAllocator::retire(Span run) {
+    resting_.push_back({current_, run});
+}
 
 void RunAllocator::release(std::uint64_t ticket) {
     while (!resting_.empty() && resting_.front().ticket <= ticket) {

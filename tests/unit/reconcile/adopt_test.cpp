@@ -3,8 +3,8 @@
 #include <arpa/inet.h>
 
 #include <catch2/catch_test_macros.hpp>
-#include <cstring>
 #include <catch2/generators/catch_generators.hpp>
+#include <cstring>
 
 #include "rows.hpp"
 #include "support.hpp"
@@ -52,7 +52,9 @@ struct Fixture {
     }
 };
 
-svclb_string text(const std::string& words) { return *svclb::reconcile::string_row(words); }
+svclb_string text(const std::string& words) {
+    return *svclb::reconcile::string_row(words);
+}
 
 }  // namespace
 
@@ -70,7 +72,8 @@ TEST_CASE_METHOD(Fixture, "new rows after adoption meet no id, index or slot in 
     auto reconciler = Reconciler::adopt(tables);
     REQUIRE(reconciler);
     auto more = sample();
-    more.merge(world({port("d", "", {frontend("10.0.0.4", 80)}, {backend("10.1.0.9"), backend("10.1.0.8", In::local)})}));
+    more.merge(
+        world({port("d", "", {frontend("10.0.0.4", 80)}, {backend("10.1.0.9"), backend("10.1.0.8", In::local)})}));
     REQUIRE(reconciler->apply(all_of(more)).failures == 0);
     CHECK(guard.violation() == "");
     CHECK(canonical(tables) == fresh_tables(more));
@@ -93,7 +96,9 @@ TEST_CASE_METHOD(Fixture, "an epoch that was due is raised") {
     SECTION("by the pass that touches the Service") {
         REQUIRE(Reconciler::adopt(tables)->apply(all_of(sample())).writes == 1);
     }
-    SECTION("by retain_only") { REQUIRE(Reconciler::adopt(tables)->retain_only(keys_of(sample())).writes == 1); }
+    SECTION("by retain_only") {
+        REQUIRE(Reconciler::adopt(tables)->retain_only(keys_of(sample())).writes == 1);
+    }
     CHECK(tables.service_rows[1].epoch_due == 0);
     CHECK(tables.service_rows[1].epoch == 1);
 }
@@ -138,10 +143,18 @@ TEST_CASE_METHOD(Fixture, "repairs: two service ports on one run") {
 
 TEST_CASE_METHOD(Fixture, "repairs: slots of another owner, generation or backend") {
     auto& slot = tables.slot_rows[svclb_run_base(tables.service_rows[1].runs[0])];
-    SECTION("owner") { slot.service = 2; }
-    SECTION("generation") { ++slot.generation; }
-    SECTION("backend") { slot.backend = 40; }
-    SECTION("address") { slot.addr[3] = 0; }
+    SECTION("owner") {
+        slot.service = 2;
+    }
+    SECTION("generation") {
+        ++slot.generation;
+    }
+    SECTION("backend") {
+        slot.backend = 40;
+    }
+    SECTION("address") {
+        slot.addr[3] = 0;
+    }
     check_repaired();
 }
 
@@ -157,19 +170,33 @@ TEST_CASE_METHOD(Fixture, "repairs: a frontend of a service that is free or beyo
     svclb_frontend row{};
     row.service = GENERATE(9U, 0U, 999U);
     row.kind = SVCLB_FRONTEND_CLUSTER_IP;
-    SECTION("that nobody wants") { tables.frontends[key("10.9.9.9")] = row; }
-    SECTION("that somebody wants") { tables.frontends[key("10.0.0.1")] = row; }
+    SECTION("that nobody wants") {
+        tables.frontends[key("10.9.9.9")] = row;
+    }
+    SECTION("that somebody wants") {
+        tables.frontends[key("10.0.0.1")] = row;
+    }
     tables.mark_frontend(key("10.9.9.9").addr);
     check_repaired();
 }
 
 TEST_CASE_METHOD(Fixture, "repairs: frontends and the agent's record of them disagree") {
     const auto address_row = svclb::reconcile::address_key(key("10.0.0.1"));
-    SECTION("no record") { tables.desired.erase(key("10.0.0.1")); }
-    SECTION("other record") { tables.desired[key("10.0.0.1")].set = 1; }
-    SECTION("a record of nothing") { tables.desired[key("10.9.9.9")] = tables.desired[key("10.0.0.1")]; }
-    SECTION("no row") { tables.frontends.erase(key("10.0.0.1")); }
-    SECTION("no address row") { tables.frontends.erase(address_row); }
+    SECTION("no record") {
+        tables.desired.erase(key("10.0.0.1"));
+    }
+    SECTION("other record") {
+        tables.desired[key("10.0.0.1")].set = 1;
+    }
+    SECTION("a record of nothing") {
+        tables.desired[key("10.9.9.9")] = tables.desired[key("10.0.0.1")];
+    }
+    SECTION("no row") {
+        tables.frontends.erase(key("10.0.0.1"));
+    }
+    SECTION("no address row") {
+        tables.frontends.erase(address_row);
+    }
     SECTION("no address row in either") {
         tables.frontends.erase(address_row);
         tables.desired.erase(address_row);
@@ -187,8 +214,12 @@ TEST_CASE_METHOD(Fixture, "repairs: strings without a row, with two rows, and wi
         tables.strings[40] = text("zone");
         backend_row("10.1.0.1").zone = 40;
     }
-    SECTION("no row") { backend_row("10.1.0.1").node = 41; }
-    SECTION("a row that nothing names") { tables.strings[42] = text("node-gone"); }
+    SECTION("no row") {
+        backend_row("10.1.0.1").node = 41;
+    }
+    SECTION("a row that nothing names") {
+        tables.strings[42] = text("node-gone");
+    }
     SECTION("an id that is never given out") {
         tables.strings[0] = text("zone");
         tables.strings[UINT32_MAX] = text("node-gone");
@@ -197,14 +228,24 @@ TEST_CASE_METHOD(Fixture, "repairs: strings without a row, with two rows, and wi
 }
 
 TEST_CASE_METHOD(Fixture, "repairs: backend ids that are none, too large or given twice") {
-    SECTION("none") { backend_row("10.1.0.1").id = SVCLB_NONE; }
-    SECTION("too large") { backend_row("10.1.0.1").id = 64; }
-    SECTION("twice") { backend_row("10.1.0.1").id = backend_row("10.1.0.3").id; }
+    SECTION("none") {
+        backend_row("10.1.0.1").id = SVCLB_NONE;
+    }
+    SECTION("too large") {
+        backend_row("10.1.0.1").id = 64;
+    }
+    SECTION("twice") {
+        backend_row("10.1.0.1").id = backend_row("10.1.0.3").id;
+    }
     check_repaired();
 }
 
 TEST_CASE_METHOD(Fixture, "repairs: a row of no family or protocol of ours") {
-    SECTION("family") { tables.service_rows[1].family = 5; }
-    SECTION("protocol") { tables.service_rows[1].proto = 1; }
+    SECTION("family") {
+        tables.service_rows[1].family = 5;
+    }
+    SECTION("protocol") {
+        tables.service_rows[1].proto = 1;
+    }
     check_repaired();
 }

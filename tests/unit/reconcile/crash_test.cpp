@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // The agent may die between any two writes, and any write may fail. Exhaustive over a script of passes.
 #include <catch2/catch_test_macros.hpp>
-#include <functional>
-#include <memory>
 #include <optional>
 
 #include "support.hpp"
@@ -27,26 +25,31 @@ std::vector<World> script() {
     // Local members first, a shared run; a node port; one that claims a taken frontend.
     passes.push_back(world({a({backend("10.1.0.2", In::both), backend("10.1.0.1")}, {vip, node_port}), b, six, late}));
     // A backend turns not ready, another drains, weights, a Local set of its own.
-    passes.push_back(world({a({backend("10.1.0.3", In::local), backend("10.1.0.1", In::none), backend("10.1.0.2", In::cluster, 3)},
-                              {vip, node_port}),
-                            b, six, late}));
+    passes.push_back(
+        world({a({backend("10.1.0.3", In::local), backend("10.1.0.1", In::none), backend("10.1.0.2", In::cluster, 3)},
+                 {vip, node_port}),
+               b, six, late}));
     // The older Service loses its frontends to others in the same pass, and has no backend.
-    passes.push_back(world({a({}, {frontend("10.0.0.1", 81)}), port("b", "", {frontend("10.0.0.2", 80), node_port}, b.backends),
-                            late}));
+    passes.push_back(world(
+        {a({}, {frontend("10.0.0.1", 81)}), port("b", "", {frontend("10.0.0.2", 80), node_port}, b.backends), late}));
     // All but one are gone; the indices get new owners.
     passes.push_back(world({late}));
-    passes.push_back(world({late, port("c", "x", {frontend("10.0.0.2", 80)}, {backend("10.1.0.1"), backend("10.1.0.4")}),
-                            port("c", "y", {frontend("10.0.0.2", 81)}, {backend("10.1.0.1", In::both)})}));
+    passes.push_back(
+        world({late, port("c", "x", {frontend("10.0.0.2", 80)}, {backend("10.1.0.1"), backend("10.1.0.4")}),
+               port("c", "y", {frontend("10.0.0.2", 81)}, {backend("10.1.0.1", In::both)})}));
     // One backend of many goes, one comes.
-    passes.push_back(world({late, port("c", "x", {frontend("10.0.0.2", 80)}, {backend("10.1.0.5"), backend("10.1.0.4")}),
-                            port("c", "y", {frontend("10.0.0.2", 81)}, {backend("10.1.0.1", In::both)})}));
+    passes.push_back(
+        world({late, port("c", "x", {frontend("10.0.0.2", 80)}, {backend("10.1.0.5"), backend("10.1.0.4")}),
+               port("c", "y", {frontend("10.0.0.2", 81)}, {backend("10.1.0.1", In::both)})}));
     return passes;
 }
 
 struct Agent {
-    FakeTables tables{{.services = 4, .slots = 16, .backends = 8}};
-    Guard guard{tables};
+    FakeTables tables;
+    Guard guard;
     std::optional<Reconciler> reconciler;
+
+    Agent() : tables({.services = 4, .slots = 16, .backends = 8}), guard(tables) {}
 
     void start() {
         auto adopted = Reconciler::adopt(tables);

@@ -49,8 +49,7 @@ TEST_CASE_METHOD(Fixture, "a frontend that moves to another service port in one 
 }
 
 TEST_CASE_METHOD(Fixture, "the older of two service ports has the frontend, the other is told") {
-    const auto result =
-        apply(all_of(world({port("a", "", {kVip()}, {}, kNew), port("b", "web", {kVip()}, {}, kOld)})));
+    const auto result = apply(all_of(world({port("a", "", {kVip()}, {}, kNew), port("b", "web", {kVip()}, {}, kOld)})));
     CHECK(owner(kVip()) == "b");
     REQUIRE(result.conflicts.size() == 1);
     CHECK(result.conflicts[0].object == "Service default/a");
@@ -102,7 +101,9 @@ TEST_CASE_METHOD(Fixture, "only ClusterIPs have an address row") {
 }
 
 TEST_CASE_METHOD(Fixture, "a key that one service port names twice is written once, with the first kind") {
-    auto state = port("a", "", {frontend("9.9.9.9", 80, FrontendKind::load_balancer), frontend("9.9.9.9", 80, FrontendKind::external_ip)}, {});
+    auto state = port(
+        "a", "",
+        {frontend("9.9.9.9", 80, FrontendKind::load_balancer), frontend("9.9.9.9", 80, FrontendKind::external_ip)}, {});
     const auto result = apply({{{"default", "a"}, {state}}});
     CHECK(result.conflicts.empty());
     REQUIRE(tables.frontends.size() == 1);

@@ -48,8 +48,8 @@ ServicePortState web(std::vector<Backend> backends) {
 TEST_CASE_METHOD(Fixture, "a new service port is written in the order that packets need") {
     REQUIRE(apply({web({backend("10.1.0.1")})}).failures == 0);
     CHECK(ops() == std::vector{Op::reset_service_counter, Op::put_name, Op::put_string, Op::put_string,
-                               Op::reset_backend_counter, Op::put_backend, Op::write_slots, Op::publish, Op::put_desired,
-                               Op::put_frontend, Op::put_desired, Op::put_frontend});
+                               Op::reset_backend_counter, Op::put_backend, Op::write_slots, Op::publish,
+                               Op::put_desired, Op::put_frontend, Op::put_desired, Op::put_frontend});
 }
 
 TEST_CASE_METHOD(Fixture, "a removed service port goes in the reverse order, epoch after backends") {
@@ -66,7 +66,8 @@ TEST_CASE_METHOD(Fixture, "a removed service port goes in the reverse order, epo
 TEST_CASE_METHOD(Fixture, "all service ports are added before any is removed") {
     REQUIRE(apply({port("a", "", {frontend("10.0.0.9", 80)}, {backend("10.1.0.9")})}).failures == 0);
     tables.clear_log();
-    REQUIRE(reconciler.apply({{{"default", "a"}, {}}, {{"default", "web"}, {web({backend("10.1.0.1")})}}}).failures == 0);
+    REQUIRE(reconciler.apply({{{"default", "a"}, {}}, {{"default", "web"}, {web({backend("10.1.0.1")})}}}).failures ==
+            0);
     const auto made = ops();
     const auto removal = [](Op op) {
         return op == Op::remove_frontend || op == Op::remove_backend || op == Op::remove_desired ||
@@ -82,7 +83,8 @@ TEST_CASE_METHOD(Fixture, "a backend more costs its rows, a fresh run and one pu
     REQUIRE(apply({web({backend("10.1.0.1")})}).failures == 0);
     const auto before = row();
     REQUIRE(apply({web({backend("10.1.0.1"), backend("10.1.0.2")})}).failures == 0);
-    CHECK(ops() == std::vector{Op::put_string, Op::reset_backend_counter, Op::put_backend, Op::write_slots, Op::publish});
+    CHECK(ops() ==
+          std::vector{Op::put_string, Op::reset_backend_counter, Op::put_backend, Op::write_slots, Op::publish});
     CHECK(row().epoch == before.epoch);
     CHECK(svclb_run_generation(row().runs[0]) == svclb_run_generation(before.runs[0]) + 1);
     CHECK(reconciler.resting());
@@ -129,7 +131,9 @@ TEST_CASE_METHOD(Fixture, "where only Local changes, the Cluster run stays") {
     REQUIRE(apply({state}).failures == 0);
     const auto before = row();
     CHECK(svclb_run_base(before.runs[0]) != svclb_run_base(before.runs[1]));
-    REQUIRE(apply({web({backend("10.1.0.1"), backend("10.1.0.2", In::local), backend("10.1.0.3", In::local)})}).failures == 0);
+    REQUIRE(
+        apply({web({backend("10.1.0.1"), backend("10.1.0.2", In::local), backend("10.1.0.3", In::local)})}).failures ==
+        0);
     CHECK(tables.count(Op::write_slots) == 1);
     CHECK(row().runs[0] == before.runs[0]);
     CHECK(row().runs[1] != before.runs[1]);
@@ -199,8 +203,9 @@ TEST_CASE_METHOD(Fixture, "a failed write keeps the old state and names the serv
     tables.fault = [](const Write& write) { return write.op == Op::put_backend ? ENOSPC : 0; };
     const auto result = apply({web({backend("10.1.0.2")})});
     REQUIRE(result.errors.size() == 1);
-    CHECK(result.errors[0].message() ==
-          "service port default/web:http (TCP, IPv4): put backends row 10.1.0.2:8080: injected: No space left on device");
+    CHECK(
+        result.errors[0].message() ==
+        "service port default/web:http (TCP, IPv4): put backends row 10.1.0.2:8080: injected: No space left on device");
     CHECK(svclb::reconcile::same_bytes(row(), before));
     CHECK(tables.backends.size() == 1);
     tables.fault = nullptr;
@@ -240,7 +245,8 @@ TEST_CASE_METHOD(Fixture, "a pass reports a handful of errors and counts them al
 }
 
 TEST_CASE_METHOD(Fixture, "retain_only removes what is not known and nothing else") {
-    REQUIRE(apply({web({backend("10.1.0.1")}), port("old", "", {frontend("10.0.0.9", 80)}, {backend("10.1.0.9")})}).failures == 0);
+    REQUIRE(apply({web({backend("10.1.0.1")}), port("old", "", {frontend("10.0.0.9", 80)}, {backend("10.1.0.9")})})
+                .failures == 0);
     REQUIRE(reconciler.retain_only({{"default", "web"}}).failures == 0);
     CHECK(canonical(tables) == fresh_tables(world({web({backend("10.1.0.1")})})));
     CHECK(reconciler.retain_only({{"default", "web"}}).writes == 0);

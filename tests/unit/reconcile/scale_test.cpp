@@ -20,8 +20,22 @@ double cpu_ms() {
 
 model::Address numbered(std::uint8_t net, std::uint32_t number) {
     model::Address made;
-    made.bytes = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, net, static_cast<std::uint8_t>(number >> 16),
-                  static_cast<std::uint8_t>(number >> 8), static_cast<std::uint8_t>(number)};
+    made.bytes = {0,
+                  0,
+                  0,
+                  0,
+                  0,
+                  0,
+                  0,
+                  0,
+                  0,
+                  0,
+                  0xff,
+                  0xff,
+                  net,
+                  static_cast<std::uint8_t>(number >> 16),
+                  static_cast<std::uint8_t>(number >> 8),
+                  static_cast<std::uint8_t>(number)};
     return made;
 }
 
@@ -86,7 +100,8 @@ TEST_CASE("20,000 service ports with 100,000 backends cost what they hold, one c
     begin = cpu_ms();
     CHECK(adopted.apply(all).writes == 0);
     const auto same_ms = cpu_ms() - begin;
-    WARN(fmt::format("CPU: first sync {:.0f} ms for {} writes, one changed slice of two ports {:.1f} us, adoption "
-                     "{:.0f} ms, nothing changed {:.0f} ms",
-                     first_ms, first.writes, change_us, adopt_ms, same_ms));
+    WARN(
+        fmt::format("CPU: first sync {:.0f} ms for {} writes, one changed slice of two ports {:.1f} us, adoption "
+                    "{:.0f} ms, nothing changed {:.0f} ms",
+                    first_ms, first.writes, change_us, adopt_ms, same_ms));
 }

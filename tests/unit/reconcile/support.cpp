@@ -102,8 +102,9 @@ World random_world(std::mt19937& random) {
                 const std::string net = v6 ? "fd00::" : "10.0.0.";
                 std::vector<Frontend> frontends;
                 for (auto left = below(4); left > 0; --left) {
-                    auto one = frontend(fmt::format("{}{}", net, 1 + below(5)), static_cast<std::uint16_t>(80 + below(3)),
-                                        static_cast<FrontendKind>(1 + below(4)));
+                    auto one =
+                        frontend(fmt::format("{}{}", net, 1 + below(5)), static_cast<std::uint16_t>(80 + below(3)),
+                                 static_cast<FrontendKind>(1 + below(4)));
                     one.set = static_cast<TrafficPolicy>(below(2));
                     frontends.push_back(one);
                 }
@@ -141,7 +142,8 @@ std::string owner(const FakeTables& tables, std::uint32_t index) {
     const auto name = tables.names.find(index);
     if (name == tables.names.end() || index >= tables.service_rows.size()) return fmt::format("?{}", index);
     const auto& row = tables.service_rows[index];
-    return fmt::format("{}/{}:{}/{}/{}", name->second.ns, name->second.name, name->second.port_name, row.proto, row.family);
+    return fmt::format("{}/{}:{}/{}/{}", name->second.ns, name->second.name, name->second.port_name, row.proto,
+                       row.family);
 }
 
 std::string string_of(const FakeTables& tables, std::uint32_t id) {
@@ -176,7 +178,8 @@ std::vector<std::string> canonical(const FakeTables& tables) {
         if (row.family == 0) {
             svclb_service free{};
             free.epoch = row.epoch;
-            if (std::memcmp(&free, &row, sizeof(row)) != 0) lines.push_back(fmt::format("free row {} is not empty", index));
+            if (std::memcmp(&free, &row, sizeof(row)) != 0)
+                lines.push_back(fmt::format("free row {} is not empty", index));
             if (tables.names.contains(index)) lines.push_back("name of a free row " + owner(tables, index));
             continue;
         }
@@ -185,19 +188,20 @@ std::vector<std::string> canonical(const FakeTables& tables) {
         lines.push_back(fmt::format("service {} verdicts {} {} policies {} {} affinity {} due {} cluster {} local {}{}",
                                     owner(tables, index), row.verdicts[0], row.verdicts[1], row.internal_set,
                                     row.external_set, row.affinity_s, row.epoch_due,
-                                    fmt::join(run_text(tables, row.runs[0]), ","), fmt::join(run_text(tables, local), ","),
-                                    shared ? " shared" : ""));
+                                    fmt::join(run_text(tables, row.runs[0]), ","),
+                                    fmt::join(run_text(tables, local), ","), shared ? " shared" : ""));
     }
     for (const auto& [key, row] : tables.backends) {
         lines.push_back(fmt::format("backend {} {} node {} zone {} weight {} state {} flags {}",
-                                    owner(tables, key.service), endpoint(key.addr, key.port), string_of(tables, row.node),
-                                    string_of(tables, row.zone), row.weight, row.state, row.flags));
+                                    owner(tables, key.service), endpoint(key.addr, key.port),
+                                    string_of(tables, row.node), string_of(tables, row.zone), row.weight, row.state,
+                                    row.flags));
     }
     for (const auto* table : {&tables.frontends, &tables.desired}) {
         for (const auto& [key, row] : *table) {
-            lines.push_back(fmt::format("{} {}/{} -> {} kind {} set {}",
-                                        table == &tables.frontends ? "frontend" : "desired", endpoint(key.addr, key.port),
-                                        key.proto, owner(tables, row.service), row.kind, row.set));
+            lines.push_back(
+                fmt::format("{} {}/{} -> {} kind {} set {}", table == &tables.frontends ? "frontend" : "desired",
+                            endpoint(key.addr, key.port), key.proto, owner(tables, row.service), row.kind, row.set));
         }
     }
     for (const auto& [id, row] : tables.strings) lines.push_back(fmt::format("string {}", row.text));
@@ -223,7 +227,8 @@ std::string contradiction(const FakeTables& tables) {
                 const auto entry = svclb_run_base(word) + at;
                 if (entry == 0 || entry >= tables.slot_rows.size()) return fmt::format("slot {} of {}", entry, index);
                 const auto& slot = tables.slot_rows[entry];
-                if (slot.service != index) return fmt::format("slot {} of {} belongs to {}", entry, index, slot.service);
+                if (slot.service != index)
+                    return fmt::format("slot {} of {} belongs to {}", entry, index, slot.service);
                 if (slot.generation != svclb_run_generation(word))
                     return fmt::format("slot {} of {}: generation {} in a run of {}", entry, index, slot.generation,
                                        svclb_run_generation(word));
@@ -234,7 +239,7 @@ std::string contradiction(const FakeTables& tables) {
                 const auto found = tables.backends.find(key);
                 if (found == tables.backends.end()) return fmt::format("slot {} of {}: no backend row", entry, index);
                 if (found->second.id != slot.backend) return fmt::format("slot {} of {}: other id", entry, index);
-                if (!tables.backend_filter.contains(svclb_filter_index(slot.addr, slot.port)))
+                if (!tables.backend_filter[svclb_filter_index(slot.addr, slot.port)])
                     return fmt::format("slot {} of {}: backend filter not marked", entry, index);
             }
         }
@@ -248,7 +253,7 @@ std::string contradiction(const FakeTables& tables) {
     }
     for (const auto& [key, row] : tables.frontends) {
         const auto text = endpoint(key.addr, key.port);
-        if (!tables.frontend_filter.contains(svclb_filter_index(key.addr, 0))) return text + ": filter not marked";
+        if (!tables.frontend_filter[svclb_filter_index(key.addr, 0)]) return text + ": filter not marked";
         if (!tables.desired.contains(key)) return text + ": not in the desired frontends";
         if (row.kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS) continue;
         if (row.service >= tables.service_rows.size() || tables.service_rows[row.service].family == 0)
@@ -261,7 +266,9 @@ Guard::Guard(FakeTables& tables) : tables_(tables), rows_(tables.service_rows), 
     tables.observe = [this](const Write& write) { check(write); };
 }
 
-Guard::~Guard() { tables_.observe = nullptr; }
+Guard::~Guard() {
+    tables_.observe = nullptr;
+}
 
 void Guard::tell(const std::string& what) {
     if (violation_.empty()) violation_ = fmt::format("after write {}: {}", tables_.writes, what);

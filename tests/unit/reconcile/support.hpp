@@ -60,8 +60,8 @@ enum class In : std::uint8_t { none, cluster, local, both };
 // Rows whose references do not hold; "" = none. Must hold after each write.
 [[nodiscard]] std::string contradiction(const FakeTables& tables);
 
-// Checks after each write: contradiction(); that no run is overwritten that is published or rests; that each backend row
-// that went or lost a flag is followed by a rise of its service's epoch.
+// Checks after each write: contradiction(); that no run is overwritten that is published or rests; that each backend
+// row that went or lost a flag is followed by a rise of its service's epoch.
 class Guard {
 public:
     explicit Guard(FakeTables& tables);
