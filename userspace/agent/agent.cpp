@@ -15,6 +15,8 @@
 #include <ctime>
 #include <set>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "cluster.hpp"
 #include "grace.hpp"
@@ -79,7 +81,10 @@ private:
 
     Status read_manifests();
     Status read_devices();
-    void reconcile_changes();
+    void hold_programmed(std::vector<reconcile::ServiceChange>& changes);
+    void become_complete();
+    std::vector<reconcile::ServiceChange> build_changes();
+    void program(const std::vector<reconcile::ServiceChange>& changes);
     void report(const reconcile::PassResult& result, std::string_view what);
     void tick();
     void collect_flows();
@@ -100,6 +105,10 @@ private:
     std::uint64_t retry_at_s_ = 0;
     std::uint64_t collect_at_s_ = 0;
     std::set<model::Problem> known_problems_;
+    bool ready_ = false;  // tables and devices: a sync counts from here on
+    bool first_read_ = true;
+    bool complete_ = false;            // every object has been read well once: only then may something disappear
+    std::set<model::ObjectKey> held_;  // Services that stay as adopted until they change or the rest is complete
 };
 
 void block_signals(sigset_t& signals) {
@@ -113,6 +122,7 @@ Status Agent::start() {
     auto& status = datapath_.status();
     status.pid = static_cast<std::uint32_t>(::getpid());
     status.started_ns = realtime_ns();
+    status.synced_ns = 0;
     status.passes = status.writes = status.last_writes = status.failures = status.collected = 0;
     put_text(status.node, config_.node_name);
     put_text(status.source, "manifests " + config_.manifests.string());
@@ -135,8 +145,9 @@ Status Agent::start() {
     if (auto waited = datapath_.wait_grace_period(); !waited) return waited;
     // The tables first, the devices afterwards: a node that starts anew has no packet answered from empty tables.
     if (auto read = read_manifests(); !read) return read;
-    report(reconciler_.retain_only(cluster_.service_keys()), "removing what no longer exists");
     if (auto read = read_devices(); !read) return read;
+    ready_ = true;
+    if (status.error[0] == '\0') status.synced_ns = realtime_ns();
     spdlog::info("ready services={} slices={} links={}", cluster_.service_count(), cluster_.slice_count(),
                  datapath_.attached().size());
     return {};
@@ -197,17 +208,45 @@ Status Agent::read_manifests() {
     for (const auto& problem : change->problems) spdlog::error("{}", problem);
     datapath_.status().invalid_objects = change->invalid_objects;
     cluster_.apply(*change);
-    reconcile_changes();
+    auto changes = build_changes();
+    const bool whole = change->invalid_objects == 0;
+    if (std::exchange(first_read_, false) && !whole) hold_programmed(changes);
+    program(changes);
+    if (whole && !complete_) become_complete();
     return {};
 }
 
-void Agent::reconcile_changes() {
+// What a Service lacks may only have been left out by a file that does not parse: what a former agent knew of it is
+// better than the rest.
+void Agent::hold_programmed(std::vector<reconcile::ServiceChange>& changes) {
+    std::set<model::ObjectKey> programmed;
+    for (const auto& id : reconciler_.programmed()) programmed.insert(id.service);
+    std::erase_if(changes, [&](const auto& change) {
+        return programmed.contains(change.service) && held_.insert(change.service).second;
+    });
+    spdlog::error("the manifests cannot be read as a whole: held_services={}", programmed.size());
+}
+
+void Agent::become_complete() {
+    complete_ = true;
+    for (const auto& service : held_) cluster_.mark_dirty(service);
+    held_.clear();
+    program(build_changes());
+    report(reconciler_.retain_only(cluster_.service_keys()), "removing what no longer exists");
+}
+
+std::vector<reconcile::ServiceChange> Agent::build_changes() {
     std::vector<model::Problem> problems;
-    const auto changes = cluster_.take_changes(problems);
+    auto changes = cluster_.take_changes(problems);
     for (const auto& problem : problems)
         if (known_problems_.insert(problem).second) spdlog::warn("{}: {}", problem.object, problem.what);
     datapath_.status().services = static_cast<std::uint32_t>(cluster_.service_count());
     datapath_.status().endpoint_slices = static_cast<std::uint32_t>(cluster_.slice_count());
+    return changes;
+}
+
+void Agent::program(const std::vector<reconcile::ServiceChange>& changes) {
+    for (const auto& change : changes) held_.erase(change.service);
     if (!changes.empty()) report(reconciler_.apply(changes), "programming");
 }
 
@@ -222,7 +261,7 @@ void Agent::report(const reconcile::PassResult& result, std::string_view what) {
     for (const auto& conflict : result.conflicts)
         if (known_problems_.insert(conflict).second) spdlog::warn("{}: {}", conflict.object, conflict.what);
     put_text(status.error, result.errors.empty() ? "" : result.errors.front().message());
-    if (result.errors.empty()) status.synced_ns = realtime_ns();
+    if (result.errors.empty() && ready_) status.synced_ns = realtime_ns();
     retry_.insert(result.retry.begin(), result.retry.end());
     if (!result.retry.empty()) retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kRetryPause.count());
     spdlog::debug("{} writes={} failures={}", what, result.writes, result.failures);
@@ -255,7 +294,7 @@ void Agent::tick() {
     if (retry_.empty() || monotonic_s() < retry_at_s_) return;
     for (const auto& service : retry_) cluster_.mark_dirty(service);
     retry_.clear();
-    reconcile_changes();
+    program(build_changes());
 }
 
 void Agent::collect_flows() {
