@@ -7,9 +7,10 @@ set -euo pipefail
 harness_begin clsact
 web_cluster 3
 node_exec tc qdisc add dev v-client clsact
-node_exec tc filter add dev v-client ingress protocol all pref 500 matchall action continue
-foreign() { [[ $(node_exec tc filter show dev v-client ingress) == *'pref 500'*matchall* ]]; }
+node_exec tc filter add dev v-client ingress protocol all pref 500 u32 match u32 0xffffffff 0xffffffff at 0
+foreign() { [[ $(node_exec tc filter show dev v-client ingress) == *'pref 500 u32'*'match ffffffff/ffffffff at 0'* ]]; }
 start_agent --attach clsact
+check "the other filter is there beside ours" foreign
 
 check "svclb-ctl shows clsact hooks on the four pod links" holds "$(ctl get links -o json)" \
     '[.items[] | select(.kind == "pod") | select([.hooks[].mode] == ["clsact", "clsact"])] | length == 4'
