@@ -16,7 +16,7 @@ check "a file that does not parse is named, with its line" await 5 agent_said "w
 check "its Service goes on" holds "$(load_in client "$web4" --connections 200)" '.failed == 0 and (.backends | length) == 2'
 
 stop_agent KILL
-start_agent || true
+start_agent
 check "an agent that starts with the broken file leaves the Service as it was" \
     holds "$(load_in client "$web6" --connections 200)" '.failed == 0 and (.backends | length) == 2'
 check "and says that it holds it" agent_said "cannot be read as a whole"

@@ -368,7 +368,7 @@ start_agent() {
 
 agent_synced() {
     kill -0 "${AGENT_PID[$1]}" &&
-        ctl -n "$1" status -o json | jq -e --argjson pid "${AGENT_PID[$1]}" '.agent.pid == $pid and .passes > 0' >/dev/null
+        ctl -n "$1" status -o json | jq -e --argjson pid "${AGENT_PID[$1]}" '.agent.pid == $pid and .lastSync != ""' >/dev/null
 }
 
 # stop_agent [-n NODE] [SIGNAL]: TERM unless told otherwise.

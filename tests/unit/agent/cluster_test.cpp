@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "cluster.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+#include <string>
+#include <vector>
+
+#include "svclb/model/keys.hpp"
+
+namespace svclb::agent {
+namespace {
+
+using model::ObjectKey;
+
+const ObjectKey kWeb{"default", "web"};
+const ObjectKey kDns{"default", "dns"};
+
+model::Service service(const ObjectKey& key, const std::string& ip) {
+    model::Service made;
+    made.key = key;
+    made.cluster_ip = ip;
+    made.cluster_ips = {ip};
+    made.ip_families = {model::Family::ipv4};
+    made.ports = {{.name = "p", .protocol = model::Protocol::tcp, .port = 80}};
+    return made;
+}
+
+model::EndpointSlice slice(const std::string& name, const ObjectKey& owner, const std::string& ip) {
+    model::EndpointSlice made;
+    made.key = {owner.ns, name};
+    made.service = owner.name;
+    made.family = model::Family::ipv4;
+    made.ports = {{.name = "p", .protocol = model::Protocol::tcp, .port = 8080}};
+    model::Endpoint endpoint;
+    endpoint.addresses = {ip};
+    endpoint.zone = "zone-a";
+    endpoint.zone_hints = {"zone-a"};
+    made.endpoints = {endpoint};
+    return made;
+}
+
+kube::ManifestChange changed(std::vector<model::Object> objects) {
+    kube::ManifestChange change;
+    change.changed = std::move(objects);
+    return change;
+}
+
+std::vector<reconcile::ServiceChange> take(Cluster& cluster) {
+    std::vector<model::Problem> problems;
+    auto changes = cluster.take_changes(problems);
+    CHECK(problems.empty());
+    return changes;
+}
+
+std::vector<std::string> backends(const reconcile::ServiceChange& change) {
+    std::vector<std::string> addresses;
+    for (const auto& port : change.state)
+        for (const auto& backend : port.backends) addresses.push_back(to_string(backend.address));
+    return addresses;
+}
+
+TEST_CASE("only the Service whose slice changed is built anew") {
+    Cluster cluster{"node-a"};
+    cluster.apply(
+        changed({service(kWeb, "10.96.0.10"), service(kDns, "10.96.0.11"), slice("web-1", kWeb, "10.0.0.1")}));
+    CHECK(take(cluster).size() == 2);
+    CHECK(take(cluster).empty());
+
+    cluster.apply(changed({slice("web-2", kWeb, "10.0.0.2")}));
+    const auto changes = take(cluster);
+    REQUIRE(changes.size() == 1);
+    CHECK(changes[0].service == kWeb);
+    CHECK(backends(changes[0]) == std::vector<std::string>{"10.0.0.1", "10.0.0.2"});
+}
+
+TEST_CASE("a slice that arrives before its Service is found when the Service comes") {
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({slice("web-1", kWeb, "10.0.0.1")}));
+    const auto before = take(cluster);
+    REQUIRE(before.size() == 1);
+    CHECK(before[0].state.empty());
+
+    cluster.apply(changed({service(kWeb, "10.96.0.10")}));
+    CHECK(backends(take(cluster).at(0)) == std::vector<std::string>{"10.0.0.1"});
+}
+
+TEST_CASE("a slice that is relabelled moves from one Service to the other") {
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), service(kDns, "10.96.0.11"), slice("s", kWeb, "10.0.0.1")}));
+    take(cluster);
+
+    cluster.apply(changed({slice("s", kDns, "10.0.0.1")}));
+    const auto changes = take(cluster);
+    REQUIRE(changes.size() == 2);
+    CHECK(changes[0].service == kDns);
+    CHECK(backends(changes[0]) == std::vector<std::string>{"10.0.0.1"});
+    CHECK(backends(changes[1]).empty());
+}
+
+TEST_CASE("a Service that is gone is handed on without ports, a slice that is gone leaves its Service") {
+    Cluster cluster{"node-a"};
+    cluster.apply(
+        changed({service(kWeb, "10.96.0.10"), service(kDns, "10.96.0.11"), slice("dns-1", kDns, "10.0.0.1")}));
+    take(cluster);
+
+    kube::ManifestChange change;
+    change.gone_services = {kWeb};
+    change.gone_slices = {{"default", "dns-1"}};
+    cluster.apply(change);
+    const auto changes = take(cluster);
+    REQUIRE(changes.size() == 2);
+    CHECK(changes[0].service == kDns);
+    CHECK(changes[0].state.size() == 1);
+    CHECK(backends(changes[0]).empty());
+    CHECK(changes[1].service == kWeb);
+    CHECK(changes[1].state.empty());
+    CHECK(cluster.service_keys() == std::set<ObjectKey>{kDns});
+}
+
+TEST_CASE("the own node's zone concerns every Service, another node's none") {
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), service(kDns, "10.96.0.11")}));
+    take(cluster);
+
+    model::Node node;
+    node.name = "node-b";
+    node.labels[std::string{model::kZoneLabel}] = "zone-a";
+    cluster.apply(changed({node}));
+    CHECK(take(cluster).empty());
+    node.name = "node-a";
+    cluster.apply(changed({node}));
+    CHECK(take(cluster).size() == 2);
+    cluster.apply(changed({node}));
+    CHECK(take(cluster).empty());
+}
+
+}  // namespace
+}  // namespace svclb::agent
