@@ -60,7 +60,7 @@ TEST_CASE("choice: new flows spread evenly over 1 to 64 backends", "[choice]") {
     const std::uint32_t count = GENERATE(1u, 2u, 3u, 7u, 16u, 64u);
     const std::string order = GENERATE("sequential", "steps of two", "random");
     CAPTURE(world, count, order);
-    constexpr std::size_t kFlows = 1920;
+    constexpr std::size_t kFlows = 640;
     Datapath& datapath = fresh_datapath();
     const auto backends = backends_of(world, count);
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, backends);

@@ -19,7 +19,7 @@ extern const std::byte svclb_object_end[];    // NOLINT(modernize-avoid-c-arrays
 namespace svclb::test {
 namespace {
 
-constexpr std::uint32_t kServices = 64;
+constexpr std::uint32_t kServices = 4;
 constexpr std::uint32_t kSlots = 4096;
 constexpr std::uint32_t kBackends = 256;
 constexpr std::uint32_t kTestRunChecksumComplete = 1u << 2;  // BPF_F_TEST_SKB_CHECKSUM_COMPLETE, since 6.11
@@ -82,9 +82,9 @@ Row sum_of(int fd, std::uint32_t index) {
 }
 
 template <class Row>
-void zero_counters(int fd, std::uint32_t entries) {
+void zero_counter(int fd, std::uint32_t index) {
     const std::vector<Row> zeros(cpus());
-    for (std::uint32_t i = 0; i < entries; i++) bpf_map_update_elem(fd, &i, zeros.data(), BPF_ANY);
+    if (bpf_map_update_elem(fd, &index, zeros.data(), BPF_ANY) != 0) throw std::out_of_range("no such counter");
 }
 
 void set_addr(__be32* to, const Ip& address) {
@@ -153,7 +153,7 @@ Datapath::Datapath(const DatapathOptions& options)
       from_pod_(program_fd(object_.get(), "from_pod")),
       to_pod_(program_fd(object_.get(), "to_pod")),
       work_area_(map("work_area")),
-      services_(map("services"), kServices * sizeof(svclb_service)),
+      services_(map("services"), std::size_t{kServices} * sizeof(svclb_service)),
       slots_(map("slots"), kSlots * sizeof(svclb_slot)),
       filters_(map("filters"), sizeof(svclb_filters)) {
     const bpf_map* work_area = bpf_object__find_map_by_name(object_.get(), "work_area");
@@ -209,9 +209,12 @@ void Datapath::clear() {
     empty<svclb_flow_key6>(map("transient6"));
     empty<svclb_affinity_key>(map("affinity"));
     empty<svclb_reject_key>(map("rejects"));
-    zero_counters<svclb_counter>(map("service_counters"), kServices);
-    zero_counters<svclb_counter>(map("backend_counters"), kBackends);
-    zero_counters<svclb_drop_counter>(map("drop_counters"), SVCLB_REASON_COUNT);
+    for (std::uint32_t i = 0; i < kServices; i++) zero_counter<svclb_counter>(map("service_counters"), i);
+    for (const std::uint32_t id : backends_) zero_counter<svclb_counter>(map("backend_counters"), id);
+    backends_.clear();
+    for (std::uint32_t i = 0; i < SVCLB_REASON_COUNT; i++) {
+        zero_counter<svclb_drop_counter>(map("drop_counters"), i);
+    }
 }
 
 std::vector<FlowEntry> Datapath::flows() const {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -71,6 +72,8 @@ public:
     [[nodiscard]] svclb_service& service(std::uint32_t index) { return services_.rows<svclb_service>()[index]; }
     [[nodiscard]] svclb_slot& slot(std::uint32_t index) { return slots_.rows<svclb_slot>()[index]; }
     [[nodiscard]] svclb_filters& filters() { return *filters_.rows<svclb_filters>(); }
+    // Its counter is reset by clear(): all of them would be most of what a case costs in an emulated machine.
+    void counts_backend(std::uint32_t id) { backends_.insert(id); }
     [[nodiscard]] int map(const char* name) const { return map_fd(object_.get(), name); }
 
     // Every flow entry of both families and tables.
@@ -94,6 +97,7 @@ private:
     int to_pod_;
     int work_area_;
     Bytes garbage_;
+    std::set<std::uint32_t> backends_;
     MappedMap services_;
     MappedMap slots_;
     MappedMap filters_;

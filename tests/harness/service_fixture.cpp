@@ -96,6 +96,7 @@ void ServiceFixture::put_backend(const Endpoint& backend, std::uint8_t state, st
     const auto key = backend_key(index_, backend);
     const svclb_backend value{
         .id = id_of(backend), .node = SVCLB_NONE, .zone = SVCLB_NONE, .weight = 1, .state = state, .flags = flags};
+    datapath_.counts_backend(value.id);
     must(bpf_map_update_elem(datapath_.map("backends"), &key, &value, BPF_ANY), "store a backend");
     row().epoch++;
 }
