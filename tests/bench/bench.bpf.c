@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * The programs as they are, behind a wrapper that lays the packet down again: the kernel's test-run repeats a program on
- * the packet as the last run left it. The floors do all but call them.
+ * The programs as they are, behind a wrapper that lays the packet down again: the kernel's test-run repeats a program
+ * on the packet as the last run left it. The floors do all but call them.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
