@@ -2,6 +2,7 @@
 // Typed access to the fields of one object, where each refusal tells line, object and path.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -62,6 +63,13 @@ private:
     std::size_t line_;
 };
 
+// One of the words that a field may have, and what it means.
+template <class T>
+struct Choice {
+    std::string_view name;
+    T value;
+};
+
 // Reads the fields of one object. A field that is wrong makes the object invalid and reads as its default; reading
 // goes on, so that all of an object's faults are told at once.
 class Fields {
@@ -118,10 +126,8 @@ public:
                                                       std::string_view meant);
     [[nodiscard]] std::optional<std::uint16_t> port(const Spot& spot, std::uint16_t low);
 
-    template <class T>
-    using Choices = std::vector<std::pair<std::string_view, T>>;
-    template <class T>
-    [[nodiscard]] std::optional<T> choice(const Spot& spot, const Choices<T>& choices) {
+    template <class T, std::size_t N>
+    [[nodiscard]] std::optional<T> choice(const Spot& spot, const std::array<Choice<T>, N>& choices) {
         const auto given = text(spot);
         if (!given) return std::nullopt;
         std::string names;

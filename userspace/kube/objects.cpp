@@ -3,6 +3,7 @@
 // Addresses stay text (behaviour row 1.7: a bad one costs its Service nothing but that address).
 #include "objects.hpp"
 
+#include <array>
 #include <map>
 #include <utility>
 
@@ -23,16 +24,19 @@ constexpr std::uint32_t kLongestAffinity = 86400;
 // RFC 3339 with nanoseconds has 30 characters, a uid 36.
 constexpr std::size_t kLongestStamp = 64;
 
-const Fields::Choices<Protocol> kProtocols{{"TCP", Protocol::tcp}, {"UDP", Protocol::udp}, {"SCTP", Protocol::sctp}};
-const Fields::Choices<TrafficPolicy> kPolicies{{"Cluster", TrafficPolicy::cluster}, {"Local", TrafficPolicy::local}};
-const Fields::Choices<Family> kFamilies{{"IPv4", Family::ipv4}, {"IPv6", Family::ipv6}};
-const Fields::Choices<bool> kAffinities{{"None", false}, {"ClientIP", true}};
-const Fields::Choices<ServiceType> kTypes{{"ClusterIP", ServiceType::cluster_ip},
-                                          {"NodePort", ServiceType::node_port},
-                                          {"LoadBalancer", ServiceType::load_balancer},
-                                          {"ExternalName", ServiceType::external_name}};
-const Fields::Choices<std::optional<Family>> kAddressTypes{
-    {"IPv4", Family::ipv4}, {"IPv6", Family::ipv6}, {"FQDN", std::nullopt}};
+constexpr std::array kProtocols{Choice<Protocol>{"TCP", Protocol::tcp}, Choice<Protocol>{"UDP", Protocol::udp},
+                                Choice<Protocol>{"SCTP", Protocol::sctp}};
+constexpr std::array kPolicies{Choice<TrafficPolicy>{"Cluster", TrafficPolicy::cluster},
+                               Choice<TrafficPolicy>{"Local", TrafficPolicy::local}};
+constexpr std::array kFamilies{Choice<Family>{"IPv4", Family::ipv4}, Choice<Family>{"IPv6", Family::ipv6}};
+constexpr std::array kAffinities{Choice<bool>{"None", false}, Choice<bool>{"ClientIP", true}};
+constexpr std::array kTypes{Choice<ServiceType>{"ClusterIP", ServiceType::cluster_ip},
+                            Choice<ServiceType>{"NodePort", ServiceType::node_port},
+                            Choice<ServiceType>{"LoadBalancer", ServiceType::load_balancer},
+                            Choice<ServiceType>{"ExternalName", ServiceType::external_name}};
+constexpr std::array kAddressTypes{Choice<std::optional<Family>>{"IPv4", Family::ipv4},
+                                   Choice<std::optional<Family>>{"IPv6", Family::ipv6},
+                                   Choice<std::optional<Family>>{"FQDN", std::nullopt}};
 
 std::optional<std::string> not_stamp(std::string_view text) {
     if (text.size() <= kLongestStamp) return std::nullopt;

@@ -58,7 +58,14 @@ public:
            const std::function<void()>& done)
         : window_(window), first_line_(first_line), fresh_(fresh), done_(done) {}
 
-    void OnDocumentStart(const YAML::Mark& /*mark*/) override { builder_ = &fresh_(); }
+    void OnDocumentStart(const YAML::Mark& mark) override {
+        // At a token that can begin nothing, such as a stray ']', the library gives empty documents without an end.
+        stray_ = mark.pos == document_begin_;
+        stray_line_ = line(mark);
+        if (stray_) throw Stop();
+        document_begin_ = mark.pos;
+        builder_ = &fresh_();
+    }
     void OnDocumentEnd() override {
         check();
         done_();
@@ -87,7 +94,10 @@ public:
     }
     void OnMapEnd() override { end(); }
 
-    [[nodiscard]] std::optional<ReadError> error() const { return builder_ ? builder_->error() : std::nullopt; }
+    [[nodiscard]] std::optional<ReadError> error() const {
+        if (stray_) return ReadError{.line = stray_line_, .what = "YAML: unexpected text after the end of a value"};
+        return builder_ ? builder_->error() : std::nullopt;
+    }
     [[nodiscard]] std::size_t line(const YAML::Mark& mark) const {
         return mark.line < 0 ? first_line_ : first_line_ + static_cast<std::size_t>(mark.line);
     }
@@ -122,6 +132,9 @@ private:
     const std::function<TreeBuilder&()>& fresh_;
     const std::function<void()>& done_;
     TreeBuilder* builder_ = nullptr;
+    int document_begin_ = -1;  // where the library's last document began
+    bool stray_ = false;
+    std::size_t stray_line_ = 0;
 };
 
 }  // namespace

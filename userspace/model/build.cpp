@@ -122,8 +122,7 @@ std::vector<Frontend> frontends_of(const Service& service, const ServicePort& po
                              .set = service.internal_policy});
     }
     std::ranges::sort(frontends);
-    const auto rest = std::ranges::unique(frontends);
-    frontends.erase(rest.begin(), rest.end());
+    frontends.erase(std::unique(frontends.begin(), frontends.end()), frontends.end());
     return frontends;
 }
 

@@ -256,6 +256,13 @@ TEST_CASE("a syntax error costs its own document only, and is told with its line
     CHECK(to_string("f", decoded.problems[0]) == "f:6: YAML: end of sequence flow not found");
 }
 
+TEST_CASE("a stray comma ends the text instead of giving documents without an end") {
+    const auto decoded = decode_manifest(node_named("a") + "...\n,\n");
+    CHECK(decoded.objects.size() == 1);
+    CHECK_FALSE(decoded.complete);
+    CHECK(lines_of(decoded) == Lines{"f:5: YAML: unexpected text after the end of a value"});
+}
+
 TEST_CASE("no object counts of a document that breaks off") {
     const auto decoded = decode_manifest(
         "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Node\n"

@@ -105,7 +105,7 @@ int port_of(const ManifestChange& change) {
     return std::get<model::Service>(change.changed[0]).ports[0].port;
 }
 
-const model::ObjectKey kWeb{"default", "web"};
+const model::ObjectKey web_key{"default", "web"};
 
 }  // namespace
 
@@ -323,7 +323,7 @@ TEST_CASE("of two files with one object the first by name has it, the other is t
     CHECK(handed_over.changed.size() == 2);
     CHECK(handed_over.invalid_objects == 0);
     write(dir / "b.yaml", "");
-    CHECK(next(source).gone_services == std::vector{kWeb});
+    CHECK(next(source).gone_services == std::vector{web_key});
 }
 
 TEST_CASE("an object that moves from one file to another never goes away") {

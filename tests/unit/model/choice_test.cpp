@@ -180,8 +180,8 @@ TEST_CASE("row 1.13: which of the two sets is wanted") {
         Texts cluster;
         Texts local;
     };
-    const auto kCluster = TrafficPolicy::cluster;
-    const auto kLocal = TrafficPolicy::local;
+    constexpr auto kCluster = TrafficPolicy::cluster;
+    constexpr auto kLocal = TrafficPolicy::local;
     const std::vector<Row> rows{
         {web(), kCluster, kCluster, both, {}},
         {web(), kCluster, kLocal, both, {}},  // nobody outside can use it
@@ -256,36 +256,36 @@ TEST_CASE("row 1.14: hints filter all or nothing") {
     const std::vector<Row> rows{
         {"zone: every one has a hint, one names ours",
          {zone_hint(one, "zone-a"), zone_hint(two, "zone-b")},
-         kNodeA,
+         node_a,
          first},
-        {"zone: one endpoint without a hint spoils it", {zone_hint(one, "zone-a"), two}, kNodeA, both},
-        {"zone: nobody names ours", {zone_hint(one, "zone-b"), zone_hint(two, "zone-c")}, kNodeA, both},
+        {"zone: one endpoint without a hint spoils it", {zone_hint(one, "zone-a"), two}, node_a, both},
+        {"zone: nobody names ours", {zone_hint(one, "zone-b"), zone_hint(two, "zone-c")}, node_a, both},
         {"zone: our node has none", {zone_hint(one, "zone-a"), zone_hint(two, "zone-b")}, no_zone, both},
         {"zone: a hint for no zone is not ours", {zone_hint(one, ""), zone_hint(two, "zone-b")}, no_zone, both},
         {"zone: several hints",
          {zone_hint(zone_hint(one, "zone-b"), "zone-a"), zone_hint(two, "zone-b")},
-         kNodeA,
+         node_a,
          first},
         {"zone: one that is not ready needs no hint",
          {zone_hint(one, "zone-a"), not_ready(two), zone_hint(endpoint("10.0.0.3"), "zone-b")},
-         kNodeA,
+         node_a,
          first},
         {"zone: one that is not ready gives no hint either",
          {zone_hint(one, "zone-b"), not_ready(zone_hint(two, "zone-a"))},
-         kNodeA,
+         node_a,
          first},
         {"node: every one has a hint, one names us",
          {node_hint(one, "node-a"), node_hint(two, "node-b")},
          no_zone,
          first},
-        {"node: one endpoint without a hint spoils it", {node_hint(one, "node-a"), two}, kNodeA, both},
+        {"node: one endpoint without a hint spoils it", {node_hint(one, "node-a"), two}, node_a, both},
         {"node before zone",
          {node_hint(zone_hint(one, "zone-b"), "node-a"), node_hint(zone_hint(two, "zone-a"), "node-b")},
-         kNodeA,
+         node_a,
          first},
         {"zone where no node hint names us",
          {node_hint(zone_hint(one, "zone-a"), "node-b"), node_hint(zone_hint(two, "zone-b"), "node-c")},
-         kNodeA,
+         node_a,
          first},
     };
     for (const auto& row : rows) {

@@ -14,7 +14,7 @@
 
 namespace svclb::model::test {
 
-inline const NodeView kNodeA{.name = "node-a", .zone = "zone-a"};
+inline const NodeView node_a{.name = "node-a", .zone = "zone-a"};
 
 inline Address address(std::string_view text) {
     const auto parsed = parse_address(text);
@@ -90,7 +90,7 @@ struct Built {
     std::vector<Problem> problems;
 };
 
-inline Built build(const Service& service, const std::vector<EndpointSlice>& slices, const NodeView& node = kNodeA) {
+inline Built build(const Service& service, const std::vector<EndpointSlice>& slices, const NodeView& node = node_a) {
     std::vector<const EndpointSlice*> pointers;
     pointers.reserve(slices.size());
     for (const auto& each : slices) pointers.push_back(&each);
