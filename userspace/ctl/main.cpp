@@ -167,9 +167,18 @@ int verify(const Flags& flags) {
     return print(differences_text(*snapshot, differences), code);
 }
 
+// Asked for only after everything was read: a mistyped command is told as itself.
+void needs_command(CLI::App& app, const char* commands) {
+    app.require_subcommand(0, 1);
+    app.callback([&app, commands] {
+        if (app.get_subcommands().empty()) throw CLI::RequiredError(std::string("a command (") + commands + ")");
+    });
+}
+
 void add_get(CLI::App& app, Flags& flags, int& exit_code) {
     CLI::App* get = app.add_subcommand("get", "List what the tables hold");
-    get->require_subcommand(1)->fallthrough();
+    get->fallthrough();
+    needs_command(*get, "services, backends, flows, affinity, links or maps");
     get->add_option("-n,--namespace", flags.ns, "Only this namespace (a node has none of its own: default is all)");
     get->add_flag("-A,--all-namespaces", flags.all_namespaces, "All namespaces, which is the default");
 
@@ -219,7 +228,7 @@ int run(int argc, char** argv) {
 
     CLI::App app{"Shows what svclb balances on this node, from the pinned maps alone: no agent has to run.",
                  "svclb-ctl"};
-    app.require_subcommand(1);
+    needs_command(app, "status, get or verify");
     app.set_version_flag("--version", std::string("svclb-ctl ") + SVCLB_VERSION);
     app.add_option("--bpf-dir", flags.bpf_dir, "Directory of the agent's pins")->capture_default_str();
     app.add_option("-o,--output", format, "table, wide, json or yaml")

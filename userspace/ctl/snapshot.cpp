@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
+#include <array>
 #include <cstring>
 #include <ctime>
 #include <fstream>
@@ -199,7 +199,7 @@ struct Tuple {
 };
 
 Address mapped(__be32 v4) {
-    const __be32 words[SVCLB_ADDR_WORDS] = {0, 0, htonl(SVCLB_V4_MAPPED_PREFIX), v4};
+    const std::array<__be32, SVCLB_ADDR_WORDS> words{0, 0, htonl(SVCLB_V4_MAPPED_PREFIX), v4};
     return address_of(words);
 }
 
@@ -212,10 +212,11 @@ Tuple tuple_of(const svclb_flow_key6& key) {
 
 }  // namespace
 
-Address address_of(const __be32 (&words)[SVCLB_ADDR_WORDS]) {
+Address address_of(std::span<const __be32, SVCLB_ADDR_WORDS> words) {
     Address address;
-    static_assert(sizeof address.bytes == sizeof words, "both hold one IPv6 address in network order");
-    std::memcpy(address.bytes.data(), words, sizeof words);
+    static_assert(sizeof address.bytes == SVCLB_ADDR_WORDS * sizeof(__be32),
+                  "both hold one IPv6 address in network order");
+    std::memcpy(address.bytes.data(), words.data(), words.size_bytes());
     return address;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -136,6 +137,6 @@ bool flow_row(const datapath::FlowKey& key, const svclb_flow& flow, std::uint64_
 // Whether a flow counts as a connection: it translates, and its end has not been seen.
 [[nodiscard]] bool is_live(const FlowRow& flow);
 
-[[nodiscard]] Address address_of(const __be32 (&words)[SVCLB_ADDR_WORDS]);
+[[nodiscard]] Address address_of(std::span<const __be32, SVCLB_ADDR_WORDS> words);
 
 }  // namespace svclb::ctl

@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <ctime>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -15,8 +17,8 @@ namespace {
 
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
 
-std::string row_text(const char (&text)[SVCLB_STRING_SIZE]) {
-    const std::string_view all(text, sizeof text);
+std::string row_text(std::span<const char> text) {
+    const std::string_view all(text.data(), text.size());
     return std::string(all.substr(0, std::min(all.find('\0'), all.size())));
 }
 
@@ -24,8 +26,8 @@ std::string time_text(std::uint64_t realtime_ns) {
     const auto seconds = static_cast<std::time_t>(realtime_ns / kNsPerSecond);
     std::tm parts{};
     ::gmtime_r(&seconds, &parts);
-    char text[sizeof "2026-01-31T12:34:56Z  "];
-    return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
+    std::array<char, sizeof "2026-01-31T12:34:56Z  "> text{};
+    return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
 std::uint64_t age_s(const Snapshot& snapshot, std::uint64_t then_ns) {

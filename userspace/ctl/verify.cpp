@@ -29,9 +29,9 @@ std::uint8_t flag_of(svclb_set set) {
 }
 
 std::uint32_t filter_index(const Address& address, std::uint16_t port) {
-    __be32 words[SVCLB_ADDR_WORDS];
-    std::memcpy(words, address.bytes.data(), sizeof words);
-    return svclb_filter_index(words, htons(port));
+    std::array<__be32, SVCLB_ADDR_WORDS> words{};
+    std::memcpy(words.data(), address.bytes.data(), sizeof words);
+    return svclb_filter_index(words.data(), htons(port));
 }
 
 std::uint64_t weight_of(const BackendRow& backend) {
@@ -129,9 +129,8 @@ private:
 
     void check_whole_addresses() {
         std::set<Address> wanted;
-        for (const auto* rows : {&s_.desired, &s_.frontends})
-            for (const FrontendRow& row : *rows)
-                if (row.kind == SVCLB_FRONTEND_CLUSTER_IP) wanted.insert(row.address);
+        for (const FrontendRow& row : s_.desired)
+            if (row.kind == SVCLB_FRONTEND_CLUSTER_IP) wanted.insert(row.address);
         for (const Address& address : wanted) {
             const auto found = frontends_.find({address, std::uint16_t{0}, std::uint8_t{0}});
             if (found == frontends_.end() || found->second->kind != SVCLB_FRONTEND_CLUSTER_IP_ADDRESS)

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <stdexcept>
 
@@ -15,9 +16,9 @@ constexpr std::uint8_t kInBoth = SVCLB_BACKEND_IN_CLUSTER | SVCLB_BACKEND_IN_LOC
 constexpr std::uint8_t kInCluster = SVCLB_BACKEND_IN_CLUSTER | SVCLB_BACKEND_SERVING;
 
 std::uint32_t filter_index(const Address& address, std::uint16_t port) {
-    __be32 words[SVCLB_ADDR_WORDS];
-    std::memcpy(words, address.bytes.data(), sizeof words);
-    return svclb_filter_index(words, htons(port));
+    std::array<__be32, SVCLB_ADDR_WORDS> words{};
+    std::memcpy(words.data(), address.bytes.data(), sizeof words);
+    return svclb_filter_index(words.data(), htons(port));
 }
 
 svclb_service service(std::uint8_t family, std::uint8_t proto, std::uint64_t cluster, std::uint64_t local) {
