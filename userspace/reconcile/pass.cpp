@@ -109,21 +109,25 @@ bool Pass::add_index(Work& work) {
     return true;
 }
 
-bool Pass::add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text) {
-    if (text.empty() || state_.strings.find(text) != SVCLB_NONE) return true;
+bool Pass::add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text,
+                      std::uint32_t& id) {
+    if (text.empty()) return true;
+    id = state_.strings.find(text);
+    if (id != SVCLB_NONE) return true;
     const auto where = [&] {
         return fmt::format("backend {}: {}", model::endpoint_text(backend.address, backend.port), field);
     };
     const auto row = string_row(text);
     if (!row) return block(work, row.error().within(where())), false;
-    const auto id = state_.string_ids.take();
-    if (!id) return block(work, Error::from_errno(ENOSPC, "strings: no id is free")), false;
-    if (!wrote(tables_.put_string(*id, *row), *work.port, [&] { return where() + ": put strings"; })) {
-        state_.string_ids.give_back(*id);
+    const auto fresh = state_.string_ids.take();
+    if (!fresh) return block(work, Error::from_errno(ENOSPC, "strings: no id is free")), false;
+    if (!wrote(tables_.put_string(*fresh, *row), *work.port, [&] { return where() + ": put strings"; })) {
+        state_.string_ids.give_back(*fresh);
         work.blocked = true;
         return false;
     }
-    state_.strings.add(*id, text);
+    state_.strings.add(*fresh, text);
+    id = *fresh;
     return true;
 }
 
@@ -133,9 +137,13 @@ void Pass::add_names(Work& work) {
     if (!layout) return block(work, layout.error());
     work.layout = *std::move(layout);
     if (work.port->index == SVCLB_NONE && !add_index(work)) return;
+    work.texts.resize(work.desired->backends.size());
+    auto texts = work.texts.begin();
     for (const auto& backend : work.desired->backends) {
-        if (!add_string(work, backend, "node", backend.node) || !add_string(work, backend, "zone", backend.zone))
+        if (!add_string(work, backend, "node", backend.node, texts->node) ||
+            !add_string(work, backend, "zone", backend.zone, texts->zone))
             return;
+        ++texts;
     }
 }
 
@@ -193,8 +201,8 @@ void Pass::add_backends(Work& work) {
         work.ids[at] = id;
         target.wanted = true;
         target.row.id = id;
-        target.row.node = state_.strings.find(backend.node);
-        target.row.zone = state_.strings.find(backend.zone);
+        target.row.node = work.texts[at].node;
+        target.row.zone = work.texts[at].zone;
         target.row.weight = backend.weight;
         target.row.state = static_cast<__u8>(backend.state);
         target.row.flags = static_cast<__u8>((backend.in_cluster ? SVCLB_BACKEND_IN_CLUSTER : 0) |

@@ -33,6 +33,10 @@ public:
 
 private:
     enum class Task : std::uint8_t { want, drop, raise };
+    struct Texts {  // ids in strings
+        std::uint32_t node = SVCLB_NONE;
+        std::uint32_t zone = SVCLB_NONE;
+    };
     struct Work {
         Work(Port& of, const model::ServicePortState* state, Task what) : port(&of), desired(state), task(what) {}
         [[nodiscard]] bool wants() const { return task == Task::want && !blocked; }
@@ -43,7 +47,8 @@ private:
         Task task;
         bool blocked = false;
         Layout layout;
-        std::vector<std::uint32_t> ids;        // by position in desired->backends
+        std::vector<Texts> texts;              // by position in desired->backends
+        std::vector<std::uint32_t> ids;        // likewise
         std::vector<std::uint32_t> taken_ids;  // fresh in this pass
         BackendPlan backends;
         std::array<RunChoice, SVCLB_SETS> choices{};
@@ -54,8 +59,8 @@ private:
     // pass.cpp: what is new
     void add_names(Work& work);
     [[nodiscard]] bool add_index(Work& work);
-    [[nodiscard]] bool add_string(Work& work, const model::Backend& backend, const char* field,
-                                  const std::string& text);
+    [[nodiscard]] bool add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text,
+                                  std::uint32_t& id);
     void add_backends(Work& work);
     void write_runs(Work& work);
     [[nodiscard]] bool write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots);
@@ -88,7 +93,8 @@ private:
     std::vector<Work> works_;
     // Asked to retry where a row of no service port fails.
     model::ObjectKey any_service_;
-    // A map that could not grow is not tried again for each of thousands of service ports.
+    // A map that could not grow is not tried again for each of thousands of service
+    // ports.
     std::array<std::optional<Error>, 3> cannot_grow_;
 };
 
