@@ -42,6 +42,7 @@ void check(const model::Service& service, const std::vector<const model::Endpoin
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer calls it by this name.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::string_view text(reinterpret_cast<const char*>(data), size);
     const auto decoded = kube::decode_manifest(text);
