@@ -19,7 +19,7 @@ for to in "$web4" "$web6"; do
     load=$!
     sleep 1
     endpoints web "$web_ports" b1:notready b2 b3
-    flipped_us=$(now_us)
+    flipped_us=$(manifest_us web.endpoints.yaml)
     check "svclb-ctl shows b1 not ready" await 5 web_backend_state b1 notReady
     check "then 500 new connections all avoid it" holds "$(load_in client "$to" --connections 500)" \
         '.failed == 0 and .backends.b1 == null'
@@ -27,7 +27,7 @@ for to in "$web4" "$web6"; do
     wait $load || true
     check "no request failed under load" holds "$(cat "$run/load.json")" '.failed == 0 and .ok > 1000'
     awk -v flip="$flipped_us" '$3 == "b1" && $1 > last { last = $1 }
-        END { printf "the last connection to b1 was begun %.1f ms after the file was in place\n", (last - flip) / 1000 }' \
+        END { printf "the last connection to b1 was begun %.1f ms after the file was written\n", (last - flip) / 1000 }' \
         "$run/load.log"
     rm -f "$run/load.log"
 done

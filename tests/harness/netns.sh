@@ -275,6 +275,9 @@ manifest() {
     mv "$run/.$1.new" "$manifests/$1"
 }
 
+# manifest_us FILE: when it was written, in microseconds since 1970; it was put into place a little later.
+manifest_us() { stat -c %.6Y "$manifests/$1" | tr -d .,; }
+
 # service NAME IPV4 IPV6 PORT-NAME:PORT:PROTOCOL...
 service() {
     local name=$1 v4=$2 v6=$3 spec port_name port protocol
