@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * The flow tables: find, claim, promote, forget. A flow is two entries, each enough to translate its direction and to
- * rebuild the other one. It is born in the transient tables and moves to the established ones with the backend's
- * first answer, so that no flood of unanswered packets can push out what is established.
+ * rebuild the other one. It is born in the transient tables and moves to the established ones when the client goes on
+ * after the backend's first answer: no flood of SYNs or of single datagrams gets there, answered or not.
  */
 #ifndef SVCLB_FLOW_BPF_H
 #define SVCLB_FLOW_BPF_H
@@ -277,41 +277,38 @@ __noinline int claim(void)
 }
 
 /*
- * The backend has answered with `work.pkt`: the flow of its transient reply entry becomes established, unless the
- * client has been sent elsewhere since. When there is no room the flow stays where it is, which works but can be
- * evicted.
+ * The flow with the reply entry `work.reply` at `work.reply_at` becomes established, unless its client has been sent
+ * elsewhere since. When there is no room it stays where it is, which works but can be evicted.
  */
 __noinline int promote(void)
 {
 	struct work *work = work_on();
 	struct svclb_flow_key6 forward_at;
+	struct svclb_flow forward;
 	struct svclb_flow *old;
 	bool v6;
 
 	if (!work)
 		return 0;
 	v6 = work->pkt.v6;
-	work->reply = work->flow;
-	work->reply.answered = 1;
-	stamp(&work->reply);
-	forward_key(&forward_at, &work->pkt.tuple, &work->reply);
+	forward_key(&forward_at, &work->reply_at, &work->reply);
 	old = find_transient(&forward_at, v6);
 	if (!old)
 		old = find_established(&forward_at, v6);
-	if (old && !answered_by(old, &work->pkt.tuple))
+	if (old && !answered_by(old, &work->reply_at))
 		return 0;
-	forward_flow(&work->flow, &work->pkt.tuple, &work->reply);
-	if (!store_established(&work->pkt.tuple, &work->reply, v6)) {
-		if (!store_established(&forward_at, &work->flow, v6)) {
-			remove_transient(&work->pkt.tuple, v6);
+	work->reply.answered = 1;
+	stamp(&work->reply);
+	forward_flow(&forward, &work->reply_at, &work->reply);
+	if (!store_established(&work->reply_at, &work->reply, v6)) {
+		if (!store_established(&forward_at, &forward, v6)) {
+			remove_transient(&work->reply_at, v6);
 			remove_transient(&forward_at, v6);
 			return 0;
 		}
-		remove_established(&work->pkt.tuple, v6);
+		remove_established(&work->reply_at, v6);
 	}
 	count_reason(&work->pkt, SVCLB_REASON_ESTABLISHED_FULL);
-	store_transient(&work->pkt.tuple, &work->reply, BPF_ANY, v6);
-	store_transient(&forward_at, &work->flow, BPF_ANY, v6);
 	return 0;
 }
 

@@ -103,41 +103,82 @@ static __always_inline bool found_established(struct work *work)
 	return true;
 }
 
-/*
- * The first answer makes `flow` established. A RST is the answer of a closed port and begins nothing. Where the
- * established table was full then, it is tried again now and then. Leaves the reply entry in `work.flow`.
- */
-static __always_inline void answer(struct work *work, struct svclb_flow *flow)
-{
-	bool again = touch(flow);
-
-	work->flow = *flow;
-	if ((flow->answered && !again) || work->pkt.tcp_flags & TCP_RST)
-		return;
-	promote();
-	work->flow = work->reply;
-}
-
-/* Restores the reply entry of the unanswered flow `work.flow` if it was evicted alone, and keeps it from being next. */
-__noinline int keep_reply(void)
+/* Restores the client's entry of the flow with the reply entry `work.reply`, if that was evicted alone. */
+__noinline int keep_forward(void)
 {
 	struct work *work = work_on();
+	struct svclb_flow_key6 forward_at;
+	struct svclb_flow forward;
 
 	if (!work)
 		return 0;
-	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
-	reply_flow(&work->reply, &work->pkt.tuple, &work->flow);
-	return find_transient(&work->reply_at, work->pkt.v6) || claim() == CLAIMED;
+	forward_key(&forward_at, &work->reply_at, &work->reply);
+	if (find_transient(&forward_at, work->pkt.v6) || find_established(&forward_at, work->pkt.v6))
+		return 0;
+	forward_flow(&forward, &work->reply_at, &work->reply);
+	forward.answered = 0;
+	return store_transient(&forward_at, &forward, BPF_NOEXIST, work->pkt.v6);
 }
 
 /*
- * Looks for `work.pkt` among the flows that wait for their first answer. A retransmitted SYN, and UDP, stay with the
- * backend as long as it serves. 1: `work.flow` says how to translate.
+ * A packet of the backend has found `flow`, its reply entry, in the transient table. It is the client that has to go on
+ * for the flow to become established, but a backend that does is proof enough: TCP that speaks after its SYN-ACK, or
+ * datagrams that come for longer than a tick. Leaves the entry in `work.flow`.
  */
-__noinline int found_unanswered(void)
+static __always_inline void answered(struct work *work, struct svclb_flow *flow)
+{
+	bool first = !flow->answered;
+	bool tcp = work->pkt.tuple.proto == IPPROTO_TCP;
+	bool syn = work->pkt.tcp_flags & TCP_SYN;
+	bool later = touch(flow);
+	bool goes_on = flow->answered && (tcp ? !syn : later);
+
+	if (work->pkt.tcp_flags & TCP_RST)
+		goes_on = false;
+	else if (!tcp || syn)
+		flow->answered = 1;
+	work->flow = *flow;
+	work->reply_at = work->pkt.tuple;
+	work->reply = *flow;
+	if (goes_on)
+		promote();
+	else if (first && flow->answered)
+		keep_forward();
+}
+
+/*
+ * The client goes on with the transient `work.flow`: restores its reply entry if that was evicted alone, or makes the
+ * flow established once it has been answered. `entry` is where it is; a full table is tried again when the tick has
+ * changed.
+ */
+static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, bool later)
+{
+	const struct svclb_flow *reply;
+
+	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
+	reply = find_transient(&work->reply_at, work->pkt.v6);
+	if (!reply) {
+		reply_flow(&work->reply, &work->pkt.tuple, &work->flow);
+		return claim() == CLAIMED;
+	}
+	if (reply->answered && !(work->pkt.tcp_flags & (TCP_SYN | TCP_RST)) && (!entry->answered || later)) {
+		entry->answered = 1;
+		work->reply = *reply;
+		promote();
+	}
+	return true;
+}
+
+/*
+ * Looks for `work.pkt` among the flows that are not established. A retransmitted SYN, and UDP, stay with the backend as
+ * long as it serves. 1: `work.flow` says how to translate.
+ */
+__noinline int found_transient(void)
 {
 	struct work *work = work_on();
 	struct svclb_flow *flow;
+	bool under_way;
+	bool later;
 
 	if (!work)
 		return 0;
@@ -146,17 +187,14 @@ __noinline int found_unanswered(void)
 		return 0;
 	follow_end(work, flow, flow->kind != SVCLB_FLOW_HAIRPIN_REPLY);
 	if (flow->kind == SVCLB_FLOW_HAIRPIN_REPLY) {
-		answer(work, flow);
+		answered(work, flow);
 		return 1;
 	}
-	touch(flow);
-	if (work->pkt.tuple.proto == IPPROTO_TCP && !is_first_syn(&work->pkt)) {
+	later = touch(flow);
+	under_way = work->pkt.tuple.proto == IPPROTO_TCP && !is_first_syn(&work->pkt);
+	if (under_way || (!closed(flow) && !flow->client_fin && backend_serves(work, flow))) {
 		work->flow = *flow;
-		return 1;
-	}
-	if (!closed(flow) && !flow->client_fin && backend_serves(work, flow)) {
-		work->flow = *flow;
-		if (keep_reply())
+		if (go_on(work, flow, later) || under_way)
 			return 1;
 	}
 	/* TCP: a late answer of the old backend must not be taken for the new one's. */
@@ -168,8 +206,8 @@ __noinline int found_unanswered(void)
 	return 0;
 }
 
-/* Looks for the flow that `work.pkt` is the first answer to. 1: `work.flow` says how to translate. */
-__noinline int found_first_answer(void)
+/* Looks for the flow, not established, that `work.pkt` is an answer to. 1: `work.flow` says how to translate. */
+__noinline int found_transient_reply(void)
 {
 	struct work *work = work_on();
 	struct svclb_flow *flow;
@@ -186,7 +224,7 @@ __noinline int found_first_answer(void)
 		return 0;
 	}
 	follow_end(work, flow, false);
-	answer(work, flow);
+	answered(work, flow);
 	return 1;
 }
 
@@ -227,7 +265,7 @@ __noinline int begin(struct __sk_buff *skb)
 	if (!work || !bytes)
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
-	if (found_unanswered())
+	if (found_transient())
 		return VERDICT_TRANSLATE;
 	frontend = find_frontend(&pkt->tuple);
 	if (frontend || is_cluster_ip(&pkt->tuple)) {
@@ -293,7 +331,7 @@ static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *wor
 		touch(flow);
 		follow_end(work, flow, false);
 		work->flow = *flow;
-	} else if (!found_first_answer()) {
+	} else if (!found_transient_reply()) {
 		return VERDICT_NEXT;
 	}
 	return translate(skb, work);

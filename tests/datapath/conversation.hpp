@@ -43,9 +43,11 @@ inline void check_answer(Datapath& datapath, const World& world, const Conversat
     check_back(datapath, flow, world.answer(flow.backend, flow.presented));
 }
 
+// Answered, and the client goes on: that is what makes a flow established.
 inline Conversation establish(Datapath& datapath, const World& world, const Endpoint& client, const Endpoint& dialled) {
     Conversation flow = begin(datapath, world, client, dialled);
     check_answer(datapath, world, flow);
+    check_data_out(datapath, world, flow);
     return flow;
 }
 

@@ -28,6 +28,25 @@ TEST_CASE("tables: a flood of unanswered packets leaves every established flow a
     CHECK(datapath.reasons() == 0);
 }
 
+TEST_CASE("tables: a flood that the backend answers, and nobody goes on with, establishes nothing", "[tables]") {
+    const World world = any_world();
+    CAPTURE(world);
+    DatapathOptions options;
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend(0), world.backend(1)});
+    const Conversation flow = establish(datapath, world, world.client(), world.frontend());
+    for (std::uint32_t i = 0; i < 2 * options.transient; i++) {
+        const auto port = static_cast<std::uint16_t>(1024 + i % 50000);
+        const Conversation attack = begin(datapath, world, world.other_client(port), world.frontend());
+        check_answer(datapath, world, attack);
+    }
+    std::size_t established = 0;
+    for (const FlowEntry& entry : datapath.flows()) established += entry.established ? 1 : 0;
+    CHECK(established == 2);
+    check_data_out(datapath, world, flow);
+    check_data_back(datapath, world, flow);
+}
+
 TEST_CASE("tables: a flow works though the established table is full, and moves there when there is room", "[tables]") {
     const World world = any_world();
     CAPTURE(world);
@@ -77,8 +96,8 @@ TEST_CASE("tables: the answer rebuilds a forward entry that was evicted alone", 
     datapath.remove_flow(forward_key(world, flow), false);
 
     check_answer(datapath, world, flow);
-    CHECK(entry(datapath, forward_key(world, flow)).established);
     check_data_out(datapath, world, flow);
+    CHECK(entry(datapath, forward_key(world, flow)).established);
     check_data_back(datapath, world, flow);
 }
 

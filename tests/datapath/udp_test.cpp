@@ -120,7 +120,7 @@ TEST_CASE("UDP: a conversation follows its frontend to another service port", "[
 
     const Conversation flow = establish(datapath, world, world.client(), world.frontend());
     CHECK(flow.backend == backend);
-    CHECK(datapath.service_counter(2).packets == 2);
+    CHECK(datapath.service_counter(2).packets == 3);
     check_data_out(datapath, world, flow);
     check_data_back(datapath, world, flow);
 }
