@@ -34,6 +34,7 @@ enum parsed {
 	PARSED_OTHER, /* addresses and proto only: another protocol */
 	PARSED_FRAGMENT, /* addresses and proto only: a fragment */
 	PARSED_TRUNCATED, /* headers reach beyond the linear part of the packet */
+	PARSED_NO_ADDRESSES, /* as PARSED_TRUNCATED, and so early that nothing below is set */
 	PARSED_NOT_IP,
 };
 
@@ -63,6 +64,11 @@ static __always_inline void copy_addr(__be32 to[SVCLB_ADDR_WORDS], const __be32 
 	to[1] = from[1];
 	to[2] = from[2];
 	to[3] = from[3];
+}
+
+static __always_inline bool is_v4_mapped(const __be32 addr[SVCLB_ADDR_WORDS])
+{
+	return !addr[0] && !addr[1] && addr[2] == bpf_htonl(SVCLB_V4_MAPPED_PREFIX);
 }
 
 static __always_inline bool same_addr(const __be32 a[SVCLB_ADDR_WORDS], const __be32 b[SVCLB_ADDR_WORDS])
@@ -102,7 +108,7 @@ static __always_inline enum parsed parse_v4(void *data, void *data_end, __u32 l3
 	struct iphdr *ip = data + l3;
 
 	if ((void *)(ip + 1) > data_end)
-		return PARSED_TRUNCATED;
+		return PARSED_NO_ADDRESSES;
 	if (ip->version != 4 || ip->ihl < 5)
 		return PARSED_NOT_IP;
 	set_v4(pkt->tuple.saddr, ip->saddr);
@@ -127,11 +133,14 @@ static __always_inline enum parsed parse_v6(void *data, void *data_end, __u32 l3
 	__u8 proto;
 
 	if ((void *)(ip + 1) > data_end)
-		return PARSED_TRUNCATED;
+		return PARSED_NO_ADDRESSES;
 	if (ip->version != 6)
 		return PARSED_NOT_IP;
 	copy_addr(pkt->tuple.saddr, ip->saddr.in6_u.u6_addr32);
 	copy_addr(pkt->tuple.daddr, ip->daddr.in6_u.u6_addr32);
+	/* Such addresses belong on no wire (RFC 4291); here they would be taken for the IPv4 ones that they hold. */
+	if (is_v4_mapped(pkt->tuple.saddr) || is_v4_mapped(pkt->tuple.daddr))
+		return PARSED_NOT_IP;
 	proto = ip->nexthdr;
 	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
 		struct ipv6_extension *extension = data + offset;
@@ -197,7 +206,7 @@ static __always_inline enum parsed parse(struct __sk_buff *skb, struct packet *p
 {
 	enum parsed result = parse_once(skb, pkt);
 
-	if (result == PARSED_TRUNCATED)
+	if (result == PARSED_TRUNCATED || result == PARSED_NO_ADDRESSES)
 		result = parse_pulled(skb, pkt);
 	pkt->tuple.direction = direction;
 	pkt->tuple.pad = 0;

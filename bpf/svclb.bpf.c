@@ -341,7 +341,8 @@ static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *wor
 static __always_inline int untranslatable(const struct packet *pkt, enum parsed parsed,
 					  const struct svclb_filters *bytes)
 {
-	if (parsed == PARSED_NOT_IP || !bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
+	if (parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES ||
+	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
 		return VERDICT_NEXT;
 	if (parsed == PARSED_FRAGMENT)
 		return pass(pkt, SVCLB_REASON_FRAGMENT);
