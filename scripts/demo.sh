@@ -122,7 +122,7 @@ hold_begin open client 10.96.0.10:80 30
 open=$(hold_said open)
 open_to_b1=$(jq '.backends.b1 // 0' <<<"$open")
 echo "30 connections are open and idle, $open_to_b1 of them to b1"
-load_in client 10.96.0.10:80 --seconds 2.5 --concurrency 4 --log "$run/load.log" >"$run/load.json" &
+load_in client 10.96.0.10:80 --seconds 2.5 --bye --concurrency 4 --log "$run/load.log" >"$run/load.json" &
 load=$!
 sleep 1
 endpoints web http:8080:TCP b1:notready b2 b3

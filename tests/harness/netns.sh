@@ -235,7 +235,8 @@ pod_packets() {
         END { print n + 0 }'
 }
 
-# load_in NAME TO OPTION...: connect_load in a pod; prints its line of JSON.
+# load_in NAME TO OPTION...: connect_load in a pod; prints its line of JSON. Long loads want --bye or --reset: with half
+# of the client's ports in TIME_WAIT its kernel searches for a free one longer than anything here takes.
 load_in() {
     local name=$1
     shift
