@@ -23,15 +23,6 @@ static __always_inline __u16 csum_fold(__u32 sum)
 	return ~sum;
 }
 
-/* What replacing `from` by `to` adds to a one's complement sum. */
-static __always_inline __u32 csum_diff(const __be32 from[SVCLB_ADDR_WORDS], const __be32 to[SVCLB_ADDR_WORDS],
-				       __u32 sum)
-{
-	for (int i = 0; i < SVCLB_ADDR_WORDS; i++)
-		sum = csum_add(csum_add(sum, ~from[i]), to[i]);
-	return sum;
-}
-
 /* The four fields that translation may change. */
 struct rewrite {
 	__be32 saddr[SVCLB_ADDR_WORDS];
@@ -40,17 +31,27 @@ struct rewrite {
 	__be16 dport;
 };
 
-static __always_inline void rewrite_from(struct rewrite *to, const struct packet *pkt)
+/* What replacing `from` by `to` adds to a one's complement sum. */
+static __always_inline __u32 word_diff(__be32 from, __be32 to, __u32 sum)
 {
-	copy_addr(to->saddr, pkt->tuple.saddr);
-	copy_addr(to->daddr, pkt->tuple.daddr);
-	to->sport = pkt->tuple.sport;
-	to->dport = pkt->tuple.dport;
+	return csum_add(csum_add(sum, ~from), to);
+}
+
+/* Of both addresses; in IPv4-mapped ones only the last word can differ. */
+static __always_inline __u32 addr_diff(const struct packet *pkt, const struct rewrite *to)
+{
+	__u32 sum = 0;
+
+	for (int i = pkt->v6 ? 0 : SVCLB_ADDR_WORDS - 1; i < SVCLB_ADDR_WORDS; i++) {
+		sum = word_diff(pkt->tuple.saddr[i], to->saddr[i], sum);
+		sum = word_diff(pkt->tuple.daddr[i], to->daddr[i], sum);
+	}
+	return sum;
 }
 
 /* One store where addresses and ports are neighbours, which is always but for IP options and extension headers. */
 static __always_inline long store_v4(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to,
-				     __u32 addr_diff)
+				     __u32 diff)
 {
 	struct {
 		__u8 ttl;
@@ -63,7 +64,7 @@ static __always_inline long store_v4(struct __sk_buff *skb, const struct packet 
 	} fields = {
 		.ttl = pkt->ip_ttl,
 		.proto = pkt->tuple.proto,
-		.check = csum_fold(csum_add(addr_diff, (__u16)~pkt->ip_check)),
+		.check = csum_fold(csum_add(diff, (__u16)~pkt->ip_check)),
 		.saddr = to->saddr[3],
 		.daddr = to->daddr[3],
 		.sport = to->sport,
@@ -96,7 +97,7 @@ static __always_inline long rewrite_packet(struct __sk_buff *skb, const struct p
 	bool udp = pkt->tuple.proto == IPPROTO_UDP;
 	__u32 csum = pkt->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
 	__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
-	__u32 diff = csum_diff(pkt->tuple.daddr, to->daddr, csum_diff(pkt->tuple.saddr, to->saddr, 0));
+	__u32 diff = addr_diff(pkt, to);
 	__u32 old_ports = (__u32)pkt->tuple.sport | (__u32)pkt->tuple.dport << 16;
 	__u32 new_ports = (__u32)to->sport | (__u32)to->dport << 16;
 
