@@ -324,7 +324,8 @@ Status run(const Config& config) {
     if (!devices) return fail(devices.error());
     auto datapath = datapath::Datapath::open(config.datapath);
     if (!datapath) {
-        for (const auto& missing : datapath::missing_features()) spdlog::error("{}", missing);
+        for (const auto& missing : datapath::missing_features())
+            if (missing.needed) return fail(Error::invalid(missing.what));
         return fail(datapath.error());
     }
     auto reconciler = reconcile::Reconciler::adopt(datapath->tables());
@@ -342,8 +343,8 @@ Status run(const Config& config) {
 Result<bool> check(const Config& config) {
     bool usable = true;
     for (const auto& missing : datapath::missing_features()) {
-        std::printf("kernel: %s\n", missing.c_str());
-        usable = false;
+        std::printf("kernel: %s\n", missing.what.c_str());
+        usable = usable && !missing.needed;
     }
     auto manifests = kube::Manifests::open(config.manifests);
     if (!manifests) return fail(manifests.error());

@@ -66,46 +66,52 @@ int load_smallest_program() {
     return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "svclb_probe", "GPL", next.data(), next.size(), nullptr);
 }
 
-void check_capabilities(std::vector<std::string>& missing) {
-    if (has_capability(CAP_SYS_ADMIN) && has_capability(CAP_NET_ADMIN)) return;
+// In one line: whoever grants them grants them together.
+std::string missing_capabilities() {
+    if (has_capability(CAP_SYS_ADMIN) && has_capability(CAP_NET_ADMIN)) return {};
+    std::string missing;
     for (const auto& [capability, name, purpose] :
-         {std::tuple{CAP_BPF, "CAP_BPF", "make maps and load programs"},
-          std::tuple{CAP_NET_ADMIN, "CAP_NET_ADMIN", "attach programs to devices"},
-          std::tuple{CAP_PERFMON, "CAP_PERFMON", "let programs compare pointers, which packet parsing needs"}}) {
+         {std::tuple{CAP_BPF, "CAP_BPF", "to make maps and load programs"},
+          std::tuple{CAP_NET_ADMIN, "CAP_NET_ADMIN", "to attach them to devices"},
+          std::tuple{CAP_PERFMON, "CAP_PERFMON", "for packet parsing in them"}}) {
         if (!has_capability(capability))
-            missing.push_back(fmt::format("capability {} is missing: cannot {}", name, purpose));
+            missing += fmt::format("{}{} ({})", missing.empty() ? "" : ", ", name, purpose);
     }
+    return missing;
 }
 
-void check_syscall(std::vector<std::string>& missing) {
+std::string refused_syscall() {
     const UniqueFd map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "svclb_probe", 4, 4, 1, nullptr));
-    if (!map) {
-        missing.push_back(fmt::format("bpf(2) cannot create a map: {}", why_refused(errno)));
-        return;
-    }
+    if (!map) return fmt::format("bpf(2) cannot create a map: {}", why_refused(errno));
     const UniqueFd program(load_smallest_program());
-    if (!program) missing.push_back(fmt::format("bpf(2) cannot load a tc program: {}", why_refused(errno)));
+    if (!program) return fmt::format("bpf(2) cannot load a tc program: {}", why_refused(errno));
+    return {};
 }
 
 }  // namespace
 
-std::vector<std::string> missing_features() {
+std::vector<MissingFeature> missing_features() {
     quieten_libbpf();
-    std::vector<std::string> missing;
+    std::vector<MissingFeature> missing;
     const std::string running = release();
     Version version;
     // NOLINTNEXTLINE(cert-err34-c): a release that is no number is reported as too old
     std::sscanf(running.c_str(), "%d.%d", &version.first, &version.second);
     if (version < kOldestKernel) {
-        missing.push_back(fmt::format("kernel {} is older than {}.{}: the programs will not load", running,
-                                      kOldestKernel.first, kOldestKernel.second));
+        missing.push_back({fmt::format("kernel {} is older than {}.{}: the programs will not load", running,
+                                       kOldestKernel.first, kOldestKernel.second),
+                           true});
     }
-    check_capabilities(missing);
-    check_syscall(missing);
-    if (!has_tcx()) missing.emplace_back("no tcx (kernel 6.6 and later): clsact filters are used in its place");
+    if (const auto capabilities = missing_capabilities(); !capabilities.empty()) {
+        // Without them nothing more can be asked.
+        missing.push_back({fmt::format("missing capabilities: {}", capabilities), true});
+        return missing;
+    }
+    if (auto refused = refused_syscall(); !refused.empty()) missing.push_back({std::move(refused), true});
+    if (!has_tcx()) missing.push_back({"no tcx (kernel 6.6 and later): clsact filters are used in its place", false});
     if (!is_bpffs("/sys/fs/bpf")) {
-        missing.emplace_back(
-            "no bpffs on /sys/fs/bpf: the agent mounts one; in a container, pins then end with the container");
+        missing.push_back(
+            {"no bpffs on /sys/fs/bpf: the agent mounts one; in a container, pins then end with the container", false});
     }
     return missing;
 }

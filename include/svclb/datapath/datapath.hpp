@@ -103,7 +103,12 @@ private:
 // Removes links, filters and maps that belong to bpf_dir. What is already gone is no error.
 Status cleanup(const std::filesystem::path& bpf_dir);
 
-// One line for each thing that the kernel or our capabilities lack, with what it means; empty = all is there.
-[[nodiscard]] std::vector<std::string> missing_features();
+struct MissingFeature {
+    std::string what;     // one line: what is missing and what that means
+    bool needed = false;  // the datapath cannot work without it
+};
+
+// What the kernel, or this process by its capabilities, lacks. Nothing = all is there.
+[[nodiscard]] std::vector<MissingFeature> missing_features();
 
 }  // namespace svclb::datapath
