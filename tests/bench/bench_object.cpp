@@ -160,8 +160,11 @@ void BenchObject::plan(const std::vector<bench_step>& steps, std::uint32_t flow_
 
 double BenchObject::run(const std::string& program, const Packet& packet, std::uint32_t times, std::int32_t verdict) {
     const Bytes frame = packet.frame();
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = static_cast<__u32>(frame.size()),
-                .repeat = static_cast<int>(times));
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
+    options.data_in = frame.data();
+    options.data_size_in = static_cast<__u32>(frame.size());
+    options.repeat = static_cast<int>(times);
     must(bpf_prog_test_run_opts(test::program_fd(object_.get(), program.c_str()), &options), "run a program");
     if (static_cast<std::int32_t>(options.retval) != verdict) {
         throw std::runtime_error(program + ": verdict " + std::to_string(static_cast<std::int32_t>(options.retval)));

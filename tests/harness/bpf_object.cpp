@@ -70,7 +70,9 @@ void set_constants(const bpf_object* object, const std::map<std::string, std::sp
 Object load(std::span<const std::byte> bytes, const ObjectOptions& options) {
     libbpf_set_print(keep_warnings);
     warnings().clear();
-    LIBBPF_OPTS(bpf_object_open_opts, open_options, .object_name = "svclb_test");
+    bpf_object_open_opts open_options{};
+    open_options.sz = sizeof(open_options);
+    open_options.object_name = "svclb_test";
     Object object(bpf_object__open_mem(bytes.data(), bytes.size(), &open_options));
     if (!object) throw std::runtime_error("open BPF object: " + last_warnings());
 

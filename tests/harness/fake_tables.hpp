@@ -213,9 +213,11 @@ public:
             return {};
         });
     }
+    // NOLINTNEXTLINE(modernize-avoid-c-arrays): the interface has the row's own type
     void mark_frontend(const __be32 (&address)[SVCLB_ADDR_WORDS]) override {
         if (!stopped()) frontend_filter[svclb_filter_index(address, 0)] = true;
     }
+    // NOLINTNEXTLINE(modernize-avoid-c-arrays): the interface has the row's own type
     void mark_backend(const __be32 (&address)[SVCLB_ADDR_WORDS], __be16 port) override {
         if (!stopped()) backend_filter[svclb_filter_index(address, port)] = true;
     }

@@ -175,9 +175,13 @@ Run Datapath::run(int program, const Bytes& frame, const Gso& gso) {
     __sk_buff context{};
     context.gso_size = gso.size;
     context.gso_segs = gso.segments;
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = result.frame.data(),
-                .data_size_in = static_cast<__u32>(frame.size()),
-                .data_size_out = static_cast<__u32>(result.frame.size()), .repeat = 1);
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
+    options.data_in = frame.data();
+    options.data_out = result.frame.data();
+    options.data_size_in = static_cast<__u32>(frame.size());
+    options.data_size_out = static_cast<__u32>(result.frame.size());
+    options.repeat = 1;
     if (gso.size != 0) {
         options.ctx_in = &context;
         options.ctx_size_in = sizeof(context);
