@@ -227,11 +227,7 @@ bool Pass::write_run(Work& work, svclb_set set, const std::vector<Share>& shares
     work.generations[set] = generation;
     const auto& backends = work.desired->backends;
     const auto rows = slots_of(shares, backends, work.ids, port.index, generation);
-    for (const auto& share : shares) {
-        __be32 address[SVCLB_ADDR_WORDS];
-        std::memcpy(address, backends[share.backend].address.bytes.data(), sizeof(address));
-        tables_.mark_backend(address, network_order(backends[share.backend].port));
-    }
+    for (const auto& slot : rows) tables_.mark_backend(slot.addr, slot.port);
     if (wrote(tables_.write_slots(run->base, rows), port, [] { return "write slots"; })) return true;
     work.blocked = true;
     return false;

@@ -64,7 +64,8 @@ enum class In : std::uint8_t { none, cluster, local, both };
 // row that went or lost a flag is followed by a rise of its service's epoch.
 class Guard {
 public:
-    explicit Guard(FakeTables& tables);
+    // contradiction() reads all tables: long histories sample it, short ones check every write.
+    explicit Guard(FakeTables& tables, std::uint64_t every = 1);
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
     ~Guard();
@@ -82,6 +83,7 @@ private:
     void tell(const std::string& what);
 
     FakeTables& tables_;
+    std::uint64_t every_;
     std::vector<svclb_service> rows_;  // before the write
     Rows<svclb_backend_key, svclb_backend> backends_;
     std::vector<Range> resting_;
