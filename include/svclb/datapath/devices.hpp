@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Which network devices of this namespace are pod links, found by rtnetlink and followed: a veth or netkit whose peer
-// lives in another network namespace is a pod link, a device that carries the default route or a route to other nodes is
-// an uplink even where it is a veth itself. Names are never needed; patterns may override.
+// lives in another network namespace is a pod link, a device that carries the default route or a route to other nodes
+// is an uplink even where it is a veth itself. Names are never needed; patterns may override.
 #pragma once
 
 #include <map>
