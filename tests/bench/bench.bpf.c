@@ -3,12 +3,12 @@
  * The programs as they are, behind a wrapper that lays the packet down again: the kernel's test-run repeats a program
  * on the packet as the last run left it. The floors do all but call them.
  */
-#include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
 
 /* In one piece with the wrapper, as the kernel runs them; the attribute holds for the definitions below. */
-int from_pod(struct __sk_buff *skb) __attribute__((always_inline));
-int to_pod(struct __sk_buff *skb) __attribute__((always_inline));
+int from_pod(struct __sk_buff* skb) __attribute__((always_inline));
+int to_pod(struct __sk_buff* skb) __attribute__((always_inline));
 
 #include "svclb.bpf.c"
 
@@ -25,118 +25,102 @@ int to_pod(struct __sk_buff *skb) __attribute__((always_inline));
 #define UDP_CHECK 6
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct bench_plan);
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct bench_plan);
 } bench SEC(".maps");
 
-static __always_inline void add_to_check(__u16 *check, __u32 sum)
-{
-	*check = csum_fold(csum_add(sum, (__u16)~*check));
+static __always_inline void add_to_check(__u16* check, __u32 sum) {
+    *check = csum_fold(csum_add(sum, (__u16) ~*check));
 }
 
 /* The step whose packet it has laid down, or NULL. */
-static __always_inline const struct bench_step *lay_down(struct __sk_buff *skb, bool v6)
-{
-	void *data = (void *)(long)skb->data;
-	void *data_end = (void *)(long)skb->data_end;
-	__u32 l4 = v6 ? V6_L4 : V4_L4;
-	const struct bench_step *step;
-	struct bench_plan *plan;
-	__be16 address, port;
-	__u32 zero = 0;
-	__u32 at;
+static __always_inline const struct bench_step* lay_down(struct __sk_buff* skb, bool v6) {
+    void* data = (void*)(long)skb->data;
+    void* data_end = (void*)(long)skb->data_end;
+    __u32 l4 = v6 ? V6_L4 : V4_L4;
+    const struct bench_step* step;
+    struct bench_plan* plan;
+    __be16 address, port;
+    __u32 zero = 0;
+    __u32 at;
 
-	plan = bpf_map_lookup_elem(&bench, &zero);
-	if (!plan || data + (v6 ? BENCH_HEADERS_V6 : BENCH_HEADERS_V4) > data_end)
-		return NULL;
-	at = plan->step;
-	if (at >= BENCH_STEPS)
-		return NULL;
-	step = &plan->steps[at];
-	__builtin_memcpy(data, step->headers, v6 ? BENCH_HEADERS_V6 : BENCH_HEADERS_V4);
+    plan = bpf_map_lookup_elem(&bench, &zero);
+    if (!plan || data + (v6 ? BENCH_HEADERS_V6 : BENCH_HEADERS_V4) > data_end) return NULL;
+    at = plan->step;
+    if (at >= BENCH_STEPS) return NULL;
+    step = &plan->steps[at];
+    __builtin_memcpy(data, step->headers, v6 ? BENCH_HEADERS_V6 : BENCH_HEADERS_V4);
 
-	address = bpf_htons(plan->flow >> BENCH_PORT_BITS);
-	port = bpf_htons(BENCH_FIRST_PORT + (plan->flow & ((1u << BENCH_PORT_BITS) - 1)));
-	if (step->reply) {
-		*(__be16 *)(data + (v6 ? V6_DADDR_LOW : V4_DADDR_LOW)) = address;
-		*(__be16 *)(data + l4 + 2) = port;
-	} else {
-		*(__be16 *)(data + (v6 ? V6_SADDR_LOW : V4_SADDR_LOW)) = address;
-		*(__be16 *)(data + l4) = port;
-	}
-	if (!v6)
-		add_to_check(data + V4_CHECK, address);
-	add_to_check(data + l4 + (step->udp ? UDP_CHECK : TCP_CHECK), (__u32)address + port);
+    address = bpf_htons(plan->flow >> BENCH_PORT_BITS);
+    port = bpf_htons(BENCH_FIRST_PORT + (plan->flow & ((1u << BENCH_PORT_BITS) - 1)));
+    if (step->reply) {
+        *(__be16*)(data + (v6 ? V6_DADDR_LOW : V4_DADDR_LOW)) = address;
+        *(__be16*)(data + l4 + 2) = port;
+    } else {
+        *(__be16*)(data + (v6 ? V6_SADDR_LOW : V4_SADDR_LOW)) = address;
+        *(__be16*)(data + l4) = port;
+    }
+    if (!v6) add_to_check(data + V4_CHECK, address);
+    add_to_check(data + l4 + (step->udp ? UDP_CHECK : TCP_CHECK), (__u32)address + port);
 
-	if (++at == plan->step_count) {
-		at = 0;
-		plan->flow = (plan->flow + 1) & plan->flow_mask;
-	}
-	plan->step = at;
-	return step;
+    if (++at == plan->step_count) {
+        at = 0;
+        plan->flow = (plan->flow + 1) & plan->flow_mask;
+    }
+    plan->step = at;
+    return step;
 }
 
 SEC("tc")
-int floor_empty(struct __sk_buff *skb)
-{
-	return VERDICT_NEXT;
+int floor_empty(struct __sk_buff* skb) {
+    return VERDICT_NEXT;
 }
 
 SEC("tc")
-int floor_v4(struct __sk_buff *skb)
-{
-	return lay_down(skb, false) ? VERDICT_NEXT : VERDICT_DROP;
+int floor_v4(struct __sk_buff* skb) {
+    return lay_down(skb, false) ? VERDICT_NEXT : VERDICT_DROP;
 }
 
 SEC("tc")
-int floor_v6(struct __sk_buff *skb)
-{
-	return lay_down(skb, true) ? VERDICT_NEXT : VERDICT_DROP;
+int floor_v6(struct __sk_buff* skb) {
+    return lay_down(skb, true) ? VERDICT_NEXT : VERDICT_DROP;
 }
 
 SEC("tc")
-int from_pod_v4(struct __sk_buff *skb)
-{
-	return lay_down(skb, false) ? from_pod(skb) : VERDICT_DROP;
+int from_pod_v4(struct __sk_buff* skb) {
+    return lay_down(skb, false) ? from_pod(skb) : VERDICT_DROP;
 }
 
 SEC("tc")
-int from_pod_v6(struct __sk_buff *skb)
-{
-	return lay_down(skb, true) ? from_pod(skb) : VERDICT_DROP;
+int from_pod_v6(struct __sk_buff* skb) {
+    return lay_down(skb, true) ? from_pod(skb) : VERDICT_DROP;
 }
 
 SEC("tc")
-int to_pod_v4(struct __sk_buff *skb)
-{
-	return lay_down(skb, false) ? to_pod(skb) : VERDICT_DROP;
+int to_pod_v4(struct __sk_buff* skb) {
+    return lay_down(skb, false) ? to_pod(skb) : VERDICT_DROP;
 }
 
 SEC("tc")
-int to_pod_v6(struct __sk_buff *skb)
-{
-	return lay_down(skb, true) ? to_pod(skb) : VERDICT_DROP;
+int to_pod_v6(struct __sk_buff* skb) {
+    return lay_down(skb, true) ? to_pod(skb) : VERDICT_DROP;
 }
 
 SEC("tc")
-int both_v4(struct __sk_buff *skb)
-{
-	const struct bench_step *step = lay_down(skb, false);
+int both_v4(struct __sk_buff* skb) {
+    const struct bench_step* step = lay_down(skb, false);
 
-	if (!step)
-		return VERDICT_DROP;
-	return step->reply ? to_pod(skb) : from_pod(skb);
+    if (!step) return VERDICT_DROP;
+    return step->reply ? to_pod(skb) : from_pod(skb);
 }
 
 SEC("tc")
-int both_v6(struct __sk_buff *skb)
-{
-	const struct bench_step *step = lay_down(skb, true);
+int both_v6(struct __sk_buff* skb) {
+    const struct bench_step* step = lay_down(skb, true);
 
-	if (!step)
-		return VERDICT_DROP;
-	return step->reply ? to_pod(skb) : from_pod(skb);
+    if (!step) return VERDICT_DROP;
+    return step->reply ? to_pod(skb) : from_pod(skb);
 }

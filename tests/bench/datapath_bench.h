@@ -17,17 +17,17 @@
 
 /* One packet of a conversation, with zeros where the flow's number belongs, and checksums that are right for them. */
 struct bench_step {
-	__u8 headers[BENCH_HEADERS_SIZE];
-	__u32 udp;
-	__u32 reply; /* the client is the destination, and the program is to_pod */
+    __u8 headers[BENCH_HEADERS_SIZE];
+    __u32 udp;
+    __u32 reply; /* the client is the destination, and the program is to_pod */
 };
 
 struct bench_plan {
-	struct bench_step steps[BENCH_STEPS];
-	__u32 step_count;
-	__u32 flow_mask; /* flows in turn, a power of two less one; all ones = ever new */
-	__u32 step; /* whose turn it is */
-	__u32 flow;
+    struct bench_step steps[BENCH_STEPS];
+    __u32 step_count;
+    __u32 flow_mask; /* flows in turn, a power of two less one; all ones = ever new */
+    __u32 step;      /* whose turn it is */
+    __u32 flow;
 };
 
 #endif

@@ -51,9 +51,12 @@ public:
     virtual Status reset_backend_counter(std::uint32_t backend) = 0;
 
     // Reading back, for adoption at start and for checks. Order is not defined.
-    virtual Status each_frontend(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const = 0;
-    virtual Status each_desired(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const = 0;
-    virtual Status each_backend(const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const = 0;
+    virtual Status each_frontend(
+        const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const = 0;
+    virtual Status each_desired(
+        const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const = 0;
+    virtual Status each_backend(
+        const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const = 0;
     virtual Status each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const = 0;
     virtual Status each_string(const std::function<void(std::uint32_t, const svclb_string&)>& visit) const = 0;
     // Valid until the next grow().

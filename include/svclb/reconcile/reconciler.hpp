@@ -23,8 +23,8 @@ struct ServiceChange {
 struct PassResult {
     std::uint64_t writes = 0;
     std::uint64_t failures = 0;
-    std::vector<Error> errors;              // at most a handful, each naming the service port and the map
-    std::vector<model::ObjectKey> retry;    // Services to hand in again: their old state still serves
+    std::vector<Error> errors;            // at most a handful, each naming the service port and the map
+    std::vector<model::ObjectKey> retry;  // Services to hand in again: their old state still serves
     // Frontends that two service ports claim: the older one has it, this names both. The other one gets it as soon as
     // the first gives it up.
     std::vector<model::Problem> conflicts;
@@ -42,7 +42,8 @@ public:
     ~Reconciler();
 
     PassResult apply(const std::vector<ServiceChange>& changes);
-    // After the first complete list: removes every programmed Service that is not in `known`, and rows without an owner.
+    // After the first complete list: removes every programmed Service that is not in `known`, and rows without an
+    // owner.
     PassResult retain_only(const std::set<model::ObjectKey>& known);
 
     // Slot runs that no row points at any more, but that a program still running may read, rest. The caller waits for a
