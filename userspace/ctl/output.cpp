@@ -13,12 +13,12 @@ constexpr std::size_t kColumnGap = 3;
 
 // Text that a YAML reader would take for something else without quotes: a number, a bool, null, a date.
 bool needs_quotes(const std::string& text) {
-    static const std::vector<std::string> kWords = {"",    "~", "null", "true", "false", "yes",  "no",  "on",
-                                                    "off", "y", "n",    "nan",  "inf",   ".nan", ".inf"};
+    static const std::vector<std::string> words = {"",    "~", "null", "true", "false", "yes",  "no",  "on",
+                                                   "off", "y", "n",    "nan",  "inf",   ".nan", ".inf"};
     std::string lower = text;
     std::ranges::transform(lower, lower.begin(),
                            [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    if (std::ranges::find(kWords, lower) != kWords.end()) return true;
+    if (std::ranges::find(words, lower) != words.end()) return true;
     // Whatever starts like a number: YAML 1.1 has octal, hexadecimal, sexagesimal (22:22) and dates.
     return std::string_view("+-.0123456789").find(text.front()) != std::string_view::npos;
 }
