@@ -3,8 +3,9 @@
  * The programs as they are, behind a wrapper that lays the packet down again: the kernel's test-run repeats a program
  * on the packet as the last run left it. The floors do all but call them.
  */
-#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
 
 /* In one piece with the wrapper, as the kernel runs them; the attribute holds for the definitions below. */
 int from_pod(struct __sk_buff* skb) __attribute__((always_inline));
