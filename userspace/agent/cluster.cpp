@@ -11,11 +11,12 @@ model::ObjectKey owner_of(const model::EndpointSlice& slice) {
 
 }  // namespace
 
-void Cluster::apply(const kube::ManifestChange& change) {
+void Cluster::apply(const kube::Change& change) {
     for (const auto& object : change.changed) std::visit([this](const auto& value) { put(value); }, object);
     for (const auto& key : change.gone_slices) remove_slice(key);
     for (const auto& key : change.gone_services)
         if (services_.erase(key) != 0) dirty_.insert(key);
+    for (const auto& name : change.gone_service_cidrs) service_cidrs_.erase(name);
     for (const auto& name : change.gone_nodes)
         if (name == node_.name) set_node({.name = name, .zone = {}});
 }
@@ -42,6 +43,14 @@ std::set<model::ObjectKey> Cluster::service_keys() const {
     return keys;
 }
 
+std::vector<model::Cidr> Cluster::service_cidrs() const {
+    std::set<model::Cidr> ranges;
+    for (const auto& [name, range] : service_cidrs_)
+        for (const auto& text : range.cidrs)
+            if (const auto cidr = model::parse_cidr(text)) ranges.insert(*cidr);
+    return {ranges.begin(), ranges.end()};
+}
+
 void Cluster::put(const model::Service& service) {
     services_.insert_or_assign(service.key, service);
     dirty_.insert(service.key);
@@ -57,6 +66,10 @@ void Cluster::put(const model::EndpointSlice& slice) {
 
 void Cluster::put(const model::Node& node) {
     if (node.name == node_.name) set_node(model::node_view(node));
+}
+
+void Cluster::put(const model::ServiceCidr& range) {
+    service_cidrs_.insert_or_assign(range.name, range);
 }
 
 void Cluster::remove_slice(const model::ObjectKey& key) {

@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-#include "svclb/kube/manifests.hpp"
+#include "svclb/kube/source.hpp"
 #include "svclb/model/build.hpp"
 #include "svclb/model/desired.hpp"
 #include "svclb/model/objects.hpp"
@@ -19,13 +19,15 @@ public:
     // `node_name` is this node's, known or not yet known as an object.
     explicit Cluster(std::string node_name) : node_{.name = std::move(node_name), .zone = {}} {}
 
-    void apply(const kube::ManifestChange& change);
+    void apply(const kube::Change& change);
     void mark_dirty(const model::ObjectKey& service) { dirty_.insert(service); }
 
     // Builds every Service that something has changed for since the last call.
     std::vector<reconcile::ServiceChange> take_changes(std::vector<model::Problem>& problems);
 
     [[nodiscard]] std::set<model::ObjectKey> service_keys() const;
+    // The ranges of all ServiceCIDR objects, sorted and unique; what cannot be parsed is left out.
+    [[nodiscard]] std::vector<model::Cidr> service_cidrs() const;
     [[nodiscard]] std::size_t service_count() const { return services_.size(); }
     [[nodiscard]] std::size_t slice_count() const { return slices_.size(); }
 
@@ -33,6 +35,7 @@ private:
     void put(const model::Service& service);
     void put(const model::EndpointSlice& slice);
     void put(const model::Node& node);
+    void put(const model::ServiceCidr& range);
     void remove_slice(const model::ObjectKey& key);
     void set_node(model::NodeView node);
 
@@ -40,6 +43,7 @@ private:
     std::map<model::ObjectKey, model::Service> services_;
     std::map<model::ObjectKey, model::EndpointSlice> slices_;
     std::map<model::ObjectKey, std::set<model::ObjectKey>> slices_of_;  // by Service
+    std::map<std::string, model::ServiceCidr> service_cidrs_;           // by name
     std::set<model::ObjectKey> dirty_;                                  // Services
 };
 

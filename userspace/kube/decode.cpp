@@ -34,6 +34,7 @@ constexpr std::array kKnownKinds{
     KnownKind{"", "v1", ObjectKind::service},
     KnownKind{"discovery.k8s.io/", "discovery.k8s.io/v1", ObjectKind::endpoint_slice},
     KnownKind{"", "v1", ObjectKind::node},
+    KnownKind{"networking.k8s.io/", "networking.k8s.io/v1", ObjectKind::service_cidr},
 };
 
 std::optional<KnownKind> known_kind(std::string_view name) {
@@ -201,6 +202,9 @@ private:
                 break;
             case ObjectKind::node:
                 out_.invalid_nodes.push_back(std::move(key.name));
+                break;
+            case ObjectKind::service_cidr:
+                out_.invalid_service_cidrs.push_back(std::move(key.name));
                 break;
         }
     }

@@ -34,17 +34,18 @@ constexpr off_t kLargestFile = off_t{64} << 20U;
 constexpr auto kVanishGrace = std::chrono::milliseconds(200);
 constexpr auto kLookAgain = std::chrono::milliseconds(1);
 
-enum class Kind : std::uint8_t { service, endpoint_slice, node };
+enum class Kind : std::uint8_t { service, endpoint_slice, node, service_cidr };
 struct Key {
     Kind kind;
-    model::ObjectKey name;  // a Node's namespace is ""
+    model::ObjectKey name;  // "" as the namespace of what has none
     auto operator<=>(const Key&) const = default;
 };
 
 Key key_of(const model::Object& object) {
     if (const auto* service = std::get_if<model::Service>(&object)) return {Kind::service, service->key};
     if (const auto* slice = std::get_if<model::EndpointSlice>(&object)) return {Kind::endpoint_slice, slice->key};
-    return {Kind::node, {"", std::get<model::Node>(object).name}};
+    if (const auto* node = std::get_if<model::Node>(&object)) return {Kind::node, {"", node->name}};
+    return {Kind::service_cidr, {"", std::get<model::ServiceCidr>(object).name}};
 }
 
 std::string text_of(const Key& key) {
@@ -54,9 +55,11 @@ std::string text_of(const Key& key) {
         case Kind::endpoint_slice:
             return "EndpointSlice " + key.name.ns + "/" + key.name.name;
         case Kind::node:
+            return "Node " + key.name.name;
+        case Kind::service_cidr:
             break;
     }
-    return "Node " + key.name.name;
+    return "ServiceCIDR " + key.name.name;
 }
 
 bool is_manifest(const std::string& name) {
@@ -148,16 +151,16 @@ struct Manifests::State {
 
     ObjectRef winner(const Key& key) const;
     void touch(const Key& key) { before.try_emplace(key, winner(key)); }
-    void look_at(const Moves& moves, ManifestChange& change);
+    void look_at(const Moves& moves, Change& change);
     std::set<std::string> list_names();
-    void look_at_file(const std::string& name, bool named, ManifestChange& change);
-    void read_again(const std::string& name, Content content, ManifestChange& change);
-    void replace(const std::string& name, File next, ManifestChange& change);
-    void unreadable(const std::string& name, const std::string& problem, ManifestChange& change);
+    void look_at_file(const std::string& name, bool named, Change& change);
+    void read_again(const std::string& name, Content content, Change& change);
+    void replace(const std::string& name, File next, Change& change);
+    void unreadable(const std::string& name, const std::string& problem, Change& change);
     void vanished(const std::string& name);
-    void end_of_grace(ManifestChange& change);
-    void tell_conflicts(const Key& key, ManifestChange& change);
-    void tell_difference(ManifestChange& change);
+    void end_of_grace(Change& change);
+    void tell_conflicts(const Key& key, Change& change);
+    void tell_difference(Change& change);
     void set_timer() const;
 };
 
@@ -181,7 +184,7 @@ std::set<std::string> Manifests::State::list_names() {
     return names;
 }
 
-void Manifests::State::look_at(const Moves& moves, ManifestChange& change) {
+void Manifests::State::look_at(const Moves& moves, Change& change) {
     if (!moves.present) {
         // Rather an accident, or half of a replacement, than the wish to have nothing.
         if (!std::exchange(missing_told, true))
@@ -201,7 +204,7 @@ void Manifests::State::look_at(const Moves& moves, ManifestChange& change) {
     }
 }
 
-void Manifests::State::look_at_file(const std::string& name, bool named, ManifestChange& change) {
+void Manifests::State::look_at_file(const std::string& name, bool named, Change& change) {
     if (watch.being_written(name)) return;
     const auto path = directory / name;
     const auto file = files.find(name);
@@ -235,7 +238,7 @@ void Manifests::State::look_at_file(const std::string& name, bool named, Manifes
     read_again(name, *std::move(content), change);
 }
 
-void Manifests::State::unreadable(const std::string& name, const std::string& problem, ManifestChange& change) {
+void Manifests::State::unreadable(const std::string& name, const std::string& problem, Change& change) {
     auto& file = files[name];
     file.identity = {};
     const std::vector<std::string> problems{model::printable(problem, 1000)};
@@ -248,7 +251,7 @@ void Manifests::State::vanished(const std::string& name) {
     if (file != files.end() && !file->second.vanished) file->second.vanished = Clock::now();
 }
 
-void Manifests::State::read_again(const std::string& name, Content content, ManifestChange& change) {
+void Manifests::State::read_again(const std::string& name, Content content, Change& change) {
     auto decoded = decode_manifest(content.text);
     content.text = {};
     File next;
@@ -271,11 +274,12 @@ void Manifests::State::read_again(const std::string& name, Content content, Mani
     for (auto& key : decoded.invalid_services) keep({Kind::service, std::move(key)});
     for (auto& key : decoded.invalid_slices) keep({Kind::endpoint_slice, std::move(key)});
     for (auto& key : decoded.invalid_nodes) keep({Kind::node, {"", std::move(key)}});
+    for (auto& key : decoded.invalid_service_cidrs) keep({Kind::service_cidr, {"", std::move(key)}});
     if (!decoded.complete) next.objects.insert(last.begin(), last.end());
     replace(name, std::move(next), change);
 }
 
-void Manifests::State::replace(const std::string& name, File next, ManifestChange& change) {
+void Manifests::State::replace(const std::string& name, File next, Change& change) {
     auto& file = files[name];
     for (const auto& problem : next.problems) {
         if (std::ranges::find(file.problems, problem) == file.problems.end()) change.problems.push_back(problem);
@@ -287,7 +291,7 @@ void Manifests::State::replace(const std::string& name, File next, ManifestChang
     file = std::move(next);
 }
 
-void Manifests::State::end_of_grace(ManifestChange& change) {
+void Manifests::State::end_of_grace(Change& change) {
     const auto now = Clock::now();
     std::vector<std::string> gone;
     for (const auto& [name, file] : files) {
@@ -299,7 +303,7 @@ void Manifests::State::end_of_grace(ManifestChange& change) {
     }
 }
 
-void Manifests::State::tell_conflicts(const Key& key, ManifestChange& change) {
+void Manifests::State::tell_conflicts(const Key& key, Change& change) {
     std::set<std::string> lines;
     const auto claim = claims.find(key);
     if (claim == claims.end()) return;
@@ -321,7 +325,7 @@ void Manifests::State::tell_conflicts(const Key& key, ManifestChange& change) {
     if (names.empty()) claims.erase(key);
 }
 
-void Manifests::State::tell_difference(ManifestChange& change) {
+void Manifests::State::tell_difference(Change& change) {
     for (const auto& [key, last] : before) {
         const auto now = winner(key);
         tell_conflicts(key, change);
@@ -336,6 +340,9 @@ void Manifests::State::tell_difference(ManifestChange& change) {
                 break;
             case Kind::node:
                 change.gone_nodes.push_back(key.name.name);
+                break;
+            case Kind::service_cidr:
+                change.gone_service_cidrs.push_back(key.name.name);
                 break;
         }
     }
@@ -384,7 +391,7 @@ Result<Manifests> Manifests::open(fs::path directory) {
     return Manifests(std::move(state));
 }
 
-Result<ManifestChange> Manifests::changes() {
+Result<Change> Manifests::changes() {
     std::uint64_t expirations = 0;
     // Nothing to read when it was not the timer that woke us.
     [[maybe_unused]] const auto ignored = ::read(state_->timer.get(), &expirations, sizeof expirations);
@@ -395,7 +402,7 @@ Result<ManifestChange> Manifests::changes() {
     moves->names.merge(state_->pending.names);
     state_->pending = {};
 
-    ManifestChange change;
+    Change change;
     state_->look_at(*moves, change);
     state_->end_of_grace(change);
     state_->tell_difference(change);

@@ -230,6 +230,18 @@ model::Object read_node(Fields& in, const Spot& root, const Spot& metadata, cons
     return node;
 }
 
+model::Object read_service_cidr(Fields& in, const Spot& root, const model::ObjectKey& key) {
+    model::ServiceCidr range{.name = key.name, .cidrs = {}};
+    const auto spec = in.field(root, "spec");
+    in.require(spec);
+    if (in.is_map(spec)) range.cidrs = in.texts(in.field(spec, "cidrs"));
+    return range;
+}
+
+bool has_namespace(ObjectKind kind) {
+    return kind == ObjectKind::service || kind == ObjectKind::endpoint_slice;
+}
+
 // For messages, before anything is known to be valid.
 std::string name_in_messages(ObjectKind kind, const Value& root) {
     std::string text(to_string(kind));
@@ -238,7 +250,7 @@ std::string name_in_messages(ObjectKind kind, const Value& root) {
     const auto* ns = metadata ? find(*metadata, "namespace") : nullptr;
     if (!name || name->text.empty()) return text;
     text += ' ';
-    if (kind != ObjectKind::node) text += (ns && !ns->text.empty() ? model::printable(ns->text) : "default") + "/";
+    if (has_namespace(kind)) text += (ns && !ns->text.empty() ? model::printable(ns->text) : "default") + "/";
     return text + model::printable(name->text);
 }
 
@@ -247,7 +259,7 @@ std::optional<model::ObjectKey> read_key(Fields& in, ObjectKind kind, const Spot
     in.require(name_spot);
     // A Service's name is a label, because it becomes one in DNS.
     auto name = in.text(name_spot, kind == ObjectKind::service ? not_dns_label : not_dns_subdomain);
-    if (kind == ObjectKind::node) {
+    if (!has_namespace(kind)) {
         if (!name) return std::nullopt;
         return model::ObjectKey{"", *std::move(name)};
     }
@@ -268,6 +280,8 @@ std::string_view to_string(ObjectKind kind) {
             return "EndpointSlice";
         case ObjectKind::node:
             return "Node";
+        case ObjectKind::service_cidr:
+            return "ServiceCIDR";
     }
     return "?";
 }
@@ -293,6 +307,9 @@ ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems) {
             break;
         case ObjectKind::node:
             object = read_node(in, top, metadata, key);
+            break;
+        case ObjectKind::service_cidr:
+            object = read_service_cidr(in, top, key);
             break;
     }
     if (in.valid()) out.object = std::move(object);

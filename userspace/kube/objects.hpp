@@ -13,7 +13,7 @@
 
 namespace svclb::kube {
 
-enum class ObjectKind : std::uint8_t { service, endpoint_slice, node };
+enum class ObjectKind : std::uint8_t { service, endpoint_slice, node, service_cidr };
 [[nodiscard]] std::string_view to_string(ObjectKind kind);
 
 struct ReadObject {

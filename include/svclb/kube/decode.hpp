@@ -28,6 +28,7 @@ struct Decoded {
     std::vector<model::ObjectKey> invalid_services;
     std::vector<model::ObjectKey> invalid_slices;
     std::vector<std::string> invalid_nodes;
+    std::vector<std::string> invalid_service_cidrs;
     std::size_t refused = 0;  // objects that were not taken: invalid, without a name, or given a second time
     std::vector<DecodeProblem> problems;
     bool complete = true;  // false: some document could not be read, its objects are unknown

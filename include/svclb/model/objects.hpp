@@ -98,6 +98,13 @@ struct Node {
     bool operator==(const Node&) const = default;
 };
 
-using Object = std::variant<Service, EndpointSlice, Node>;
+// networking.k8s.io/v1: the ranges that ClusterIPs are taken from.
+struct ServiceCidr {
+    std::string name;
+    std::vector<std::string> cidrs;  // as written, unparsed
+    bool operator==(const ServiceCidr&) const = default;
+};
+
+using Object = std::variant<Service, EndpointSlice, Node, ServiceCidr>;
 
 }  // namespace svclb::model

@@ -39,8 +39,8 @@ model::EndpointSlice slice(const std::string& name, const ObjectKey& owner, cons
     return made;
 }
 
-kube::ManifestChange changed(std::vector<model::Object> objects) {
-    kube::ManifestChange change;
+kube::Change changed(std::vector<model::Object> objects) {
+    kube::Change change;
     change.changed = std::move(objects);
     return change;
 }
@@ -103,7 +103,7 @@ TEST_CASE("a Service that is gone is handed on without ports, a slice that is go
         changed({service(kWeb, "10.96.0.10"), service(kDns, "10.96.0.11"), slice("dns-1", kDns, "10.0.0.1")}));
     take(cluster);
 
-    kube::ManifestChange change;
+    kube::Change change;
     change.gone_services = {kWeb};
     change.gone_slices = {{"default", "dns-1"}};
     cluster.apply(change);

@@ -63,7 +63,7 @@ Manifests opened(const fs::path& directory) {
     return *std::move(source);
 }
 
-ManifestChange now(Manifests& source) {
+Change now(Manifests& source) {
     auto change = source.changes();
     REQUIRE(change);
     return *std::move(change);
@@ -77,7 +77,7 @@ bool readable(const Manifests& source, std::chrono::milliseconds wait) {
 constexpr std::chrono::milliseconds kSoon{5000};
 
 // The next change that is not empty, as the agent's loop would see it.
-ManifestChange next(Manifests& source) {
+Change next(Manifests& source) {
     const auto end = std::chrono::steady_clock::now() + kSoon;
     while (std::chrono::steady_clock::now() < end) {
         REQUIRE(readable(source, kSoon));
@@ -99,7 +99,7 @@ void quiet(Manifests& source, std::chrono::milliseconds wait = std::chrono::mill
     }
 }
 
-int port_of(const ManifestChange& change) {
+int port_of(const Change& change) {
     REQUIRE(change.changed.size() == 1);
     return std::get<model::Service>(change.changed[0]).ports[0].port;
 }
