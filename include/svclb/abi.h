@@ -5,7 +5,9 @@
  *
  * Byte order is in the type: __be16/__be32 are network order, everything else is host order.
  * Addresses are 16 bytes; an IPv4 address is stored IPv4-mapped (RFC 4291 section 2.5.5.2), so word 3 is the address.
- * A change of any pinned layout needs a new SVCLB_ABI_VERSION.
+ * A change of any pinned layout needs a new SVCLB_ABI_VERSION, and ends the flows of every node that is upgraded. Two
+ * things do not: a new map, and growth of struct svclb_agent_status at its end, which no program reads (a row of
+ * another size is replaced by a new one).
  */
 #ifndef SVCLB_ABI_H
 #define SVCLB_ABI_H
@@ -362,22 +364,31 @@ struct svclb_agent_status {
 	char error[SVCLB_STRING_SIZE]; /* last error, empty when the last pass was clean */
 };
 
-/* ---------------------------------------------------------------- settings: .rodata of the programs */
+/* ---------------------------------------------------------------- service_cidrs: one row, mmapped by the agent */
 
-#define SVCLB_SERVICE_CIDRS 8
+#define SVCLB_SERVICE_CIDRS 16 /* the most that can be in force; a power of two */
 
 struct svclb_cidr {
 	__be32 addr[SVCLB_ADDR_WORDS];
-	__be32 mask[SVCLB_ADDR_WORDS]; /* IPv4: the prefix words are all ones. All zero = unused */
+	__be32 mask[SVCLB_ADDR_WORDS]; /* IPv4: the prefix words are all ones */
 };
+
+/* The ranges that ClusterIPs are taken from. Two halves in turn: the new ranges are written where no program reads,
+ * then one store of `used` puts them in force. */
+struct svclb_service_cidrs {
+	__u32 used; /* the first entry in force, and from bit 16 on how many they are */
+	__u32 pad; /* always zero */
+	struct svclb_cidr cidr[2 * SVCLB_SERVICE_CIDRS];
+};
+static_assert(sizeof(struct svclb_service_cidrs) == 1032, "value layout is pinned");
+
+/* ---------------------------------------------------------------- settings: .rodata of the programs */
 
 /* Written before load; a change needs a reload of the programs, which is done without a gap. */
 struct svclb_settings {
 	__u32 hash_seed;
 	__u32 reject_per_s; /* reject answers a second and client, and the most that may burst */
 	__u32 half_open_timeout_s; /* a tuple whose flow was never answered may be taken over after that */
-	__u32 service_cidrs; /* used entries below */
-	struct svclb_cidr service_cidr[SVCLB_SERVICE_CIDRS];
 };
 
 #endif

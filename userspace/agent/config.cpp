@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstring>
 #include <map>
 #include <random>
 
@@ -31,16 +30,6 @@ std::string host_name() {
 
 std::string refuse_cidr(const std::string& text) {
     return model::parse_cidr(text) ? std::string{} : "not a CIDR: " + text;
-}
-
-svclb_cidr abi_cidr(const model::Cidr& cidr) {
-    svclb_cidr out{};
-    std::array<std::uint8_t, 16> mask{};
-    for (std::size_t bit = 0; bit < cidr.prefix; ++bit)
-        mask[bit / 8] = static_cast<std::uint8_t>(mask[bit / 8] | 0x80U >> bit % 8);
-    std::memcpy(out.addr, cidr.address.bytes.data(), sizeof(out.addr));
-    std::memcpy(out.mask, mask.data(), sizeof(out.mask));
-    return out;
 }
 
 }  // namespace
@@ -109,13 +98,7 @@ std::variant<Config, int> config_from(int argc, char** argv) {
     settings.hash_seed = 0x5bd1e995;
     settings.reject_per_s = 1000;
     settings.half_open_timeout_s = datapath::FlowTimeouts{}.tcp_half_open_s;
-    for (const auto& text : service_cidrs) {
-        if (settings.service_cidrs == SVCLB_SERVICE_CIDRS) {
-            std::fprintf(stderr, "--service-cidr: more than %d\n", SVCLB_SERVICE_CIDRS);
-            return kBadUsage;
-        }
-        settings.service_cidr[settings.service_cidrs++] = abi_cidr(*model::parse_cidr(text));
-    }
+    for (const auto& text : service_cidrs) config.service_cidrs.push_back(*model::parse_cidr(text));
     return config;
 }
 

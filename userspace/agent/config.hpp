@@ -7,9 +7,11 @@
 #include <filesystem>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "svclb/datapath/datapath.hpp"
 #include "svclb/datapath/devices.hpp"
+#include "svclb/model/address.hpp"
 
 namespace svclb::agent {
 
@@ -23,6 +25,7 @@ struct Config {
     datapath::Options datapath{
         .bpf_dir = "/sys/fs/bpf/svclb", .sizes = {}, .settings = {}, .mode = datapath::AttachMode::automatic};
     datapath::DevicePatterns devices;
+    std::vector<model::Cidr> service_cidrs;  // united with those of the ServiceCIDR objects
     spdlog::level::level_enum log_level = spdlog::level::info;
 };
 
