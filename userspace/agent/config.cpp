@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdlib>
 #include <map>
 #include <random>
 
@@ -28,8 +29,25 @@ std::string host_name() {
     return name;
 }
 
+// The kubelet tells every Pod where the API server is.
+bool in_pod() {
+    return std::getenv("KUBERNETES_SERVICE_HOST") != nullptr;
+}
+
 std::string refuse_cidr(const std::string& text) {
     return model::parse_cidr(text) ? std::string{} : "not a CIDR: " + text;
+}
+
+std::string refuse_address_port(const std::string& text) {
+    return model::parse_address_port(text) ? std::string{} : "not an ADDRESS:PORT: " + text;
+}
+
+bool is_off(const std::string& text) {
+    return text.empty() || text == "off";
+}
+
+std::string refuse_served_address(const std::string& text) {
+    return is_off(text) ? std::string{} : refuse_address_port(text);
 }
 
 }  // namespace
@@ -39,6 +57,9 @@ std::variant<Config, int> config_from(int argc, char** argv) {
     std::string log_level = "info";
     std::string attach = "auto";
     std::vector<std::string> service_cidrs;
+    std::vector<std::string> api_endpoints;
+    std::string healthz_address = model::endpoint_text(config.healthz_address->address, config.healthz_address->port);
+    std::string metrics_address = model::endpoint_text(config.metrics_address->address, config.metrics_address->port);
     bool check = false;
     bool clean_up = false;
 
@@ -47,6 +68,22 @@ std::variant<Config, int> config_from(int argc, char** argv) {
     auto* manifests =
         app.add_option("--manifests", config.manifests, "directory of YAML or JSON files in the API's format")
             ->type_name("DIR");
+    app.add_option("--kubeconfig", config.kubeconfig, "how to reach the API server (default in a Pod: its own account)")
+        ->type_name("FILE")
+        ->excludes(manifests);
+    app.add_option("--api-endpoint", api_endpoints,
+                   "an API server, to make its own Service work before it has been heard")
+        ->delimiter(',')
+        ->type_name("A:P,..")
+        ->check(refuse_address_port);
+    app.add_option("--healthz-address", healthz_address, "where /healthz and /livez are served, \"off\" for nowhere")
+        ->type_name("A:P")
+        ->check(refuse_served_address)
+        ->capture_default_str();
+    app.add_option("--metrics-address", metrics_address, "where /metrics is served, \"off\" for nowhere")
+        ->type_name("A:P")
+        ->check(refuse_served_address)
+        ->capture_default_str();
     app.add_option("--node-name", config.node_name, "name of this Node (default: the host name)")->type_name("NAME");
     app.add_option("--state-dir", config.state_dir, "where the agent's lock is")
         ->type_name("DIR")
@@ -82,7 +119,8 @@ std::variant<Config, int> config_from(int argc, char** argv) {
 
     try {
         app.parse(argc, argv);
-        if (!clean_up && manifests->empty()) throw CLI::RequiredError("--manifests");
+        if (!clean_up && config.manifests.empty() && config.kubeconfig.empty() && !in_pod())
+            throw CLI::RequiredError("--manifests or --kubeconfig (outside of a Pod)");
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : kBadUsage;
     }
@@ -94,6 +132,9 @@ std::variant<Config, int> config_from(int argc, char** argv) {
                                                             {"clsact", datapath::AttachMode::clsact}};
     config.datapath.mode = modes.at(attach);
     config.log_level = spdlog::level::from_str(log_level);
+    for (const auto& text : api_endpoints) config.api_endpoints.push_back(*model::parse_address_port(text));
+    config.healthz_address = model::parse_address_port(healthz_address);  // nothing for "off"
+    config.metrics_address = model::parse_address_port(metrics_address);
     auto& settings = config.datapath.settings;
     settings.hash_seed = 0x5bd1e995;
     settings.reject_per_s = 1000;

@@ -5,6 +5,7 @@
 #include <spdlog/common.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -19,13 +20,21 @@ enum class Action : std::uint8_t { run, check, clean_up };
 
 struct Config {
     Action action = Action::run;
+    // Where objects come from: manifests where given, else the API server of the kubeconfig, else the one of the Pod
+    // that the agent runs in.
     std::filesystem::path manifests;
+    std::filesystem::path kubeconfig;
+    std::vector<model::AddressPort> api_endpoints;  // of the API server, for its own Service before it has been heard
     std::filesystem::path state_dir = "/run/svclb";
     std::string node_name;  // of the host where not given
     datapath::Options datapath{
         .bpf_dir = "/sys/fs/bpf/svclb", .sizes = {}, .settings = {}, .mode = datapath::AttachMode::automatic};
     datapath::DevicePatterns devices;
     std::vector<model::Cidr> service_cidrs;  // united with those of the ServiceCIDR objects
+    // Nothing = not served.
+    std::optional<model::AddressPort> healthz_address = model::parse_address_port("0.0.0.0:10256");
+    std::optional<model::AddressPort> metrics_address = model::parse_address_port("127.0.0.1:10249");
+    bool bind_hard_fail = false;  // an address that cannot be listened on ends the agent; else it is tried again
     spdlog::level::level_enum log_level = spdlog::level::info;
 };
 
