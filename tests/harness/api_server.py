@@ -27,10 +27,10 @@ Commands (a line of JSON each on DIR/control: {"command": ..., "argument": ...})
   drop                        reset all connections
   requests [CLEAR]            what was asked since the last clear
   stats                       connections, resourceVersion, watchers
-  generate {...}, restart {...}, flip {...}: large clusters, see api_size.py
+  generate {services: N, ports: P, endpoints: E}   that many Services with so many endpoints each, see api_size.py
+  change {seconds: S, restarts: R, probes: P}      restarts of their endpoints, and changes that are timed, a second
 """
 import argparse
-import asyncio
 import collections
 import json
 import pathlib
@@ -56,7 +56,9 @@ class Server:
         self.faults = []
         self.requests = collections.deque(maxlen=20000)
         self.connections = set()
-        self.accepted = 0
+        self.accepted = self.sent = 0
+        self.answers = []
+        self.size = None
         make_certificates(self.directory, ["127.0.0.1", "::1", *addresses])
         self.tls = tls_context(self.directory, protocols)
         self.tokens = {secrets.token_urlsafe(16)}
@@ -89,6 +91,7 @@ class Server:
             record["body"] = request.body.decode(errors="replace")
         self.requests.append(record)
         answer.shape = {"chunk": self.settings["chunk"]}
+        self.answers.append(answer)
         try:
             record["user"] = self.user(request)
             await self.route(request, answer, record)
@@ -97,6 +100,8 @@ class Server:
             await answer.whole(failure.code, failure.body(), headers)
         finally:
             record.update(status=answer.status, sent=answer.sent, ended_us=now())
+            self.answers.remove(answer)
+            self.sent += answer.sent
 
     def user(self, request):
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -317,8 +322,17 @@ class Server:
             self.requests.clear()
         return requests
 
+    async def do_generate(self, what):
+        self.size = Size(self.store, **what)
+        self.store.compact()
+        return self.did()
+
+    async def do_change(self, what):
+        return await self.size.change(**what)
+
     async def do_stats(self, _):
         return {"accepted": self.accepted, "open": len(self.connections), "resourceVersion": self.store.version,
+                "sent": self.sent + sum(answer.sent for answer in self.answers),
                 "watchers": collections.Counter(watcher.resource.name for watcher in self.store.watchers),
                 "objects": {name: len(objects) for name, objects in self.store.objects.items()}}
 
@@ -376,6 +390,9 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:  # ctl starts faster without
+        import asyncio
+
         from api_http import Connection, make_certificates, make_server_certificate, tls_context, use_certificates
+        from api_size import Size
         from api_store import BY_KIND, RESOURCES, Failure, Selector, Store, now
     sys.exit(main())
