@@ -169,6 +169,13 @@ class Store:
         self.snapshots.clear()
         self.compacted = self.version
 
+    def rewind(self, versions):
+        self.version -= versions
+        for objects in self.objects.values():
+            for stored in objects.values():
+                stored.version -= versions
+        self.compact()
+
     def listed(self, resource, selector):
         return [stored.body() for key, stored in sorted(self.objects[resource.name].items())
                 if (resource.name, key) not in self.hidden and selector.selects(key, stored)]
