@@ -37,13 +37,14 @@ check "the change is caught up with" await 40 only_b2_b3
 endpoints web "$web_ports" b1 b2 b3
 check "and the next one arrives by itself" await 10 web_backend_state b1 ready
 
-say "silent on its open connections"
+say "connections whose packets vanish"
 before=$(writes_now)
-kube requests true >/dev/null
-kube answer false >/dev/null
-check "it is noticed" await 90 api_connected false
-kube answer true >/dev/null
-check "it is back on a new connection" await 40 api_connected true
+node_exec nft -f - <<'NFT'
+table inet lost { chain out { type filter hook output priority 0; tcp sport 6443 drop; tcp dport 6443 drop; }; }
+NFT
+check "it is noticed" await 60 api_connected false
+node_exec nft delete table inet lost
+check "svclb-ctl shows that it is back" await 60 api_connected true
 check "nothing was written" only_beacon_since "$before"
 
 say "the agent starts while the API server is away"

@@ -56,12 +56,14 @@ say "a client certificate from files"
 kubeconfig "{client-certificate: $api/client.crt, client-key: $api/client.key}"
 restart
 check "it is who the certificate says" as_user scripted-client
-say "a client certificate inline, HTTP/1.1, and a server by another name"
+say "a client certificate inline, over IPv6, HTTP/1.1, and a server by another name"
+api_host="[$api6]"
 kubeconfig "{client-certificate-data: $(base64 -w0 "$api/client.crt"), client-key-data: $(base64 -w0 "$api/client.key")}" \
     "tls-server-name: kubernetes.default.svc"
 kube set '{"protocols": ["http/1.1"]}' >/dev/null
 restart
 check "it is who the certificate says" as_user scripted-client
+api_host=
 kube set '{"protocols": ["h2", "http/1.1"]}' >/dev/null
 say "an exec plug-in"
 cat >"$run/plugin" <<PLUGIN

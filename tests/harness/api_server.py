@@ -18,7 +18,8 @@ Commands (a line of JSON each on DIR/control: {"command": ..., "argument": ...})
                               exists), or the shapes of api_http.Answer: chunk, drip, garbage, cut, cut_stream}
   inject {resource: R, ...}   into open watches: error_event: CODE, raw: TEXT, bookmark: true, end: true, reset: true,
                               or replay: N (the last N events once more; reverse: true for the newest first)
-  set {...}                   bookmark_seconds, watch_seconds (0: as the client asks), page (greatest limit), chunk,
+  set {...}                   bookmark_seconds, watch_seconds (0: as the client asks), page (greatest limit,
+                              also where the real server would answer from its cache, without pages), chunk,
                               streaming (on | refuse: 422 | ignore), gone (event | status), servicecidrs (true | false),
                               protocols (of new connections: ["h2", "http/1.1"])
   tokens [TOKEN..]            the only valid ones from now on

@@ -183,7 +183,10 @@ class Store:
     def page(self, resource, selector, query, limit_at_most):
         """A list, or a page of it, as pieces of JSON."""
         limit = int(query.get("limit") or 0)
-        limit = min(limit, limit_at_most) if limit and limit_at_most else limit
+        if limit and limit_at_most:
+            limit = min(limit, limit_at_most)
+        elif query.get("resourceVersion"):  # answered from the server's cache, which knows no pages
+            limit = 0
         if token := query.get("continue"):
             if token not in self.snapshots:
                 raise Failure(410, "Expired", "The provided continue parameter is too old")
