@@ -11,7 +11,6 @@ Commands (a line of JSON each on DIR/control: {"command": ..., "argument": ...})
   apply OBJECTS               create or replace; lists are unfolded; equal content makes no event. Replies with the
                               resourceVersion and the time (us) after which the events were sent
   delete [[KIND, NS, NAME]..] delete, with events
-  hide [[KIND, NS, NAME]..]   leave these out of lists, without an event; replaces what was hidden
   fault FAULT                 add a fault; null removes all. FAULT: {on: list|watch|get|post|any, resource: R, with: a
                               parameter of the request, times: N (1; 0 = until removed), and what happens: status, reason, message, retry_after (s),
                               error_event: CODE (in a 200 watch), hang: true, end: true (an orderly end after what
@@ -258,9 +257,6 @@ class Server:
         for kind, namespace, name in objects:
             self.store.delete(BY_KIND[kind], (namespace, name))
         return self.did()
-
-    async def do_hide(self, objects):
-        self.store.hidden = {(BY_KIND[kind].name, (namespace, name)) for kind, namespace, name in objects or []}
 
     async def do_fault(self, fault):
         self.faults = self.faults + [fault] if fault else []

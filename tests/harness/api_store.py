@@ -121,7 +121,6 @@ class Store:
         self.version = 1000
         self.compacted = 0  # nothing can be watched from before this version
         self.objects = {name: {} for name in RESOURCES}
-        self.hidden = set()  # (resource, key) that lists leave out, as a stale server would
         self.history = collections.deque(maxlen=20000)
         self.watchers = set()
         self.snapshots = {}  # continue token -> the rest of a paged list
@@ -178,7 +177,7 @@ class Store:
 
     def listed(self, resource, selector):
         return [stored.body() for key, stored in sorted(self.objects[resource.name].items())
-                if (resource.name, key) not in self.hidden and selector.selects(key, stored)]
+                if selector.selects(key, stored)]
 
     def page(self, resource, selector, query, limit_at_most):
         """A list, or a page of it, as pieces of JSON."""
