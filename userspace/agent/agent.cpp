@@ -299,7 +299,7 @@ void Agent::tick() {
 
 void Agent::collect_flows() {
     if (monotonic_s() < collect_at_s_) return;
-    const auto step = datapath_.collect({}, monotonic_s(), kCollectBudget);
+    const auto step = datapath_.collect(config_.flow_timeouts, monotonic_s(), kCollectBudget);
     if (!step) {
         spdlog::warn("{}", step.error().message());
         return;
