@@ -180,6 +180,15 @@ struct {
 	__type(value, struct svclb_agent_status);
 } agent SEC(".maps");
 
+/* Agent -> svclb-ctl: what an operator should know. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SVCLB_PROBLEMS);
+	__type(key, __u32);
+	__type(value, struct svclb_problem);
+} problems SEC(".maps");
+
 struct barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -16,6 +16,7 @@
 #include <initializer_list>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "grow.hpp"
 
@@ -227,6 +228,28 @@ Status Datapath::set_service_cidrs(std::span<const svclb_cidr> cidrs) {
     std::copy(cidrs.begin(), cidrs.end(), &row.cidr[other]);
     const auto used = other | static_cast<std::uint32_t>(cidrs.size()) << 16;
     std::atomic_ref(row.used).store(used, std::memory_order_release);
+    return {};
+}
+
+Status Datapath::show_problems(std::span<const svclb_problem> problems) {
+    const auto map = MapRef<std::uint32_t, svclb_problem>::open(state_->core.maps, "problems");
+    if (!map) return fail(map.error());
+    problems = problems.first(std::min<std::size_t>(problems.size(), SVCLB_PROBLEMS));
+    std::vector<std::uint32_t> stale;
+    std::vector<bool> shown(problems.size());
+    auto read = map->each([&](std::uint32_t number, const svclb_problem& row) {
+        if (number >= problems.size())
+            stale.push_back(number);
+        else
+            shown[number] = std::memcmp(&row, &problems[number], sizeof(row)) == 0;
+    });
+    if (!read) return read;
+    for (std::uint32_t number = 0; number < problems.size(); ++number) {
+        if (shown[number]) continue;
+        if (auto written = map->put(number, problems[number]); !written) return written;
+    }
+    for (const auto number : stale)
+        if (auto removed = map->remove(number); !removed) return fail(removed.error());
     return {};
 }
 

@@ -146,6 +146,11 @@ Status Pinned::each_backend(const std::function<void(const svclb_backend_key&, c
 Status Pinned::each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const {
     return state_->rows.names.each(visit);
 }
+Status Pinned::each_problem(const std::function<void(std::uint32_t, const svclb_problem&)>& visit) const {
+    if (state_->maps.find("problems") < 0) return {};
+    const auto map = MapRef<std::uint32_t, svclb_problem>::open(state_->maps, "problems");
+    return map ? map->each(visit) : fail(map.error());
+}
 Status Pinned::each_string(const std::function<void(std::uint32_t, const svclb_string&)>& visit) const {
     return state_->rows.strings.each(visit);
 }

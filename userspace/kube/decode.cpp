@@ -318,11 +318,11 @@ void decode_chunk(const Chunk& chunk, Collector& collector) {
 }  // namespace
 
 std::string to_string(const std::string& file, const DecodeProblem& problem) {
-    auto text = file;
-    if (problem.line != 0) text += ":" + std::to_string(problem.line);
-    if (!problem.object.empty()) text += ": " + problem.object;
-    if (!problem.field.empty()) text += ": " + problem.field;
-    return model::printable(text + ": " + problem.what, kLongestLine);
+    std::string text;
+    for (const auto& part : {problem.line == 0 ? file : file + ":" + std::to_string(problem.line), problem.object,
+                             problem.field, problem.what})
+        if (!part.empty()) text += (text.empty() ? "" : ": ") + part;
+    return model::printable(text, kLongestLine);
 }
 
 Decoded decode_manifest(std::string_view text) {

@@ -96,6 +96,9 @@ public:
     // force, does nothing. An error leaves the former ones in force.
     Status set_service_cidrs(std::span<const svclb_cidr> cidrs);
 
+    // What svclb-ctl shows as problems, the first SVCLB_PROBLEMS; only rows that differ are written.
+    Status show_problems(std::span<const svclb_problem> problems);
+
     // Removes dead flows among the next `budget` entries, pairs in pairs. `now_s` is CLOCK_MONOTONIC.
     Result<CollectStep> collect(const FlowTimeouts& timeouts, std::uint64_t now_s, std::uint32_t budget);
 

@@ -30,7 +30,7 @@ class ApiSource final : public Source {
 public:
     // The transport must outlive the source, which calls its step(); others may send their requests through it too,
     // and are called back from within changes().
-    static Result<ApiSource> open(Transport& transport, ApiOptions options);
+    static Result<ApiSource> open(Transport& transport, const ApiOptions& options);
     ApiSource(ApiSource&&) noexcept;
     ApiSource& operator=(ApiSource&&) noexcept;
     ~ApiSource() override;

@@ -18,7 +18,8 @@ struct DecodeProblem {
     std::string field;     // "spec.ports[0].port"; "" for the document as a whole
     std::string what;      // "not a port number: 70000"
 };
-// "FILE:LINE: Service default/web: spec.ports[0].port: not a port number: 70000", control characters escaped.
+// "FILE:LINE: Service default/web: spec.ports[0].port: not a port number: 70000", control characters escaped; without
+// what is empty or unknown.
 [[nodiscard]] std::string to_string(const std::string& file, const DecodeProblem& problem);
 
 struct Decoded {
