@@ -75,7 +75,7 @@ std::optional<model::AddressPort> completed(const std::string& text, std::uint16
 
 std::vector<Field> KubeProxyConfig::fields() {
     const auto not_negative = [](nanoseconds* to = nullptr) { return duration(nanoseconds::zero(), to); };
-    const auto node_ports = [this](const kube::Value& value) {
+    const auto node_ports = [](const kube::Value& value) {
         bool primary = false;
         auto wrong = list(parsed("a CIDR or the word primary", [&](const std::string& text) {
             primary |= text == "primary";
