@@ -25,6 +25,7 @@ harness_names() { # NAME
     tools=$build/tests/e2e/tools
     run=/tmp/$prefix
     manifests=$run/manifests
+    agent_source=(--manifests "$manifests")
     nodes=0
 }
 
@@ -353,7 +354,7 @@ web_backend_state() {
 
 bpf_dir() { echo "/sys/fs/bpf/$prefix-node${1:-1}"; }
 
-# start_agent [-n NODE] OPTION...: returns when the agent has programmed what the manifests say.
+# start_agent [-n NODE] OPTION...: returns when the agent has programmed what its source says.
 start_agent() {
     local node=1
     if [[ ${1:-} == -n ]]; then
@@ -361,7 +362,7 @@ start_agent() {
         shift 2
     fi
     mkdir -p "$run/state$node"
-    nsenter --net="/run/netns/$(node_ns "$node")" "$build/userspace/agent/svclb-agent" --manifests "$manifests" \
+    nsenter --net="/run/netns/$(node_ns "$node")" "$build/userspace/agent/svclb-agent" "${agent_source[@]}" \
         --node-name "node-$node" --state-dir "$run/state$node" --bpf-dir "$(bpf_dir "$node")" "$@" \
         >>"$run/agent$node.log" 2>&1 &
     AGENT_PID[$node]=$!
