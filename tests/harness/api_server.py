@@ -11,18 +11,20 @@ Commands (a line of JSON each on DIR/control: {"command": ..., "argument": ...})
   apply OBJECTS               create or replace; lists are unfolded; equal content makes no event. Replies with the
                               resourceVersion and the time (us) after which the events were sent
   delete [[KIND, NS, NAME]..] delete, with events
-  hide [[KIND, NS, NAME]..]   leave these out of lists, without an event; replaces what was hidden
-  fault FAULT                 add a fault; null removes all. FAULT: {on: list|watch|get|post|any, resource: R, times: N
-                              (1; 0 = until removed), and what happens: status, reason, message, retry_after (s),
+  fault FAULT                 add a fault; null removes all. FAULT: {on: list|watch|get|post|any, resource: R, with: a
+                              parameter of the request, times: N (1; 0 = until removed), and what happens: status, reason, message, retry_after (s),
                               error_event: CODE (in a 200 watch), hang: true, end: true (an orderly end after what
                               exists), or the shapes of api_http.Answer: chunk, drip, garbage, cut, cut_stream}
   inject {resource: R, ...}   into open watches: error_event: CODE, raw: TEXT, bookmark: true, end: true, reset: true,
                               or replay: N (the last N events once more; reverse: true for the newest first)
-  set {...}                   bookmark_seconds, watch_seconds (0: as the client asks), page (greatest limit), chunk,
-                              streaming (on | refuse: 422 | ignore), gone (event | status), servicecidrs (true | false)
+  set {...}                   bookmark_seconds, watch_seconds (0: as the client asks), page (greatest limit,
+                              also where the real server would answer from its cache, without pages), chunk,
+                              streaming (on | refuse: 422 | ignore), gone (event | status), servicecidrs (true | false),
+                              protocols (of new connections: ["h2", "http/1.1"])
   tokens [TOKEN..]            the only valid ones from now on
   rotate {ca: BOOL}           a new server certificate, with ca a new CA and client certificate first
   compact                     forget history: every older resourceVersion is 410
+  rewind N                    as restored from a backup: resourceVersions go on from N less
   accept BOOL, answer BOOL    false: refuse connections; stop answering on all of them, silently
   drop                        reset all connections
   requests [CLEAR]            what was asked since the last clear
@@ -52,7 +54,7 @@ class Server:
         self.answering = asyncio.Event()
         self.answering.set()
         self.settings = {"bookmark_seconds": 60, "watch_seconds": 0, "page": 0, "chunk": 0, "streaming": "on",
-                         "gone": "event", "servicecidrs": True}
+                         "gone": "event", "servicecidrs": True, "protocols": protocols}
         self.faults = []
         self.requests = collections.deque(maxlen=20000)
         self.connections = set()
@@ -126,7 +128,7 @@ class Server:
         watching = query.get("watch") in ("1", "true")
         verb = request.method.lower() if request.method != "GET" else \
             "watch" if watching else "get" if match["name"] else "list"
-        fault = self.take_fault(verb, name)
+        fault = self.take_fault(verb, name, query)
         answer.shape.update({word: fault[word] for word in ("chunk", "drip", "garbage", "cut", "cut_stream")
                              if word in fault})
         if fault.get("hang"):
@@ -163,9 +165,10 @@ class Server:
             record["listed_us"] = now()
             await answer.finish()
 
-    def take_fault(self, verb, resource):
+    def take_fault(self, verb, resource, query):
         for fault in self.faults:
-            if fault.get("on", "any") in (verb, "any") and fault.get("resource", resource) == resource:
+            if fault.get("on", "any") in (verb, "any") and fault.get("resource", resource) == resource and \
+                    ("with" not in fault or fault["with"] in query):
                 times = fault.get("times", 1)
                 if times == 1:
                     self.faults.remove(fault)
@@ -255,9 +258,6 @@ class Server:
             self.store.delete(BY_KIND[kind], (namespace, name))
         return self.did()
 
-    async def do_hide(self, objects):
-        self.store.hidden = {(BY_KIND[kind].name, (namespace, name)) for kind, namespace, name in objects or []}
-
     async def do_fault(self, fault):
         self.faults = self.faults + [fault] if fault else []
 
@@ -286,6 +286,7 @@ class Server:
         if unknown := settings.keys() - self.settings.keys():
             raise KeyError(*unknown)
         self.settings.update(settings)
+        self.tls.set_alpn_protocols(self.settings["protocols"])
 
     async def do_tokens(self, tokens):
         self.tokens = set(tokens)
@@ -299,6 +300,9 @@ class Server:
 
     async def do_compact(self, _):
         self.store.compact()
+
+    async def do_rewind(self, versions):
+        self.store.rewind(versions)
 
     async def do_accept(self, yes):
         if yes:

@@ -121,7 +121,6 @@ class Store:
         self.version = 1000
         self.compacted = 0  # nothing can be watched from before this version
         self.objects = {name: {} for name in RESOURCES}
-        self.hidden = set()  # (resource, key) that lists leave out, as a stale server would
         self.history = collections.deque(maxlen=20000)
         self.watchers = set()
         self.snapshots = {}  # continue token -> the rest of a paged list
@@ -169,14 +168,24 @@ class Store:
         self.snapshots.clear()
         self.compacted = self.version
 
+    def rewind(self, versions):
+        self.version -= versions
+        for objects in self.objects.values():
+            for stored in objects.values():
+                stored.version -= versions
+        self.compact()
+
     def listed(self, resource, selector):
         return [stored.body() for key, stored in sorted(self.objects[resource.name].items())
-                if (resource.name, key) not in self.hidden and selector.selects(key, stored)]
+                if selector.selects(key, stored)]
 
     def page(self, resource, selector, query, limit_at_most):
         """A list, or a page of it, as pieces of JSON."""
         limit = int(query.get("limit") or 0)
-        limit = min(limit, limit_at_most) if limit and limit_at_most else limit
+        if limit and limit_at_most:
+            limit = min(limit, limit_at_most)
+        elif query.get("resourceVersion"):  # answered from the server's cache, which knows no pages
+            limit = 0
         if token := query.get("continue"):
             if token not in self.snapshots:
                 raise Failure(410, "Expired", "The provided continue parameter is too old")

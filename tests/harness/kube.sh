@@ -62,7 +62,8 @@ kube_asked() { kube requests | jq -e "$1" >/dev/null; }
 
 kube_watched() { kube stats | jq -e '.watchers | .services == 1 and .endpointslices == 1' >/dev/null; }
 
-# kubeconfig CREDENTIALS [CLUSTER]: the lines of YAML below "user" and more of those below "cluster".
+# kubeconfig CREDENTIALS [CLUSTER]: the lines of YAML below "user" and more of those below "cluster". $api_host, where
+# it is set, is the server's address.
 kubeconfig() {
     cat >"$run/.kubeconfig" <<YAML
 apiVersion: v1
@@ -72,7 +73,7 @@ contexts: [{name: test, context: {cluster: scripted, user: node}}]
 clusters:
 - name: scripted
   cluster:
-    server: https://$api4:6443
+    server: https://${api_host:-$api4}:6443
     certificate-authority: $api/ca.crt
     ${2:-}
 users:

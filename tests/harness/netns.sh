@@ -26,6 +26,7 @@ harness_names() { # NAME
     run=/tmp/$prefix
     manifests=$run/manifests
     agent_source=(--manifests "$manifests")
+    agent_within=() # a command that runs the agent as its arguments say
     nodes=0
 }
 
@@ -362,14 +363,21 @@ start_agent() {
         shift 2
     fi
     mkdir -p "$run/state$node"
-    nsenter --net="/run/netns/$(node_ns "$node")" "$build/userspace/agent/svclb-agent" "${agent_source[@]}" \
-        --node-name "node-$node" --state-dir "$run/state$node" --bpf-dir "$(bpf_dir "$node")" "$@" \
-        >>"$run/agent$node.log" 2>&1 &
-    AGENT_PID[$node]=$!
+    launch_agent "$node" "$@"
     await 20 agent_synced "$node" && return
     echo "the agent of node $node did not come up:"
     cat "$run/agent$node.log"
     return 1
+}
+
+# launch_agent NODE OPTION...: waits for nothing.
+launch_agent() {
+    local node=$1
+    shift
+    nsenter --net="/run/netns/$(node_ns "$node")" "${agent_within[@]}" "$build/userspace/agent/svclb-agent" \
+        "${agent_source[@]}" --node-name "node-$node" --state-dir "$run/state$node" --bpf-dir "$(bpf_dir "$node")" "$@" \
+        >>"$run/agent$node.log" 2>&1 &
+    AGENT_PID[$node]=$!
 }
 
 agent_synced() {
