@@ -42,8 +42,8 @@ bool set(CURLM* multi, CURLMoption option, T value) {
 }  // namespace
 
 Result<std::unique_ptr<CurlTransport>> CurlTransport::open(Route route, std::unique_ptr<Credentials> credentials) {
-    static const CURLcode kReady = curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (kReady != CURLE_OK) return fail(Error::invalid(std::string("libcurl: ") + curl_easy_strerror(kReady)));
+    static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (ready != CURLE_OK) return fail(Error::invalid(std::string("libcurl: ") + curl_easy_strerror(ready)));
     UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
     UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     if (!epoll || !timer) return fail_errno(errno, "set up the transport");

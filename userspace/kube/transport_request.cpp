@@ -16,8 +16,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Name resolution, TCP, proxy and TLS together.
-constexpr milliseconds kConnectTimeout{10000};
 // An API server gives up on a request that is no watch after 60 s by itself, and says so.
 constexpr milliseconds kLongestSilence{70000};
 // A peer that is gone is noticed after 10 + 3 * 5 s, on an idle connection and on one with data on its way.
@@ -85,7 +83,7 @@ Status Exchange::prepare(const Route& route, const Identity& identity, Clock::ti
     Options options(handle_.get());
     set_place(options, route);
     set_trust(options, identity);
-    set_message(options, route, identity);
+    set_message(options, identity);
     options.set(CURLOPT_PRIVATE, static_cast<void*>(this));
     options.set(CURLOPT_ERRORBUFFER, words_.data());
     options.set(CURLOPT_HEADERFUNCTION, &Exchange::on_header);
@@ -118,7 +116,7 @@ void Exchange::set_place(Options& options, const Route& route) {
     // All on one connection, and the first request finds out whether that can be.
     options.set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
     options.set(CURLOPT_PIPEWAIT, 1L);
-    options.set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(kConnectTimeout.count()));
+    options.set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(route.connect_timeout.count()));
     options.set(CURLOPT_TCP_KEEPALIVE, 1L);
     options.set(CURLOPT_TCP_KEEPIDLE, kKeepaliveIdleS);
     options.set(CURLOPT_TCP_KEEPINTVL, kKeepaliveIntervalS);
@@ -152,7 +150,7 @@ void Exchange::set_trust(Options& options, const Identity& identity) {
     }
 }
 
-void Exchange::set_message(Options& options, const Route& /*route*/, const Identity& identity) {
+void Exchange::set_message(Options& options, const Identity& identity) {
     if (request_.method != "GET") options.set(CURLOPT_CUSTOMREQUEST, request_.method);
     if (!request_.body.empty()) {
         options.set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body.size()));

@@ -22,6 +22,8 @@ struct Route {
     ServerUrl server;
     std::string tls_server_name;  // "": the server's host
     std::string proxy;            // "": none
+    // Name resolution, TCP, proxy and TLS together.
+    std::chrono::milliseconds connect_timeout{10000};
 };
 
 class Exchange {
@@ -66,7 +68,7 @@ private:
     static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* user);
     void set_place(Options& options, const Route& route);
     void set_trust(Options& options, const Identity& identity);
-    void set_message(Options& options, const Route& route, const Identity& identity);
+    void set_message(Options& options, const Identity& identity);
     bool add_header(const std::string& line);
     [[nodiscard]] std::string doing() const;
 
