@@ -28,6 +28,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 
 import api_http
@@ -48,6 +49,7 @@ class Server:
             self.tls.verify_mode = ssl.CERT_REQUIRED
         if options.old_tls:
             self.tls.set_ciphers("ALL:@SECLEVEL=0")
+            warnings.simplefilter("ignore", DeprecationWarning)
             self.tls.minimum_version = self.tls.maximum_version = ssl.TLSVersion.TLSv1_1
 
     def make_certificate(self):
@@ -208,7 +210,7 @@ def make_expired(directory, names):
     """Valid for one day long ago. Only `openssl ca` takes dates."""
     api_http.make_certificate(directory, "server", "/CN=test-server", "serverAuth", names)
     config = api_http.OPENSSL_CONFIG.format(usage="serverAuth", names=names)
-    config += f"[ca_tool]\ndatabase = {directory}/index\nnew_certs_dir = {directory}\npolicy = any\n[any]\ncommonName = supplied\n"
+    config += f"[ca_tool]\ndatabase = index\nserial = serial\nnew_certs_dir = .\npolicy = any\n[any]\ncommonName = supplied\n"
     (directory / "index").write_text("")
     (directory / "expired.cnf").write_text(config)
     for command in (["req", "-new", "-key", "server.key", "-subj", "/CN=test-server", "-config", "expired.cnf", "-out",

@@ -227,8 +227,10 @@ Error Exchange::silent() const {
 Status Exchange::outcome(CURLcode code) const {
     if (code == CURLE_OK && status_ != 0) return {};
     if (code == CURLE_OK) return fail(Error::invalid(doing() + ": an answer without a status"));
-    const char* words = words_.front() != '\0' ? words_.data() : curl_easy_strerror(code);
-    return fail(Error::invalid(doing() + ": " + model::printable(words, kLongestMessage)));
+    // The words are those of the first failure, which may have been followed by a try on a new connection.
+    std::string text = curl_easy_strerror(code);
+    if (words_.front() != '\0') text.append(" (").append(words_.data()).append(")");
+    return fail(Error::invalid(doing() + ": " + model::printable(text, kLongestMessage)));
 }
 
 std::uint64_t Exchange::bytes_received() const {

@@ -91,8 +91,8 @@ TEST_CASE("a server that falls silent fails that request alone, and no later one
     Heard silent;
     transport->send(request, silent);
     REQUIRE(run_until(*transport, [&] { return silent.ended(); }));
-    CHECK(silent.error() ==
-          server.url() + ": GET " + target.substr(0, target.find('?')) + ": the server sent nothing for 0.3 s");
+    CHECK_THAT(silent.error(), ContainsSubstring(server.url() + ": GET " + target.substr(0, target.find('?')) +
+                                                 ": the server sent nothing for "));
 
     CHECK(get(*transport, "/echo").json()["connection"] == 2);
     CHECK(get(*transport, "/echo").json()["connection"] == 2);
@@ -106,6 +106,7 @@ TEST_CASE("a server that falls silent fails that request alone, and no later one
 }
 
 TEST_CASE("what the server sends puts the end of its silence off") {
+    using Clock = std::chrono::steady_clock;
     HttpServer server;
     const auto transport = opened(server.kubeconfig());
     auto request = to("/watch");
@@ -113,14 +114,16 @@ TEST_CASE("what the server sends puts the end of its silence off") {
     Heard watch;
     transport->send(request, watch);
     REQUIRE(run_until(*transport, [&] { return server.stats()["watchers"] == 1; }));
-    for (int i = 0; i < 4; ++i) {
-        run_until(
-            *transport, [&] { return watch.ended(); }, milliseconds(700));
-        REQUIRE_FALSE(watch.ended());
+    Clock::time_point last_event;
+    for (int i = 0; i < 12 && !watch.ended(); ++i) {
+        last_event = Clock::now();
         server.command({{"event", "x"}});
+        run_until(
+            *transport, [&] { return watch.ended(); }, milliseconds(200));
     }
-    CHECK(run_until(*transport, [&] { return watch.ended(); }));
-    CHECK_THAT(watch.error(), ContainsSubstring("sent nothing for 1.5 s"));
+    REQUIRE(run_until(*transport, [&] { return watch.ended(); }));
+    CHECK(Clock::now() - last_event >= request.silence);
+    CHECK_THAT(watch.error(), ContainsSubstring("the server sent nothing for "));
 }
 
 TEST_CASE("an answer that is cut off is an error, after what came") {
@@ -199,6 +202,8 @@ TEST_CASE("a request may be cancelled at any time, and nothing is heard of it af
         const auto id = transport->send(to("/watch"), heard);
         REQUIRE(run_until(*transport, [&] { return heard.heads.size() == 1; }));
         transport->cancel(id);
+        // Over HTTP/2 the library tells the server when it next has something to say.
+        CHECK(get(*transport, "/echo").heads.at(0).status == 200);
         CHECK(run_until(*transport, [&] { return server.stats()["watchers"] == 1; }));
         CHECK_FALSE(heard.ended());
     }
@@ -352,6 +357,8 @@ TEST_CASE("a place where nobody listens is named, and what failed") {
     const auto transport = opened(server.kubeconfig("token: secret", "proxy-url: 'http://me:secret@127.0.0.1:1'"));
     const auto refused = get(*transport, "/api?x=secret");
     CHECK(refused.heads.empty());
-    CHECK_THAT(refused.error(), ContainsSubstring(server.url() + ": GET /api: Failed to connect to 127.0.0.1 port 1"));
+    CHECK_THAT(refused.error(),
+               ContainsSubstring(server.url() +
+                                 ": GET /api: Couldn't connect to server (Failed to connect to 127.0.0.1 port 1"));
     CHECK_THAT(refused.error(), !ContainsSubstring("secret"));
 }
