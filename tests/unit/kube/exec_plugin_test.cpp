@@ -234,9 +234,7 @@ TEST_CASE("requests wait for the plug-in, and a rejected credential runs it agai
         "echo '" +
         credential(R"({"token": "'$token'"})") + "'");
     write(script.dir() / "stale", "");
-    const auto transport = opened(
-        server.kubeconfig("exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: " +
-                          script.config.command + "}"));
+    const auto transport = opened_with(server, script);
     CHECK(transport->fd() >= 0);
     std::array<Heard, 3> waiting;
     for (auto& heard : waiting) transport->send(to("/private"), heard);
@@ -254,9 +252,7 @@ TEST_CASE("requests wait for the plug-in, and a rejected credential runs it agai
 TEST_CASE("a plug-in that fails fails those who wait, with its words") {
     HttpServer server;
     Script script("exit 1");
-    const auto transport = opened(
-        server.kubeconfig("exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: " +
-                          script.config.command + "}"));
+    const auto transport = opened_with(server, script);
     const auto heard = get(*transport, "/private");
     CHECK(heard.heads.empty());
     CHECK(heard.error() == script.name() + ": exit status 1");
@@ -265,9 +261,7 @@ TEST_CASE("a plug-in that fails fails those who wait, with its words") {
 TEST_CASE("a request that waits for the plug-in can be cancelled") {
     HttpServer server;
     Script script("sleep 1000");
-    const auto transport = opened(
-        server.kubeconfig("exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: " +
-                          script.config.command + "}"));
+    const auto transport = opened_with(server, script);
     Heard heard;
     const auto id = transport->send(to("/private"), heard);
     REQUIRE(run_until(*transport, [&] { return script.runs() == 1; }));
@@ -283,8 +277,6 @@ TEST_CASE("a certificate from a plug-in is shown to the server") {
     Script script("cat credential");
     write(script.dir() / "credential", credential(R"({"clientCertificateData": )" + quoted("client.crt") +
                                                   R"(, "clientKeyData": )" + quoted("client.key") + "}"));
-    const auto transport = opened(
-        server.kubeconfig("exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: " +
-                          script.config.command + "}"));
+    const auto transport = opened_with(server, script);
     CHECK(get(*transport, "/echo").json()["client"] == "test-client");
 }
