@@ -65,8 +65,12 @@ private:
     CURLcode failed_ = CURLE_OK;
 };
 
-Exchange::Exchange(RequestId id, Request request, Receiver& receiver)
-    : id_(id), request_(std::move(request)), receiver_(&receiver), handle_(curl_easy_init()) {
+Exchange::Exchange(RequestId id, Request request, Receiver& receiver, const Route& route)
+    : id_(id),
+      request_(std::move(request)),
+      receiver_(&receiver),
+      place_(route.server.text()),
+      handle_(curl_easy_init()) {
     if (!handle_) throw std::bad_alloc();
 }
 
@@ -76,8 +80,7 @@ Exchange& Exchange::of(CURL* handle) {
     return *static_cast<Exchange*>(exchange);
 }
 
-Status Exchange::prepare(const Route& route, const Identity& identity, Clock::time_point now) {
-    place_ = route.server.text();
+std::string Exchange::prepare(const Route& route, const Identity& identity, Clock::time_point now) {
     identity_ = identity.version;
     heard_ = now;
     Options options(handle_.get());
@@ -86,13 +89,13 @@ Status Exchange::prepare(const Route& route, const Identity& identity, Clock::ti
     set_message(options, identity);
     options.set(CURLOPT_PRIVATE, static_cast<void*>(this));
     options.set(CURLOPT_ERRORBUFFER, words_.data());
+    options.set(CURLOPT_PREREQFUNCTION, &Exchange::on_connected);
+    options.set(CURLOPT_PREREQDATA, static_cast<void*>(this));
     options.set(CURLOPT_HEADERFUNCTION, &Exchange::on_header);
     options.set(CURLOPT_HEADERDATA, static_cast<void*>(this));
     options.set(CURLOPT_WRITEFUNCTION, &Exchange::on_body);
     options.set(CURLOPT_WRITEDATA, static_cast<void*>(this));
-    if (options.failed() != CURLE_OK)
-        return fail(Error::invalid(doing() + ": libcurl: " + curl_easy_strerror(options.failed())));
-    return {};
+    return options.failed() == CURLE_OK ? "" : std::string("libcurl: ") + curl_easy_strerror(options.failed());
 }
 
 void Exchange::set_place(Options& options, const Route& route) {
@@ -113,9 +116,7 @@ void Exchange::set_place(Options& options, const Route& route) {
     options.set(CURLOPT_PROXY, route.proxy);
     options.set(CURLOPT_NOPROXY, "");
     options.set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    // All on one connection, and the first request finds out whether that can be.
     options.set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
-    options.set(CURLOPT_PIPEWAIT, 1L);
     options.set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(route.connect_timeout.count()));
     options.set(CURLOPT_TCP_KEEPALIVE, 1L);
     options.set(CURLOPT_TCP_KEEPIDLE, kKeepaliveIdleS);
@@ -176,6 +177,11 @@ bool Exchange::add_header(const std::string& line) {
     return true;
 }
 
+int Exchange::on_connected(void* user, char* /*address*/, char* /*local_address*/, int /*port*/, int /*local_port*/) {
+    static_cast<Exchange*>(user)->connected_ = true;
+    return CURL_PREREQFUNC_OK;
+}
+
 std::size_t Exchange::on_header(char* data, std::size_t /*size*/, std::size_t count, void* user) {
     auto& self = *static_cast<Exchange*>(user);
     self.heard_ = Clock::now();
@@ -202,35 +208,36 @@ std::size_t Exchange::on_body(char* data, std::size_t /*size*/, std::size_t coun
     return self.cancelled() ? 0 : count;
 }
 
-void Exchange::end(const Status& status) {
+void Exchange::end(const std::string& fault) {
     auto* receiver = receiver_;
     cancel();
-    if (receiver) receiver->on_end(status);
+    if (!receiver) return;
+    if (fault.empty()) {
+        receiver->on_end({});
+        return;
+    }
+    const auto path = request_.target.substr(0, request_.target.find('?'));
+    const auto doing = place_ + ": " + request_.method + " " + model::printable(path);
+    receiver->on_end(fail(Error::invalid(doing + ": " + fault)));
 }
 
 Exchange::Clock::time_point Exchange::deadline() const {
     return heard_ + (request_.silence.count() != 0 ? request_.silence : kLongestSilence);
 }
 
-std::string Exchange::doing() const {
-    const auto path = request_.target.substr(0, request_.target.find('?'));
-    return place_ + ": " + request_.method + " " + model::printable(path);
-}
-
-Error Exchange::silent() const {
+std::string Exchange::silence() const {
     const auto silence = std::chrono::duration<double>(Clock::now() - heard_);
     auto text = std::to_string(silence.count());
     text.resize(text.find('.') + 2);
-    return Error::invalid(doing() + ": the server sent nothing for " + text + " s");
+    return "the server sent nothing for " + text + " s";
 }
 
-Status Exchange::outcome(CURLcode code) const {
-    if (code == CURLE_OK && status_ != 0) return {};
-    if (code == CURLE_OK) return fail(Error::invalid(doing() + ": an answer without a status"));
+std::string Exchange::fault(CURLcode code) const {
+    if (code == CURLE_OK) return status_ != 0 ? "" : "an answer without a status";
     // The words are those of the first failure, which may have been followed by a try on a new connection.
     std::string text = curl_easy_strerror(code);
     if (words_.front() != '\0') text.append(" (").append(words_.data()).append(")");
-    return fail(Error::invalid(doing() + ": " + model::printable(text, kLongestMessage)));
+    return model::printable(text, kLongestMessage);
 }
 
 std::uint64_t Exchange::bytes_received() const {

@@ -255,7 +255,7 @@ TEST_CASE("a plug-in that fails fails those who wait, with its words") {
     const auto transport = opened_with(server, script);
     const auto heard = get(*transport, "/private");
     CHECK(heard.heads.empty());
-    CHECK(heard.error() == script.name() + ": exit status 1");
+    CHECK(heard.error() == server.url() + ": GET /private: " + script.name() + ": exit status 1");
 }
 
 TEST_CASE("a request that waits for the plug-in can be cancelled") {
