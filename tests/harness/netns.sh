@@ -69,6 +69,7 @@ harness_cleanup() {
     for dir in /sys/fs/bpf/"$prefix"-node*; do
         [[ ! -d $dir ]] || rm -rf "$dir"
     done
+    ! mountpoint -q "$run/bpf" || umount "$run/bpf"
     rm -rf "$run"
 }
 
