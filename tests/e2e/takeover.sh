@@ -42,7 +42,8 @@ proxy_end() { node_exec nft delete table inet proxy; }
 proxy_begun() { node_exec nft -j list counter inet proxy begun | jq '.nftables[] | .counter? // empty | .packets'; }
 web_services() { ctl get services -o json | jq '[.items[] | select(.name == "web")] | length'; }
 
-# new_ones SENTENCE YES|NO: new connections of every kind work, and begin in the other proxy or not.
+# new_ones SENTENCE LEAST MOST: 200 new connections of every kind work, and so many begin in the other proxy. Not all of
+# them where they should: a client's port that conntrack knows from a round before begins nothing there.
 new_ones() {
     local before to
     before=$(proxy_begun)
@@ -50,8 +51,10 @@ new_ones() {
         check "$1: TCP to $to" holds "$(load_in client "$to" --connections 50)" '.failed == 0 and (.backends | length) == 2'
         check "$1: UDP to $to" holds "$(load_in client "$to" --connections 50 --udp)" '.failed == 0 and (.backends | length) == 2'
     done
-    check "$1: $(($(proxy_begun) - before)) of them by the other proxy" test $(($(proxy_begun) - before)) = "$2"
+    check "$1: $(($(proxy_begun) - before)) of them by the other proxy" between "$2" $(($(proxy_begun) - before)) "$3"
 }
+
+between() { (($1 <= $2 && $2 <= $3)); }
 
 # live ID WHAT COUNT
 live() { check "$2 lives" holds "$(hold_ask "$1")" ".ok == $3"; }
@@ -62,7 +65,7 @@ old_ones_live() {
 }
 
 proxy_begin
-new_ones "before" 200
+new_ones "before" 190 200
 hold_begin old4 client "$web4" 20
 hold_begin old6 client "$web6" 20
 hold_begin udp4 client "$web4" 20 --udp
@@ -71,7 +74,7 @@ old_ones_live
 say "svclb comes, the other proxy still runs"
 start_agent
 old_ones_live
-new_ones "svclb goes first" 0
+new_ones "svclb goes first" 0 0
 passed=$(ctl status -o json | jq '[.drops[]? | select(.reason == "NO_FLOW") | .packets] | add')
 check "packets without a flow were passed on to it: $passed" test "$passed" -ge 80
 hold_begin new4 client "$web4" 20
@@ -84,14 +87,14 @@ live new4 "each TCP connection that svclb began" 20
 
 say "back: the other proxy first"
 proxy_begin
-new_ones "svclb still goes first" 0
+new_ones "svclb still goes first" 0 0
 say "then svclb without Services, which keeps what it began"
 stop_agent
-manifests=$run/nothing
-mkdir "$manifests"
+mkdir "$run/nothing"
+agent_source=(--manifests "$run/nothing")
 start_agent
 check "svclb knows no Service any more" test "$(web_services)" = 0
-new_ones "the other proxy has them" 200
+new_ones "the other proxy has them" 190 200
 old_ones_live
 live new4 "each TCP connection that svclb began over IPv4" 20
 live new6 "each one over IPv6" 20
@@ -101,9 +104,11 @@ check "svclb-ctl counts them: $(svclb_flows)" test "$(svclb_flows)" = 40
 say "svclb goes"
 stop_agent
 # As in a Pod, where the state directory is mounted from the node.
+# shellcheck disable=SC2016 # for the inner shell
 check "--cleanup succeeds" node_exec unshare --mount bash -c 'mount --bind "$1" "$1" && exec "$0" --cleanup --state-dir "$1" --bpf-dir "$2"' \
     "$build/userspace/agent/svclb-agent" "$run/state1" "$(bpf_dir)"
-check "and leaves nothing behind" eval 'test ! -e "$(bpf_dir)" && test -z "$(ls "$run/state1")"'
+nothing_left() { [[ ! -e $(bpf_dir) && -z $(ls "$run/state1") ]]; }
+check "and leaves nothing behind" nothing_left
 old_ones_live
-new_ones "after" 200
+new_ones "after" 190 200
 harness_end
