@@ -228,13 +228,37 @@ __noinline int found_transient_reply(void)
 	return 1;
 }
 
+/* The kernel makes this lookup of an array a load of its address. */
+static __always_inline const struct svclb_service_cidrs *service_ranges(void)
+{
+	__u32 row = 0;
+
+	return bpf_map_lookup_elem(&service_cidrs, &row);
+}
+
+static __always_inline bool has_service_cidr(void)
+{
+	const struct svclb_service_cidrs *ranges = service_ranges();
+
+	return ranges && ranges->used >> 16;
+}
+
 static __always_inline bool in_service_cidr(const __be32 addr[SVCLB_ADDR_WORDS])
 {
-	for (__u32 i = 0; i < SVCLB_SERVICE_CIDRS; i++) {
-		const volatile struct svclb_cidr *cidr = &settings.service_cidr[i];
+	const struct svclb_service_cidrs *ranges = service_ranges();
+	__u32 used;
 
-		if (i >= settings.service_cidrs)
+	if (!ranges)
+		return false;
+	used = *(volatile const __u32 *)&ranges->used;
+	for (__u32 i = 0; i < SVCLB_SERVICE_CIDRS; i++) {
+		__u32 at = (used & 0xffff) + i;
+		const struct svclb_cidr *cidr;
+
+		if (i >= used >> 16)
 			break;
+		asm volatile("" : "+r"(at)); /* else the compiler bounds another register than it adds */
+		cidr = &ranges->cidr[at & (2 * SVCLB_SERVICE_CIDRS - 1)];
 		if ((addr[0] & cidr->mask[0]) == cidr->addr[0] && (addr[1] & cidr->mask[1]) == cidr->addr[1] &&
 		    (addr[2] & cidr->mask[2]) == cidr->addr[2] && (addr[3] & cidr->mask[3]) == cidr->addr[3])
 			return true;
@@ -299,7 +323,7 @@ static __always_inline bool may_begin(const struct packet *pkt, const struct svc
 		return true;
 	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
 		return false;
-	return bytes->reply[index] || bytes->backend[index] || settings.service_cidrs;
+	return bytes->reply[index] || bytes->backend[index] || has_service_cidr();
 }
 
 static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes)

@@ -31,11 +31,7 @@ struct Gso {
 
 // Sizes that fit a test: see maps.bpf.h for what they are in production.
 struct DatapathOptions {
-    svclb_settings settings{.hash_seed = 0x5bd1e995,
-                            .reject_per_s = 1000,
-                            .half_open_timeout_s = 60,
-                            .service_cidrs = 0,
-                            .service_cidr = {}};
+    svclb_settings settings{.hash_seed = 0x5bd1e995, .reject_per_s = 1000, .half_open_timeout_s = 60};
     std::uint32_t transient = 1024;
     std::uint32_t established = 4096;
 };
@@ -71,6 +67,7 @@ public:
 
     [[nodiscard]] svclb_service& service(std::uint32_t index) { return services_.rows<svclb_service>()[index]; }
     [[nodiscard]] svclb_slot& slot(std::uint32_t index) { return slots_.rows<svclb_slot>()[index]; }
+    [[nodiscard]] svclb_service_cidrs& service_cidrs() { return *service_cidrs_.rows<svclb_service_cidrs>(); }
     [[nodiscard]] svclb_filters& filters() { return *filters_.rows<svclb_filters>(); }
     // Its counter is reset by clear(): all of them would be most of what a case costs in an emulated machine.
     void counts_backend(std::uint32_t id) { backends_.insert(id); }
@@ -101,6 +98,7 @@ private:
     MappedMap services_;
     MappedMap slots_;
     MappedMap filters_;
+    MappedMap service_cidrs_;
     bool complete_checksums_ = true;
     bool kernel_can_complete_ = true;
 };

@@ -310,6 +310,7 @@ ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems) {
             object = read_service_cidr(in, top, key);
             break;
     }
+    if (const auto* slice = std::get_if<model::EndpointSlice>(&*object)) out.owner = {key.ns, slice->service};
     if (in.valid()) out.object = std::move(object);
     return out;
 }

@@ -25,9 +25,8 @@ PassResult Pass::run() {
     each(&Pass::publish);
     each(&Pass::claim);
     state_.frontends.write_wanted(tables_, report_);
-    for (const auto& work : works_)
-        if (work.task == Task::want) state_.frontends.tell_conflicts(*work.port, report_);
     state_.frontends.remove_unwanted(tables_, report_);
+    state_.frontends.tell_conflicts(report_);
     each(&Pass::retire_row);
     each(&Pass::lower_backends);
     each(&Pass::raise);

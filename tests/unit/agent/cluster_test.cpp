@@ -47,9 +47,11 @@ kube::Change changed(std::vector<model::Object> objects) {
 }
 
 std::vector<reconcile::ServiceChange> take(Cluster& cluster) {
-    std::vector<model::Problem> problems;
-    auto changes = cluster.take_changes(problems);
-    CHECK(problems.empty());
+    std::vector<reconcile::ServiceChange> changes;
+    for (auto& [change, problems] : cluster.take_changes([](const auto&) { return false; })) {
+        CHECK(problems.empty());
+        changes.push_back(std::move(change));
+    }
     return changes;
 }
 
