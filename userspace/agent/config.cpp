@@ -109,6 +109,8 @@ std::variant<Config, int> config_from(int argc, char** argv) {
     settings.hash_seed = 0x5bd1e995;
     settings.reject_per_s = 1000;
     settings.half_open_timeout_s = datapath::FlowTimeouts{}.tcp_half_open_s;
+    settings.tcp_established_timeout_s = datapath::FlowTimeouts{}.tcp_established_s;
+    settings.udp_answered_timeout_s = datapath::FlowTimeouts{}.udp_answered_s;
     for (const auto& text : service_cidrs) {
         if (settings.service_cidrs == SVCLB_SERVICE_CIDRS) {
             std::fprintf(stderr, "--service-cidr: more than %d\n", SVCLB_SERVICE_CIDRS);
