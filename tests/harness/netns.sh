@@ -25,6 +25,8 @@ harness_names() { # NAME
     tools=$build/tests/e2e/tools
     run=/tmp/$prefix
     manifests=$run/manifests
+    agent_source=(--manifests "$manifests")
+    agent_within=() # a command that runs the agent as its arguments say
     nodes=0
 }
 
@@ -67,6 +69,7 @@ harness_cleanup() {
     for dir in /sys/fs/bpf/"$prefix"-node*; do
         [[ ! -d $dir ]] || rm -rf "$dir"
     done
+    ! mountpoint -q "$run/bpf" || umount "$run/bpf"
     rm -rf "$run"
 }
 
@@ -352,7 +355,7 @@ web_backend_state() {
 
 bpf_dir() { echo "/sys/fs/bpf/$prefix-node${1:-1}"; }
 
-# start_agent [-n NODE] OPTION...: returns when the agent has programmed what the manifests say.
+# start_agent [-n NODE] OPTION...: returns when the agent has programmed what its source says.
 start_agent() {
     local node=1
     if [[ ${1:-} == -n ]]; then
@@ -360,14 +363,21 @@ start_agent() {
         shift 2
     fi
     mkdir -p "$run/state$node"
-    nsenter --net="/run/netns/$(node_ns "$node")" "$build/userspace/agent/svclb-agent" --manifests "$manifests" \
-        --node-name "node-$node" --state-dir "$run/state$node" --bpf-dir "$(bpf_dir "$node")" "$@" \
-        >>"$run/agent$node.log" 2>&1 &
-    AGENT_PID[$node]=$!
+    launch_agent "$node" "$@"
     await 20 agent_synced "$node" && return
     echo "the agent of node $node did not come up:"
     cat "$run/agent$node.log"
     return 1
+}
+
+# launch_agent NODE OPTION...: waits for nothing.
+launch_agent() {
+    local node=$1
+    shift
+    nsenter --net="/run/netns/$(node_ns "$node")" "${agent_within[@]}" "$build/userspace/agent/svclb-agent" \
+        "${agent_source[@]}" --node-name "node-$node" --state-dir "$run/state$node" --bpf-dir "$(bpf_dir "$node")" "$@" \
+        >>"$run/agent$node.log" 2>&1 &
+    AGENT_PID[$node]=$!
 }
 
 agent_synced() {

@@ -2,6 +2,7 @@
 #include "cluster.hpp"
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <string>
 #include <vector>
 
@@ -97,6 +98,53 @@ TEST_CASE("a slice that is relabelled moves from one Service to the other") {
     CHECK(backends(changes[1]).empty());
 }
 
+// An API server with our selectors tells of a label as if the object came or went; a manifest shows it.
+TEST_CASE("row 1.1: a live Service that gets the label of another proxy goes, and comes back without it") {
+    const bool selected = GENERATE(false, true);
+    CAPTURE(selected);
+    auto labelled = service(kWeb, "10.96.0.10");
+    labelled.labels.emplace(model::kProxyNameLabel, "");
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), slice("web-1", kWeb, "10.0.0.1")}));
+    CHECK(backends(take(cluster).at(0)) == std::vector<std::string>{"10.0.0.1"});
+
+    kube::Change gone;
+    gone.gone_services = {kWeb};
+    cluster.apply(selected ? gone : changed({labelled}));
+    const auto without = take(cluster);
+    REQUIRE(without.size() == 1);
+    CHECK(without[0].state.empty());
+
+    cluster.apply(changed({service(kWeb, "10.96.0.10")}));
+    CHECK(backends(take(cluster).at(0)) == std::vector<std::string>{"10.0.0.1"});
+}
+
+TEST_CASE("row 1.1: a live slice that gets the headless label goes, and comes back without it") {
+    const bool selected = GENERATE(false, true);
+    CAPTURE(selected);
+    auto labelled = slice("web-1", kWeb, "10.0.0.1");
+    labelled.labels.emplace(model::kHeadlessLabel, "");
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), slice("web-1", kWeb, "10.0.0.1")}));
+    take(cluster);
+
+    kube::Change gone;
+    gone.gone_slices = {labelled.key};
+    cluster.apply(selected ? gone : changed({labelled}));
+    CHECK(backends(take(cluster).at(0)).empty());
+    cluster.apply(changed({slice("web-1", kWeb, "10.0.0.1")}));
+    CHECK(backends(take(cluster).at(0)) == std::vector<std::string>{"10.0.0.1"});
+}
+
+TEST_CASE("row 1.9: a slice replaces the one of its name, and changes told together are built once") {
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), slice("web-1", kWeb, "10.0.0.1")}));
+    cluster.apply(changed({slice("web-1", kWeb, "10.0.0.2"), slice("web-2", kWeb, "10.0.0.3")}));
+    const auto changes = take(cluster);
+    REQUIRE(changes.size() == 1);
+    CHECK(backends(changes[0]) == std::vector<std::string>{"10.0.0.2", "10.0.0.3"});
+}
+
 TEST_CASE("a Service that is gone is handed on without ports, a slice that is gone leaves its Service") {
     Cluster cluster{"node-a"};
     cluster.apply(
@@ -115,6 +163,29 @@ TEST_CASE("a Service that is gone is handed on without ports, a slice that is go
     CHECK(changes[1].service == kWeb);
     CHECK(changes[1].state.empty());
     CHECK(cluster.service_keys() == std::set<ObjectKey>{kDns});
+}
+
+TEST_CASE("row 1.14: the own node's zone decides, from the moment its label changes") {
+    auto there = slice("web-2", kWeb, "10.0.0.2");
+    there.endpoints[0].zone_hints = {"zone-b"};
+    const auto in_cluster = [](Cluster& cluster) {
+        std::vector<std::string> addresses;
+        for (const auto& backend : take(cluster).at(0).state.at(0).backends)
+            if (backend.in_cluster) addresses.push_back(to_string(backend.address));
+        return addresses;
+    };
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), slice("web-1", kWeb, "10.0.0.1"), there}));
+    CHECK(in_cluster(cluster).size() == 2);
+    model::Node node;
+    node.name = "node-a";
+    node.labels[std::string{model::kZoneLabel}] = "zone-b";
+    cluster.apply(changed({node}));
+    CHECK(in_cluster(cluster) == std::vector<std::string>{"10.0.0.2"});
+    kube::Change gone;
+    gone.gone_nodes = {"node-a"};
+    cluster.apply(gone);
+    CHECK(in_cluster(cluster).size() == 2);
 }
 
 TEST_CASE("the own node's zone concerns every Service, another node's none") {
