@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <random>
+#include <sstream>
 
 #include "life.hpp"
 
@@ -42,6 +43,24 @@ std::vector<Step> minimal(Datapath& datapath, std::uint64_t seed, std::vector<St
     return steps;
 }
 
+// Of the last packet's ends, and of Services.
+void print_what_matters(const std::vector<std::string>& log) {
+    constexpr std::size_t kMost = 40;
+    std::istringstream last(log.back());
+    std::string hook;
+    std::string from;
+    std::string arrow;
+    std::string to;
+    last >> hook >> from >> arrow >> to;
+    std::vector<std::string> lines;
+    for (const std::string& line : log) {
+        const bool packet = line.find(" -> ") != std::string::npos;
+        if (!packet || line.find(from) != std::string::npos) lines.push_back(line);
+    }
+    for (std::size_t i = lines.size() > kMost ? lines.size() - kMost : 0; i < lines.size(); i++)
+        std::puts(lines[i].c_str());
+}
+
 void report(Datapath& datapath, std::uint64_t seed, std::size_t count) {
     std::vector<Step> steps = random_steps(seed, count);
     Life again(datapath, seed);
@@ -54,7 +73,7 @@ void report(Datapath& datapath, std::uint64_t seed, std::size_t count) {
     Life shown(datapath, seed);
     shown.keep_log();
     const std::string wrong = shown.live(steps);
-    for (const std::string& line : shown.log()) std::puts(line.c_str());
+    print_what_matters(shown.log());
     std::printf("%s\nreplay with: differential --seed %llu --steps %zu\n", wrong.c_str(),
                 static_cast<unsigned long long>(seed), count);
 }

@@ -139,7 +139,8 @@ std::string NatModel::judge_from_pod(const Packet& sent, const Run& got) {
 
     if (const auto late = restored_.extract(tuple); !flow && !late.empty()) {
         for (const Flow& old : late.mapped()) {
-            if ((!tcp() && !serves(*old)) || !expect_out(got, sent, *old).empty()) continue;
+            if (owner(old->back()) != old || (!tcp() && !serves(*old))) continue;
+            if (!expect_out(got, sent, *old).empty()) continue;
             old->moved = false;
             old->unclear = true;
             out_[tuple] = old;
