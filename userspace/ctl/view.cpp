@@ -156,7 +156,7 @@ Result<FlowState> parse_state(std::string_view text) {
 }
 
 Result<std::uint8_t> parse_protocol(std::string_view text) {
-    for (const std::uint8_t proto : {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP})
+    for (const auto proto : std::array<std::uint8_t, 3>{IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP})
         if (same_word(text, protocol_text(proto))) return proto;
     return fail(Error::invalid("not a protocol (TCP, UDP, SCTP): " + std::string(text)));
 }
