@@ -83,6 +83,13 @@ static __always_inline bool backend_serves(struct work *work, struct svclb_flow 
 	return true;
 }
 
+/* Would the client of this flow begin anew with a SYN? Not while the flow may be alive: a SYN can be late, and behind
+ * the acknowledgment that followed it. */
+static __always_inline bool client_is_done(const struct svclb_flow *flow)
+{
+	return closed(flow) || flow->client_fin || idle_s(flow) > settings.half_open_timeout_s;
+}
+
 /* The flow of a pod's packet, if it has been answered and the packet still belongs to it: TCP is never cut, UDP moves
  * at once. */
 static __always_inline bool found_established(struct work *work)
@@ -90,15 +97,17 @@ static __always_inline bool found_established(struct work *work)
 	const struct packet *pkt = &work->pkt;
 	struct svclb_flow *flow = find_established(&pkt->tuple, pkt->v6);
 
+	bool from_client;
+
 	if (!flow)
 		return false;
-	if (pkt->tuple.proto == IPPROTO_TCP ? (is_first_syn(pkt) && (closed(flow) || flow->client_fin))
-					    : (flow->kind != SVCLB_FLOW_HAIRPIN_REPLY && !backend_serves(work, flow))) {
+	from_client = flow->kind != SVCLB_FLOW_HAIRPIN_REPLY;
+	if (from_client && (pkt->tuple.proto == IPPROTO_TCP ? is_first_syn(pkt) && client_is_done(flow)
+							    : !backend_serves(work, flow))) {
 		remove_established(&pkt->tuple, pkt->v6);
 		return false;
 	}
-	touch(flow);
-	follow_end(work, flow, flow->kind != SVCLB_FLOW_HAIRPIN_REPLY);
+	follow(work, flow, from_client);
 	work->flow = *flow;
 	return true;
 }
@@ -127,10 +136,9 @@ __noinline int keep_forward(void)
  */
 static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 {
-	bool first = !flow->answered;
 	bool tcp = work->pkt.tuple.proto == IPPROTO_TCP;
 	bool syn = work->pkt.tcp_flags & TCP_SYN;
-	bool later = touch(flow);
+	bool later = follow(work, flow, false);
 	bool goes_on = flow->answered && (tcp ? !syn : later);
 
 	if (work->pkt.tcp_flags & TCP_RST)
@@ -142,7 +150,7 @@ static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 	work->reply = *flow;
 	if (goes_on)
 		promote();
-	else if (first && flow->answered)
+	else if (flow->answered)
 		keep_forward();
 }
 
@@ -178,27 +186,30 @@ __noinline int found_transient(void)
 	struct work *work = work_on();
 	struct svclb_flow *flow;
 	bool under_way;
+	bool stays;
 	bool later;
+	bool tcp;
 
 	if (!work)
 		return 0;
 	flow = find_transient(&work->pkt.tuple, work->pkt.v6);
 	if (!flow)
 		return 0;
-	follow_end(work, flow, flow->kind != SVCLB_FLOW_HAIRPIN_REPLY);
 	if (flow->kind == SVCLB_FLOW_HAIRPIN_REPLY) {
 		answered(work, flow);
 		return 1;
 	}
-	later = touch(flow);
-	under_way = work->pkt.tuple.proto == IPPROTO_TCP && !is_first_syn(&work->pkt);
-	if (under_way || (!closed(flow) && !flow->client_fin && backend_serves(work, flow))) {
+	tcp = work->pkt.tuple.proto == IPPROTO_TCP;
+	under_way = tcp && !is_first_syn(&work->pkt);
+	stays = under_way || (!(tcp && client_is_done(flow)) && backend_serves(work, flow));
+	later = follow(work, flow, true);
+	if (stays) {
 		work->flow = *flow;
 		if (go_on(work, flow, later) || under_way)
 			return 1;
 	}
 	/* TCP: a late answer of the old backend must not be taken for the new one's. */
-	if (work->pkt.tuple.proto == IPPROTO_TCP) {
+	if (tcp) {
 		reply_key(&work->reply_at, &work->pkt.tuple, flow);
 		remove_transient(&work->reply_at, work->pkt.v6);
 	}
@@ -223,7 +234,6 @@ __noinline int found_transient_reply(void)
 			flow->backend_fin = 1;
 		return 0;
 	}
-	follow_end(work, flow, false);
 	answered(work, flow);
 	return 1;
 }
@@ -352,8 +362,7 @@ static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *wor
 		return VERDICT_NEXT;
 	flow = find_established(&pkt->tuple, pkt->v6);
 	if (flow) {
-		touch(flow);
-		follow_end(work, flow, false);
+		follow(work, flow, false);
 		work->flow = *flow;
 	} else if (!found_transient_reply()) {
 		return VERDICT_NEXT;

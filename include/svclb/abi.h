@@ -431,7 +431,10 @@ static_assert(sizeof(struct svclb_service_cidrs) == 1032, "value layout is pinne
 struct svclb_settings {
 	__u32 hash_seed;
 	__u32 reject_per_s; /* reject answers a second and client, and the most that may burst */
-	__u32 half_open_timeout_s; /* a tuple whose flow was never answered may be taken over after that */
+	/* A tuple may be taken over from a flow that was silent for so long: never answered, TCP, and UDP. */
+	__u32 half_open_timeout_s;
+	__u32 tcp_established_timeout_s;
+	__u32 udp_answered_timeout_s;
 };
 
 #endif

@@ -217,6 +217,8 @@ std::variant<Config, int> config_from(int argc, char** argv) {
     settings.hash_seed = 0x5bd1e995;
     settings.reject_per_s = 1000;
     settings.half_open_timeout_s = config.flow_timeouts.tcp_half_open_s;
+    settings.tcp_established_timeout_s = config.flow_timeouts.tcp_established_s;
+    settings.udp_answered_timeout_s = config.flow_timeouts.udp_answered_s;
     return config;
 }
 
