@@ -6,9 +6,7 @@
 #include "parse.bpf.h"
 
 #define IP4_TTL_OFFSET 8
-#define IP4_SIZE 20
 #define IP6_SADDR_OFFSET 8
-#define IP6_SIZE 40
 
 static __always_inline __u32 csum_add(__u32 sum, __u32 word)
 {
@@ -30,6 +28,25 @@ struct rewrite {
 	__be16 sport;
 	__be16 dport;
 };
+
+/* What `flow` makes of a packet with the tuple `tuple`. */
+static __always_inline void translation(struct rewrite *to, const struct svclb_flow_key6 *tuple,
+					const struct svclb_flow *flow)
+{
+	__u8 kind = flow->kind;
+
+	if (kind == SVCLB_FLOW_FORWARD || kind == SVCLB_FLOW_HAIRPIN) {
+		copy_addr(to->saddr, kind == SVCLB_FLOW_HAIRPIN ? tuple->daddr : tuple->saddr);
+		copy_addr(to->daddr, flow->addr);
+		to->sport = flow->client_port;
+		to->dport = flow->port;
+	} else {
+		copy_addr(to->saddr, flow->addr);
+		copy_addr(to->daddr, kind == SVCLB_FLOW_HAIRPIN_REPLY ? tuple->saddr : tuple->daddr);
+		to->sport = flow->port;
+		to->dport = flow->client_port;
+	}
+}
 
 /* What replacing `from` by `to` adds to a one's complement sum. */
 static __always_inline __u32 word_diff(__be32 from, __be32 to, __u32 sum)
