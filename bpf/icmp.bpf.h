@@ -18,15 +18,8 @@
 
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
-#define ICMP_CHECK_OFFSET 2
-#define IP4_CHECK_OFFSET 10
 #define IP4_OFFSET_MASK 0x1fff
 #define QUOTED_TRANSPORT_MIN 8 /* of the transport header, an error quotes that much at least (RFC 792) */
-
-static __always_inline bool is_icmp(const struct packet *pkt)
-{
-	return pkt->tuple.proto == (pkt->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
-}
 
 /* Not redirects: they are about the route to the backend, and would be taken for one to the frontend. */
 static __always_inline bool is_icmp_error(__u8 type, bool v6)
@@ -118,33 +111,6 @@ static __always_inline bool quote_may_concern(const struct svclb_flow_key6 *tupl
 		return bytes->reply[filter_index(tuple->saddr, tuple->sport)];
 	return bytes->frontend[filter_index(tuple->daddr, 0)] ||
 	       bytes->direct[filter_index(tuple->daddr, tuple->dport)];
-}
-
-/* Writes both addresses into the IP header at `pkt->l3`, and the IPv4 header's checksum, which `diff` is added to. */
-static __always_inline long store_addrs(struct __sk_buff *skb, const struct packet *pkt, const __be32 *saddr,
-					const __be32 *daddr, __u32 diff)
-{
-	struct {
-		__be32 saddr[SVCLB_ADDR_WORDS];
-		__be32 daddr[SVCLB_ADDR_WORDS];
-	} v6;
-	struct {
-		__u16 pad;
-		__u16 check;
-		__be32 saddr;
-		__be32 daddr;
-	} v4 = {
-		.check = csum_fold(csum_add(diff, (__u16)~pkt->ip_check)),
-		.saddr = saddr[3],
-		.daddr = daddr[3],
-	};
-
-	if (!pkt->v6)
-		return bpf_skb_store_bytes(skb, pkt->l3 + IP4_CHECK_OFFSET, &v4.check, sizeof(v4) - sizeof(v4.pad),
-					   BPF_F_RECOMPUTE_CSUM);
-	copy_addr(v6.saddr, saddr);
-	copy_addr(v6.daddr, daddr);
-	return bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, &v6, sizeof(v6), BPF_F_RECOMPUTE_CSUM);
 }
 
 /* Adds `diff` to the checksum at `offset`; `absent` says that zero means there is none, as in UDP. What that adds to

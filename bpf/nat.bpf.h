@@ -6,7 +6,9 @@
 #include "parse.bpf.h"
 
 #define IP4_TTL_OFFSET 8
+#define IP4_CHECK_OFFSET 10
 #define IP6_SADDR_OFFSET 8
+#define ICMP_CHECK_OFFSET 2
 
 static __always_inline __u32 csum_add(__u32 sum, __u32 word)
 {
@@ -64,6 +66,33 @@ static __always_inline __u32 addr_diff(const struct packet *pkt, const struct re
 		sum = word_diff(pkt->tuple.daddr[i], to->daddr[i], sum);
 	}
 	return sum;
+}
+
+/* Writes both addresses into the IP header at `pkt->l3`, and the IPv4 header's checksum, which `diff` is added to. */
+static __always_inline long store_addrs(struct __sk_buff *skb, const struct packet *pkt, const __be32 *saddr,
+					const __be32 *daddr, __u32 diff)
+{
+	struct {
+		__be32 saddr[SVCLB_ADDR_WORDS];
+		__be32 daddr[SVCLB_ADDR_WORDS];
+	} v6;
+	struct {
+		__u16 pad;
+		__u16 check;
+		__be32 saddr;
+		__be32 daddr;
+	} v4 = {
+		.check = csum_fold(csum_add(diff, (__u16)~pkt->ip_check)),
+		.saddr = saddr[3],
+		.daddr = daddr[3],
+	};
+
+	if (!pkt->v6)
+		return bpf_skb_store_bytes(skb, pkt->l3 + IP4_CHECK_OFFSET, &v4.check, sizeof(v4) - sizeof(v4.pad),
+					   BPF_F_RECOMPUTE_CSUM);
+	copy_addr(v6.saddr, saddr);
+	copy_addr(v6.daddr, daddr);
+	return bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, &v6, sizeof(v6), BPF_F_RECOMPUTE_CSUM);
 }
 
 /* One store where addresses and ports are neighbours, which is always but for IP options and extension headers. */

@@ -81,6 +81,11 @@ static __always_inline bool same_addr(const __be32 a[SVCLB_ADDR_WORDS], const __
 	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];
 }
 
+static __always_inline bool is_icmp(const struct packet *pkt)
+{
+	return pkt->tuple.proto == (pkt->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
 /* UDP's own length may be less than IP's. In IPv6 it may be zero, for a jumbogram (RFC 2675). */
 static __always_inline bool right_length(const struct udphdr *udp, __u32 l4, const struct packet *pkt)
 {

@@ -325,17 +325,17 @@ static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *wor
 	return translate(skb, work);
 }
 
-/* What we cannot translate goes on untouched; if it was meant for a frontend, it is counted. */
-static __always_inline int untranslatable(const struct packet *pkt, __u32 parsed, const struct svclb_filters *bytes)
+/* `work.pkt` has no ports and is meant for a frontend's address. What asks a ClusterIP for something is told that this
+ * is not there (behaviour row 1.26); what we cannot translate goes on untouched. */
+static __always_inline int portless_to_frontend(struct __sk_buff *skb, const struct packet *pkt, __u32 parsed)
 {
-	if (parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES ||
-	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
-		return VERDICT_NEXT;
 	if (parsed == PARSED_FRAGMENT)
 		return pass(pkt, SVCLB_REASON_FRAGMENT);
-	if (parsed == PARSED_OTHER)
+	if (parsed != PARSED_OTHER)
+		return pass(pkt, SVCLB_REASON_MALFORMED);
+	if (!is_cluster_ip(&pkt->tuple) || (is_icmp(pkt) && !is_ping(skb, pkt)))
 		return pass(pkt, SVCLB_REASON_UNSUPPORTED_PROTOCOL);
-	return pass(pkt, SVCLB_REASON_MALFORMED);
+	return is_icmp(pkt) ? echo(skb) : reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
 }
 
 /* A pod's packet without ports. */
@@ -343,16 +343,22 @@ __noinline int portless_from_pod(struct __sk_buff *skb, __u32 parsed)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
+	const struct packet *pkt;
 	int verdict;
 
-	if (!work || !bytes)
+	if (!work || !bytes || parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
 		return VERDICT_NEXT;
-	if (parsed == PARSED_OTHER && is_icmp(&work->pkt)) {
+	pkt = &work->pkt;
+	if (parsed == PARSED_OTHER && is_icmp(pkt)) {
 		verdict = translate_error(skb);
 		if (verdict != VERDICT_NONE)
 			return verdict;
 	}
-	return untranslatable(&work->pkt, parsed, bytes);
+	if (bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
+		return portless_to_frontend(skb, pkt, parsed);
+	if (parsed == PARSED_OTHER && in_service_cidr(pkt->tuple.daddr) && (!is_icmp(pkt) || is_ping(skb, pkt)))
+		return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
+	return VERDICT_NEXT;
 }
 
 /* A packet without ports, to a pod. */

@@ -17,6 +17,7 @@ add_executable(packet_tests
     ${SVCLB_EMBEDDED_OBJECT}
     affinity_test.cpp
     choice_test.cpp
+    cluster_ip_test.cpp
     collision_test.cpp
     counters_test.cpp
     hairpin_test.cpp

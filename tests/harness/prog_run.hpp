@@ -34,6 +34,7 @@ struct DatapathOptions {
     svclb_settings settings{.hash_seed = 0x5bd1e995,
                             .reject_per_s = 1000,
                             .half_open_timeout_s = 60,
+                            .ping_reply = 0,
                             .service_cidrs = 0,
                             .service_cidr = {}};
     std::uint32_t transient = 1024;

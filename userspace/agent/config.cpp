@@ -49,6 +49,7 @@ std::variant<Config, int> config_from(int argc, char** argv) {
     Config config;
     std::string log_level = "info";
     std::string attach = "auto";
+    std::string ping = "reject";
     std::vector<std::string> service_cidrs;
     bool check = false;
     bool clean_up = false;
@@ -80,6 +81,10 @@ std::variant<Config, int> config_from(int argc, char** argv) {
         ->type_name("CIDR,..")
         ->check(refuse_cidr)
         ->expected(1, SVCLB_SERVICE_CIDRS);
+    app.add_option("--ping", ping,
+                   "what a ping to a ClusterIP gets: an echo reply, or port unreachable as by kube-proxy")
+        ->check(CLI::IsMember({"reply", "reject"}))
+        ->capture_default_str();
     app.add_option("--flow-entries", config.datapath.sizes.established,
                    "entries of each table of established flows, two for a flow (default: by the machine's memory)")
         ->type_name("N")
@@ -108,6 +113,7 @@ std::variant<Config, int> config_from(int argc, char** argv) {
     auto& settings = config.datapath.settings;
     settings.hash_seed = 0x5bd1e995;
     settings.reject_per_s = 1000;
+    settings.ping_reply = ping == "reply" ? 1 : 0;
     settings.half_open_timeout_s = datapath::FlowTimeouts{}.tcp_half_open_s;
     for (const auto& text : service_cidrs) {
         if (settings.service_cidrs == SVCLB_SERVICE_CIDRS) {
