@@ -48,33 +48,18 @@ static __always_inline bool read_quoted_v4(struct __sk_buff *skb, struct packet 
 static __always_inline bool read_quoted_v6(struct __sk_buff *skb, struct packet *quoted)
 {
 	struct ipv6hdr ip;
-	__u32 offset = quoted->l3 + sizeof(ip);
+	int end;
 
 	if (bpf_skb_load_bytes(skb, quoted->l3, &ip, sizeof(ip)) || ip.version != 6)
 		return false;
 	copy_addr(quoted->tuple.saddr, ip.daddr.in6_u.u6_addr32);
 	copy_addr(quoted->tuple.daddr, ip.saddr.in6_u.u6_addr32);
-	quoted->tuple.proto = ip.nexthdr;
-	quoted->end = offset + bpf_ntohs(ip.payload_len);
-	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
-		__u8 proto = quoted->tuple.proto;
-		struct {
-			__u8 next;
-			__u8 length;
-			__be16 fragment; /* offset and flags, in a fragment header */
-		} extension;
-
-		if (proto != IPPROTO_HOPOPTS && proto != IPPROTO_ROUTING && proto != IPPROTO_DSTOPTS &&
-		    proto != IPPROTO_FRAGMENT)
-			break;
-		if (bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
-			return false;
-		if (proto == IPPROTO_FRAGMENT && extension.fragment & bpf_htons(IP6_OFFSET_MASK))
-			return false;
-		offset += proto == IPPROTO_FRAGMENT ? 8 : (extension.length + 1) * 8;
-		quoted->tuple.proto = extension.next;
-	}
-	quoted->l4 = offset;
+	quoted->end = quoted->l3 + IP6_SIZE + bpf_ntohs(ip.payload_len);
+	end = follow_chain(skb, quoted->l3 + IP6_SIZE, ip.nexthdr);
+	if (end < 0)
+		return false;
+	quoted->tuple.proto = CHAIN_PROTO(end);
+	quoted->l4 = CHAIN_OFFSET(end);
 	return true;
 }
 

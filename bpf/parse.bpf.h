@@ -26,7 +26,9 @@
 #define VLAN_TAGS_MAX 2
 #define IPV6_EXTENSIONS_MAX 6
 #define IP4_FRAGMENT_MASK 0x3fff /* more fragments, and the offset */
-#define IP6_OFFSET_MASK 0xfff8 /* of a fragment header's second half */
+#define IP6_FRAGMENT_MASK 0xfff9
+#define IP6_OFFSET_MASK 0xfff8
+#define IP6_FRAGMENT_SIZE 8
 #define IP4_SIZE 20
 #define IP6_SIZE 40
 /* Ethernet, two VLAN tags, IPv6, two small extension headers and TCP: more than that is not parsed in one piece. */
@@ -36,6 +38,8 @@ enum parsed {
 	PARSED_PORTS, /* everything below is set */
 	PARSED_OTHER, /* no ports: another protocol */
 	PARSED_FRAGMENT, /* addresses and proto only: a fragment */
+	PARSED_UNREAD, /* addresses only: a source route, where the destination is not the last one, or too many headers
+			*/
 	PARSED_MALFORMED, /* addresses only: its lengths contradict each other, the kernel will not take it either */
 	PARSED_TRUNCATED, /* headers reach beyond the linear part of the packet */
 	PARSED_NO_ADDRESSES, /* as PARSED_TRUNCATED, and so early that nothing below is set */
@@ -134,6 +138,38 @@ static __always_inline bool set_end(struct __sk_buff *skb, struct packet *pkt, _
 	return pkt->end <= pkt->length;
 }
 
+#define IP4_OPTIONS_MAX 40
+#define IP4_OPTION_END 0
+#define IP4_OPTION_NOP 1
+#define IP4_OPTION_LSRR 131
+#define IP4_OPTION_SSRR 137
+
+/* With a source route, another destination may stand in the options, and that one counts for the checksum. */
+__noinline int is_source_routed(struct __sk_buff *skb, __u32 l3, __u32 ihl)
+{
+	__u8 options[64] = {};
+	__u32 size = ihl * 4 - IP4_SIZE;
+	__u32 at = 0;
+
+	if (size - 1 >= IP4_OPTIONS_MAX || bpf_skb_load_bytes(skb, l3 + IP4_SIZE, options, size))
+		return 0;
+	for (int i = 0; i < IP4_OPTIONS_MAX; i++) {
+		__u8 type = options[at & 63];
+		__u8 length = options[(at + 1) & 63];
+
+		if (type == IP4_OPTION_END)
+			return 0;
+		if (type == IP4_OPTION_LSRR || type == IP4_OPTION_SSRR)
+			return 1;
+		at += type == IP4_OPTION_NOP || length < 2 ? 1 : length;
+		if (at >= IP4_OPTIONS_MAX)
+			return 0;
+		/* No other value, but it makes the ways that led here one to the verifier. */
+		asm volatile("%0 &= 63" : "+r"(at));
+	}
+	return 0;
+}
+
 static __always_inline enum parsed parse_v4(struct __sk_buff *skb, void *data, void *data_end, __u32 l3,
 					    struct packet *pkt)
 {
@@ -150,6 +186,8 @@ static __always_inline enum parsed parse_v4(struct __sk_buff *skb, void *data, v
 	pkt->ip_ttl = ip->ttl;
 	if (!set_end(skb, pkt, l3, bpf_ntohs(ip->tot_len), !ip->tot_len) || pkt->end < l3 + ip->ihl * 4)
 		return PARSED_MALFORMED;
+	if (ip->ihl > 5 && is_source_routed(skb, l3, ip->ihl))
+		return PARSED_UNREAD;
 	if (ip->frag_off & bpf_htons(IP4_FRAGMENT_MASK))
 		return PARSED_FRAGMENT;
 	return parse_transport(data, data_end, l3 + ip->ihl * 4, pkt);
@@ -157,8 +195,57 @@ static __always_inline enum parsed parse_v4(struct __sk_buff *skb, void *data, v
 
 struct ipv6_extension {
 	__u8 next;
-	__u8 length; /* in 8 bytes, the first 8 not counted */
+	__u8 length; /* in 8 bytes, the first 8 not counted; not in a fragment header, which always has 8 */
+	union {
+		__be16 fragment; /* in a fragment header: offset, flags */
+		struct {
+			__u8 type;
+			__u8 segments_left;
+		} routing;
+	};
 };
+
+static __always_inline bool is_extension(__u8 proto)
+{
+	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
+	       proto == IPPROTO_FRAGMENT;
+}
+
+static __always_inline __u32 extension_size(__u8 proto, __u8 length)
+{
+	return proto == IPPROTO_FRAGMENT ? IP6_FRAGMENT_SIZE : (length + 1) * 8;
+}
+
+#define CHAIN_OFFSET(end) ((__u32)(end) >> 8 & 0xffff)
+#define CHAIN_PROTO(end) ((__u8)(end))
+#define CHAIN_FIRST_FRAGMENT (1 << 30)
+
+/* Follows a chain of extension headers from the header `proto` at `offset`. Returns where and with what it ends, to be
+ * read with CHAIN_...(), or -enum parsed. A fragment that is the whole packet (RFC 6946) is none. */
+__noinline int follow_chain(struct __sk_buff *skb, __u32 offset, __u32 proto)
+{
+	int fragment = 0;
+
+	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
+		struct ipv6_extension extension;
+
+		if (!is_extension(proto))
+			break;
+		if (bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
+			return -PARSED_TRUNCATED;
+		if (proto == IPPROTO_FRAGMENT && extension.fragment & bpf_htons(IP6_OFFSET_MASK))
+			return -PARSED_FRAGMENT;
+		if (proto == IPPROTO_FRAGMENT && extension.fragment & bpf_htons(IP6_FRAGMENT_MASK))
+			fragment = CHAIN_FIRST_FRAGMENT;
+		if (proto == IPPROTO_ROUTING && extension.routing.segments_left)
+			return -PARSED_UNREAD;
+		offset += extension_size(proto, extension.length);
+		proto = extension.next;
+	}
+	if (is_extension(proto))
+		return -PARSED_UNREAD;
+	return (offset & 0xffff) << 8 | (proto & 0xff) | fragment;
+}
 
 static __always_inline enum parsed parse_v6(struct __sk_buff *skb, void *data, void *data_end, __u32 l3,
 					    struct packet *pkt)
@@ -180,25 +267,18 @@ static __always_inline enum parsed parse_v6(struct __sk_buff *skb, void *data, v
 	pkt->tuple.proto = proto;
 	if (!set_end(skb, pkt, l3, IP6_SIZE + bpf_ntohs(ip->payload_len), !ip->payload_len))
 		return PARSED_MALFORMED;
-	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
-		struct ipv6_extension *extension = data + offset;
+	if (is_extension(proto)) {
+		int end = follow_chain(skb, offset, proto);
 
-		pkt->tuple.proto = proto;
-		if (proto == IPPROTO_TCP || proto == IPPROTO_UDP)
-			break;
-		if (proto == IPPROTO_FRAGMENT)
+		if (end < 0)
+			return -end;
+		if (end & CHAIN_FIRST_FRAGMENT)
 			return PARSED_FRAGMENT;
-		if (proto != IPPROTO_HOPOPTS && proto != IPPROTO_ROUTING && proto != IPPROTO_DSTOPTS) {
-			pkt->l4 = offset;
-			return PARSED_OTHER;
-		}
-		if ((void *)(extension + 1) > data_end)
-			return PARSED_TRUNCATED;
-		proto = extension->next;
-		offset += (extension->length + 1) * 8;
+		pkt->tuple.proto = CHAIN_PROTO(end);
+		offset = CHAIN_OFFSET(end);
 		/* The verifier wants a bound; longer chains stay untranslated. */
 		if (offset > HEADERS_MAX)
-			return PARSED_OTHER;
+			return PARSED_UNREAD;
 	}
 	return parse_transport(data, data_end, offset, pkt);
 }

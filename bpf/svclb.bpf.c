@@ -331,6 +331,8 @@ static __always_inline int portless_to_frontend(struct __sk_buff *skb, const str
 {
 	if (parsed == PARSED_FRAGMENT)
 		return pass(pkt, SVCLB_REASON_FRAGMENT);
+	if (parsed == PARSED_UNREAD)
+		return pass(pkt, SVCLB_REASON_UNREAD_HEADERS);
 	if (parsed != PARSED_OTHER)
 		return pass(pkt, SVCLB_REASON_MALFORMED);
 	if (!is_cluster_ip(&pkt->tuple) || (is_icmp(pkt) && !is_ping(skb, pkt)))

@@ -314,6 +314,7 @@ struct svclb_counter {
 	X(NO_FLOW, "TCP packet in mid-connection without an entry: passed", 0)                                         \
 	X(FRAGMENT, "fragment without ports to a frontend address: passed", 0)                                         \
 	X(UNSUPPORTED_PROTOCOL, "protocol that is not translated, to a frontend address: passed", 0)                   \
+	X(UNREAD_HEADERS, "source route or too many headers, to a frontend address: passed", 0)                        \
 	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)
 
 /* clang-format off */

@@ -21,6 +21,7 @@ add_executable(packet_tests
     collision_test.cpp
     counters_test.cpp
     hairpin_test.cpp
+    headers_test.cpp
     icmp_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
