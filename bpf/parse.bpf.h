@@ -147,25 +147,20 @@ static __always_inline bool set_end(struct __sk_buff *skb, struct packet *pkt, _
 /* With a source route, another destination may stand in the options, and that one counts for the checksum. */
 __noinline int is_source_routed(struct __sk_buff *skb, __u32 l3, __u32 ihl)
 {
-	__u8 options[64] = {};
-	__u32 size = ihl * 4 - IP4_SIZE;
-	__u32 at = 0;
+	__u32 end = l3 + ihl * 4;
+	__u32 at = l3 + IP4_SIZE;
 
-	if (size - 1 >= IP4_OPTIONS_MAX || bpf_skb_load_bytes(skb, l3 + IP4_SIZE, options, size))
-		return 0;
 	for (int i = 0; i < IP4_OPTIONS_MAX; i++) {
-		__u8 type = options[at & 63];
-		__u8 length = options[(at + 1) & 63];
+		struct {
+			__u8 type;
+			__u8 length;
+		} option;
 
-		if (type == IP4_OPTION_END)
+		if (at >= end || bpf_skb_load_bytes(skb, at, &option, sizeof(option)) || option.type == IP4_OPTION_END)
 			return 0;
-		if (type == IP4_OPTION_LSRR || type == IP4_OPTION_SSRR)
+		if (option.type == IP4_OPTION_LSRR || option.type == IP4_OPTION_SSRR)
 			return 1;
-		at += type == IP4_OPTION_NOP || length < 2 ? 1 : length;
-		if (at >= IP4_OPTIONS_MAX)
-			return 0;
-		/* No other value, but it makes the ways that led here one to the verifier. */
-		asm volatile("%0 &= 63" : "+r"(at));
+		at += option.type == IP4_OPTION_NOP || option.length < 2 ? 1 : option.length;
 	}
 	return 0;
 }
@@ -276,7 +271,8 @@ static __always_inline enum parsed parse_v6(struct __sk_buff *skb, void *data, v
 			return PARSED_FRAGMENT;
 		pkt->tuple.proto = CHAIN_PROTO(end);
 		offset = CHAIN_OFFSET(end);
-		/* The verifier wants a bound; longer chains stay untranslated. */
+		/* The verifier wants a bound, of this very register; longer chains stay untranslated. */
+		asm volatile("" : "+r"(offset));
 		if (offset > HEADERS_MAX)
 			return PARSED_UNREAD;
 	}
