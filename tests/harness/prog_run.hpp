@@ -35,7 +35,8 @@ struct DatapathOptions {
                             .reject_per_s = 1000,
                             .half_open_timeout_s = 60,
                             .tcp_established_timeout_s = 86400,
-                            .udp_answered_timeout_s = 180};
+                            .udp_answered_timeout_s = 180,
+                            .ping_reply = 0};
     std::uint32_t transient = 1024;
     std::uint32_t established = 4096;
 };
