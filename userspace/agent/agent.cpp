@@ -395,7 +395,9 @@ Status clean_up(const Config& config) {
     if (auto cleaned = datapath::cleanup(config.datapath.bpf_dir); !cleaned) return cleaned;
     std::error_code code;
     std::filesystem::remove_all(config.state_dir, code);
-    if (code) return fail({code, fmt::format("remove {}", config.state_dir.string())});
+    // In a container the directory itself is a mount point, and stays.
+    if (code && code != std::errc::device_or_resource_busy)
+        return fail({code, fmt::format("remove {}", config.state_dir.string())});
     return {};
 }
 
