@@ -209,7 +209,7 @@ void Agent::read_source() {
 void Agent::run_pass() {
     auto report = sync_.pass(now());
     report.ended = now();
-    for (const auto& trigger : sync_.take_triggers()) report.delays.push_back(report.ended - trigger);
+    for (const auto& [family, at] : sync_.take_triggers()) report.delays.push_back({family, report.ended - at});
     show_pass(datapath_.status(), report);
     for (const auto& error : sync_.errors()) spdlog::error("programming: {}", error.message());
     put_text(datapath_.status().error, sync_.errors().empty() ? "" : sync_.errors().front().message());

@@ -3,6 +3,7 @@
 // still hold it. Entry 0 means "none" in every table and is never given out.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -22,6 +23,7 @@ public:
     void give_back(std::uint32_t id);
     void extend(std::uint32_t limit) noexcept;
     [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
+    [[nodiscard]] std::size_t in_use() const noexcept { return next_ - 1 - freed_.size(); }
 
 private:
     std::uint32_t next_ = 1;
