@@ -14,6 +14,8 @@
 #include <cstring>
 #include <ctime>
 #include <iterator>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -85,6 +87,7 @@ private:
     void run_pass();
     void report(const PassReport& report);
     void tell_warnings();
+    void tell_source();
     void set_service_cidrs();
     Status follow_devices();
     Status read_devices();
@@ -109,6 +112,8 @@ private:
     std::vector<model::Cidr> service_cidrs_;
     bool follows_devices_ = false;  // once the tables are worth it
     bool held_told_ = false;
+    std::optional<bool> connected_told_;
+    std::string error_told_;
 };
 
 void block_signals(sigset_t& signals) {
@@ -145,7 +150,7 @@ Status Agent::start() {
     // last agent ended may still read them.
     if (auto waited = datapath_.wait_grace_period(); !waited) return waited;
     read_source();
-    show_source(status, input_.source->state(), now());
+    tell_source();
     return follow_devices();
 }
 
@@ -240,6 +245,19 @@ void Agent::tell_warnings() {
         spdlog::warn("{}", shown.error().message());
 }
 
+void Agent::tell_source() {
+    const auto state = input_.source->state();
+    show_source(datapath_.status(), state, now());
+    if (state.connected) {
+        if (connected_told_ != true) spdlog::info("following {}", input_.text);
+        error_told_.clear();
+    } else if (state.error != error_told_) {
+        spdlog::warn("{}: {}; what is programmed goes on serving", input_.text, state.error);
+        error_told_ = state.error;
+    }
+    connected_told_ = state.connected;
+}
+
 // The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
 void Agent::set_service_cidrs() {
     if (!sync_.complete()) return;
@@ -291,7 +309,7 @@ void Agent::tick() {
     std::uint64_t expirations = 0;
     if (::read(timer_.get(), &expirations, sizeof(expirations)) != sizeof(expirations)) return;
     collect_flows();
-    show_source(datapath_.status(), input_.source->state(), now());
+    tell_source();
     if (!sync_.wants_retry() || monotonic_s() < retry_at_s_) return;
     sync_.retry();
     run_pass();

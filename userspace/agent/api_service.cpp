@@ -47,7 +47,10 @@ std::vector<model::Backend> ApiService::seeds(model::Family family) const {
 model::ServiceState ApiService::first() const {
     model::ServiceState state;
     if (!last_.empty()) return state;
-    for (const auto& [address, port] : seed_.frontends) {
+    for (const auto& frontend : seed_.frontends) {
+        // A kubeconfig that leads to an API server itself says nothing about the Service.
+        if (std::ranges::find(seed_.endpoints, frontend) != seed_.endpoints.end()) continue;
+        const auto& [address, port] = frontend;
         model::ServicePortState made;
         // As the API server names its port: the real Service takes its place without a change.
         made.id = {.service = api_service_key(),

@@ -4,6 +4,8 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "api_service.hpp"
 #include "config.hpp"
@@ -22,5 +24,10 @@ struct Input {
 };
 
 Result<Input> open_input(const Config& config);
+
+// What Pods dial to reach the API server, as far as it can be told before the API server has been: the Pod's own
+// environment (`host` and `port`, "" = not set), and where the kubeconfig leads to if that is an address.
+[[nodiscard]] std::vector<model::AddressPort> api_frontends(std::string_view url, const std::string& host,
+                                                            const std::string& port);
 
 }  // namespace svclb::agent

@@ -180,6 +180,9 @@ std::vector<ServiceItem> services(const Snapshot& snapshot, const Selection& sel
                           [](const FrontendRow& row) { return std::tuple(row.kind, row.address, row.port); });
         std::ranges::sort(item.backends,
                           [](const auto& a, const auto& b) { return backend_order(a) < backend_order(b); });
+        const auto object = "Service " + item.name.ns + "/" + item.name.name;
+        for (const Problem& problem : snapshot.problems)
+            if (problem.object == object) item.problems.push_back(problem.reason + ": " + problem.text);
         sorted.push_back(std::move(item));
     }
     return sorted;

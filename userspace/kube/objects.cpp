@@ -205,8 +205,9 @@ model::Object read_endpoint_slice(Fields& in, const Spot& root, const Spot& meta
                                .protocol = in.choice(in.field(spot, "protocol"), kProtocols).value_or(Protocol::tcp),
                                .port = in.port(in.field(spot, "port"), 0)});
     });
-    in.each_map(in.field(root, "endpoints"),
-                [&](const Spot& spot) { slice.endpoints.push_back(read_endpoint(in, spot)); });
+    const auto endpoints = in.field(root, "endpoints");
+    slice.endpoints.reserve(Fields::count(endpoints));
+    in.each_map(endpoints, [&](const Spot& spot) { slice.endpoints.push_back(read_endpoint(in, spot)); });
     return slice;
 }
 

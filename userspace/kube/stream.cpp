@@ -9,7 +9,7 @@ namespace svclb::kube {
 namespace {
 
 constexpr std::string_view kSpace = " \t\r\n";
-constexpr std::string_view kMarks = "{}[],:";
+constexpr std::string_view kMarks = "}],:";  // no value begins with one
 // One large object must not hold its memory for ever.
 constexpr std::size_t kKept = std::size_t{1} << 20U;
 
@@ -23,29 +23,36 @@ tl::unexpected<Error> garbage(const char* what) {
 
 }  // namespace
 
-// Where the value ends in these bytes; npos where it goes on.
+// Where the value ends in these bytes; npos where it goes on. On copies of the members, which the compiler would
+// otherwise read and write for each byte.
 std::size_t ValueCutter::end_in(std::string_view bytes) {
     if (form_ == Form::scalar) return bytes.find_first_of(",]} \t\r\n");
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-        const char c = bytes[i];
-        if (in_string_) {
-            if (escaped_) {
-                escaped_ = false;
-            } else if (c == '\\') {
-                escaped_ = true;
-            } else if (c == '"') {
-                in_string_ = false;
-                if (depth_ == 0) return i + 1;
-            }
+    bool in_string = in_string_;
+    bool escaped = escaped_;
+    std::size_t depth = depth_;
+    std::size_t at = 0;
+    bool whole = false;
+    while (at < bytes.size() && !whole) {
+        const char c = bytes[at++];
+        if (!in_string) {
+            if (c == '"') in_string = true;
+            if (c == '{' || c == '[') ++depth;
+            if (c == '}' || c == ']') whole = --depth == 0;
+        } else if (escaped) {
+            escaped = false;
+        } else if (c == '\\') {
+            escaped = true;
         } else if (c == '"') {
-            in_string_ = true;
-        } else if (c == '{' || c == '[') {
-            ++depth_;
-        } else if (c == '}' || c == ']') {
-            if (--depth_ == 0) return i + 1;
+            in_string = false;
+            whole = depth == 0;
+        } else {
+            while (at < bytes.size() && bytes[at] != '"' && bytes[at] != '\\') ++at;
         }
     }
-    return std::string_view::npos;
+    in_string_ = in_string;
+    escaped_ = escaped;
+    depth_ = depth;
+    return whole ? at : std::string_view::npos;
 }
 
 Result<bool> ValueCutter::feed(std::string_view& bytes) {
