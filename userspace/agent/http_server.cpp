@@ -118,11 +118,11 @@ Result<HttpServer> HttpServer::listen(const model::AddressPort& at, HttpRoutes r
     if (!socket) return fail({socket.error().code(), name});
     auto state = std::make_unique<State>();
     state->routes = std::move(routes);
-    state->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD, 0, nullptr, nullptr, handle, &state->routes, MHD_OPTION_LISTEN_SOCKET,
-        socket->get(), MHD_OPTION_CONNECTION_LIMIT, kConnections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        kConnectionsPerClient, MHD_OPTION_CONNECTION_TIMEOUT, kIdle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        kConnectionMemory, MHD_OPTION_END);
+    state->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, 0, nullptr, nullptr, handle, &state->routes,
+                         MHD_OPTION_LISTEN_SOCKET, socket->get(), MHD_OPTION_CONNECTION_LIMIT, kConnections,
+                         MHD_OPTION_PER_IP_CONNECTION_LIMIT, kConnectionsPerClient, MHD_OPTION_CONNECTION_TIMEOUT,
+                         kIdle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory, MHD_OPTION_END);
     if (state->daemon == nullptr) return fail_errno(errno, name);
     socket->release();  // the library closes it
     return HttpServer{std::move(state)};

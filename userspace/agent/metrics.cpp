@@ -142,8 +142,7 @@ void add_kube_proxy(Page& page, const PassMetrics& passes, const Answers& answer
         page.counter("kubeproxy_proxy_healthz_total", "Answers of /healthz", real(count),
                      {{"code", std::to_string(code)}});
     for (const auto& [code, count] : answers.livez)
-        page.counter("kubeproxy_proxy_livez_total", "Answers of /livez", real(count),
-                     {{"code", std::to_string(code)}});
+        page.counter("kubeproxy_proxy_livez_total", "Answers of /livez", real(count), {{"code", std::to_string(code)}});
 }
 
 void add_passes(Page& page, const PassMetrics& passes) {
@@ -181,9 +180,8 @@ void add_source(Page& page, const kube::SourceState& source, const EventCounts& 
     };
     using Resource = kube::ResourceState;
     using Value = std::optional<double>;
-    each("svclb_watch_age_seconds", "Since the last word from the API server", false, [](const Resource& resource) {
-        return resource.age ? Value{seconds(*resource.age)} : std::nullopt;
-    });
+    each("svclb_watch_age_seconds", "Since the last word from the API server", false,
+         [](const Resource& resource) { return resource.age ? Value{seconds(*resource.age)} : std::nullopt; });
     each("svclb_watch_connected", "1 while the watch is open", false,
          [](const Resource& resource) { return Value{resource.connected ? 1 : 0}; });
     each("svclb_watch_objects", "Objects known", false,
@@ -307,7 +305,7 @@ std::string metrics_text(const MetricFacts& facts) {
     page.gauge("svclb_node_eligible", "0 where the node is gone or about to go", facts.node_leaving ? 0 : 1);
     add_fill(page, facts.passes.last.fill);
     if (facts.flow_entries)
-        page.gauge("svclb_flow_entries", "Entries of the flow tables at the last walk over them, two for each flow",
+        page.gauge("svclb_flow_entries", "Entries that the last walk over the flow tables has seen, two for each flow",
                    real(*facts.flow_entries));
     if (facts.kernel) add_kernel(page, *facts.kernel);
     add_process(page, facts.process);

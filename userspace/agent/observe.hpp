@@ -58,7 +58,7 @@ public:
     virtual ~Observer() = default;
     // Something has arrived and waits for the pass that follows.
     virtual void on_queued(RealTime when) = 0;
-    // At the end of each walk over the flow tables: both families, opening and established, two for each flow.
+    // At the end of each walk over the flow tables: both families, opening and established.
     virtual void on_flows(std::uint64_t entries) = 0;
     virtual void on_pass(const PassReport& report) = 0;
     // At each tick of the agent's clock, some four a second.

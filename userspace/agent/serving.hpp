@@ -47,11 +47,11 @@ private:
 
     const Config& config_;
     std::mutex mutex_;
-    Health health_;                             // these
-    PassMetrics passes_;                        // are
-    kube::SourceState source_;                  // guarded
-    EventCounts events_;                        // by
-    Answers answers_;                           // the
+    Health health_;                              // these
+    PassMetrics passes_;                         // are
+    kube::SourceState source_;                   // guarded
+    EventCounts events_;                         // by
+    Answers answers_;                            // the
     std::optional<std::uint64_t> flow_entries_;  // mutex
     std::chrono::steady_clock::time_point retry_at_;
     // Last: they end before what they answer from.

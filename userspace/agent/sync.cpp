@@ -44,7 +44,8 @@ void Sync::take(kube::Change change, RealTime now) {
         if (!retained_ || !slice->family) continue;
         const auto text = slice->annotations.find(std::string{model::kTriggerTimeAnnotation});
         if (text == slice->annotations.end() || text->second == cluster_.trigger_time(slice->key)) continue;
-        if (const auto time = parse_time(text->second); time && *time <= now) triggers_.push_back({*slice->family, *time});
+        if (const auto time = parse_time(text->second); time && *time <= now)
+            triggers_.push_back({*slice->family, *time});
     }
     counts_.services += change.gone_services.size();
     counts_.endpoint_slices += change.gone_slices.size();

@@ -17,12 +17,11 @@ TEST_CASE("a healthy node answers with the time of the answer") {
     const Health health{.updated = kStart, .waiting_since = {}, .node_leaving = false};
     const auto answer = healthz(health, kStart + seconds{5});
     CHECK(answer.status == 200);
-    CHECK(answer.body ==
-          R"({"lastUpdated":"2026-01-02T03:04:10.000000Z","currentTime":"2026-01-02T03:04:10.000000Z",)"
-          R"("nodeEligible":true,"healthy":true,"status":{)"
-          R"("IPv4":{"lastUpdated":"2026-01-02T03:04:05.000000Z","healthy":true},)"
-          R"("IPv6":{"lastUpdated":"2026-01-02T03:04:05.000000Z","healthy":true}}})"
-          "\n");
+    CHECK(answer.body == R"({"lastUpdated":"2026-01-02T03:04:10.000000Z","currentTime":"2026-01-02T03:04:10.000000Z",)"
+                         R"("nodeEligible":true,"healthy":true,"status":{)"
+                         R"("IPv4":{"lastUpdated":"2026-01-02T03:04:05.000000Z","healthy":true},)"
+                         R"("IPv6":{"lastUpdated":"2026-01-02T03:04:05.000000Z","healthy":true}}})"
+                         "\n");
     CHECK(livez(health, kStart + seconds{5}).status == 200);
     CHECK_FALSE(json::parse(livez(health, kStart).body).contains("nodeEligible"));
 }

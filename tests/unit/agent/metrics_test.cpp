@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "metrics.hpp"
 
+#include <algorithm>
+#include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <sstream>
 #include <vector>
@@ -26,7 +28,8 @@ Lines samples(const MetricFacts& facts, const std::string& name) {
     Lines found;
     std::istringstream text(metrics_text(facts));
     for (std::string line; std::getline(text, line);)
-        if (line.starts_with(name) && line.find_first_of("{ ") == name.size()) found.push_back(line.substr(name.size()));
+        if (line.starts_with(name) && line.find_first_of("{ ") == name.size())
+            found.push_back(line.substr(name.size()));
     return found;
 }
 
@@ -50,19 +53,18 @@ TEST_CASE("kube-proxy's metrics have its names, types, labels and buckets") {
     facts.kernel.emplace();
     facts.answers.healthz[200] = 3;
     facts.answers.livez[503] = 1;
-    CHECK(types(facts, "kubeproxy_") == Lines{"kubeproxy_sync_proxy_rules_duration_seconds histogram",
-                                              "kubeproxy_sync_full_proxy_rules_duration_seconds histogram",
-                                              "kubeproxy_sync_partial_proxy_rules_duration_seconds histogram",
-                                              "kubeproxy_network_programming_duration_seconds histogram",
-                                              "kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge",
-                                              "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds gauge",
-                                              "kubeproxy_sync_proxy_rules_endpoint_changes_pending gauge",
-                                              "kubeproxy_sync_proxy_rules_endpoint_changes_total counter",
-                                              "kubeproxy_sync_proxy_rules_service_changes_pending gauge",
-                                              "kubeproxy_sync_proxy_rules_service_changes_total counter",
-                                              "kubeproxy_proxy_healthz_total counter",
-                                              "kubeproxy_proxy_livez_total counter",
-                                              "kubeproxy_sync_proxy_rules_no_local_endpoints_total gauge"});
+    CHECK(types(facts, "kubeproxy_") ==
+          Lines{"kubeproxy_sync_proxy_rules_duration_seconds histogram",
+                "kubeproxy_sync_full_proxy_rules_duration_seconds histogram",
+                "kubeproxy_sync_partial_proxy_rules_duration_seconds histogram",
+                "kubeproxy_network_programming_duration_seconds histogram",
+                "kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge",
+                "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds gauge",
+                "kubeproxy_sync_proxy_rules_endpoint_changes_pending gauge",
+                "kubeproxy_sync_proxy_rules_endpoint_changes_total counter",
+                "kubeproxy_sync_proxy_rules_service_changes_pending gauge",
+                "kubeproxy_sync_proxy_rules_service_changes_total counter", "kubeproxy_proxy_healthz_total counter",
+                "kubeproxy_proxy_livez_total counter", "kubeproxy_sync_proxy_rules_no_local_endpoints_total gauge"});
     CHECK(samples(facts, "kubeproxy_proxy_healthz_total") == Lines{R"({code="200"} 3)"});
     CHECK(samples(facts, "kubeproxy_proxy_livez_total") == Lines{R"({code="503"} 1)"});
     const auto sync = samples(facts, "kubeproxy_sync_proxy_rules_duration_seconds_bucket");
@@ -134,8 +136,14 @@ TEST_CASE("changes are pending from a pass that could not write all to one that 
 TEST_CASE("how the source fares is told by resource") {
     MetricFacts facts;
     facts.source.connected = true;
-    facts.source.resources = {{.name = "services", .connected = true, .age = milliseconds{1500}, .objects = 7},
-                              {.name = "nodes", .failures = 2}};
+    kube::ResourceState services;
+    services.name = "services";
+    services.age = milliseconds{1500};
+    services.objects = 7;
+    kube::ResourceState nodes;
+    nodes.name = "nodes";
+    nodes.failures = 2;
+    facts.source.resources = {services, nodes};
     CHECK(samples(facts, "svclb_source_connected") == Lines{" 1"});
     CHECK(samples(facts, "svclb_watch_age_seconds") == Lines{R"({resource="services"} 1.5)"});
     CHECK(samples(facts, "svclb_watch_objects") == Lines{R"({resource="services"} 7)", R"({resource="nodes"} 0)"});
@@ -162,8 +170,8 @@ TEST_CASE("what the kernel does not tell is left out, the rest is there") {
     facts.flow_entries = 12;
     facts.passes.last.fill = {.services = 1, .frontends = 2, .backends = 3, .slots = 4};
     CHECK(samples(facts, "svclb_flow_entries") == Lines{" 12"});
-    CHECK(samples(facts, "svclb_map_entries") == Lines{R"({map="services"} 1)", R"({map="frontends"} 2)",
-                                                       R"({map="backends"} 3)", R"({map="slots"} 4)"});
+    CHECK(samples(facts, "svclb_map_entries") ==
+          Lines{R"({map="services"} 1)", R"({map="frontends"} 2)", R"({map="backends"} 3)", R"({map="slots"} 4)"});
     CHECK(samples(facts, "svclb_build_info") == Lines{R"({version=")" SVCLB_VERSION R"("} 1)"});
 }
 

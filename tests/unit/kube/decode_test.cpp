@@ -160,7 +160,8 @@ TEST_CASE("JSON escapes are read, and a flow mapping that is no JSON is YAML") {
 
 TEST_CASE("a Node that is deleted, or about to be, says so") {
     const auto leaving = [](const std::string& metadata, const std::string& spec) {
-        return only<model::Node>("{kind: Node, apiVersion: v1, metadata: {name: a" + metadata + "}, spec: {" + spec + "}}")
+        return only<model::Node>("{kind: Node, apiVersion: v1, metadata: {name: a" + metadata + "}, spec: {" + spec +
+                                 "}}")
             .leaving;
     };
     CHECK_FALSE(leaving("", ""));
