@@ -60,9 +60,15 @@ endpoints web "$web_ports" b1:notready b2
 check "a change of two slices counts as two" await 5 sample_is kubeproxy_sync_proxy_rules_endpoint_changes_total $((changes + 2))
 check "and none of it is pending" sample_is kubeproxy_sync_proxy_rules_endpoint_changes_pending 0
 endpoints web "$web_ports" b1:notready b2:notready
-refused() { load_in client "$1" --connections 5 --timeout-ms 500 | jq -e '.ok == 0' >/dev/null; }
+refused() {
+    local result
+    result=$(load_in client "$1" --connections 5 --timeout-ms 500) || true
+    jq -e '.ok == 0' <<<"$result" >/dev/null
+}
 check "without backends clients are refused" await 5 refused "$web4"
 check "which is counted by reason" sample_over 'svclb_dropped_packets_total{reason="NO_BACKEND_REJECTED"}' 0
+
+endpoints web "$web_ports" b1 b2
 
 say "many clients that say nothing"
 /usr/bin/python3 - "$(node_ns)" "$run/silent" <<'PY' &
@@ -99,7 +105,7 @@ squatter=$!
 await 5 test -e "$run/taken"
 start_agent
 check "an address that is taken is named" agent_said 'error listen on 127.0.0.1:10249: Address already in use'
-check "and keeps nobody from being served" holds "$(load_in client "$web4" --connections 5 --timeout-ms 500)" '.ok == 0 or .failed == 0'
+check "and keeps nobody from being served" holds "$(load_in client "$web4" --connections 5)" '.failed == 0'
 check "the other server answers" status_is 127.0.0.1:10256/healthz 200
 kill "$squatter"
 wait "$squatter" 2>/dev/null || true
