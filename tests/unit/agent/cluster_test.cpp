@@ -209,6 +209,28 @@ TEST_CASE("row 1.14: the own node's zone decides, from the moment its label chan
     CHECK(in_cluster(cluster).size() == 2);
 }
 
+TEST_CASE("the own node leaves when it says so or is gone, and may come back") {
+    Cluster cluster{"node-a"};
+    const auto told = [&](const std::string& name, bool leaving) {
+        model::Node node;
+        node.name = name;
+        node.leaving = leaving;
+        cluster.apply(changed({node}));
+        return cluster.node_leaving();
+    };
+    CHECK(told("node-b", true) == std::nullopt);
+    CHECK(told("node-a", false) == false);
+    CHECK(told("node-a", true) == true);
+    CHECK(told("node-a", false) == false);
+    kube::Change gone;
+    gone.gone_nodes = {"node-b"};
+    cluster.apply(gone);
+    CHECK(cluster.node_leaving() == false);
+    gone.gone_nodes = {"node-a"};
+    cluster.apply(gone);
+    CHECK(cluster.node_leaving() == true);
+}
+
 TEST_CASE("the own node's zone concerns every Service, another node's none") {
     Cluster cluster{"node-a"};
     cluster.apply(changed({service(kWeb, "10.96.0.10"), service(kDns, "10.96.0.11")}));
