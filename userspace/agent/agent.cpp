@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "events.hpp"
 #include "grace.hpp"
 #include "input.hpp"
 #include "serving.hpp"
@@ -42,6 +43,7 @@ constexpr std::uint32_t kCollectBudget = 4096;
 // From the end of one walk over the flow tables to the beginning of the next.
 constexpr seconds kCollectPause{10};
 constexpr seconds kRetryPause{1};
+constexpr std::chrono::minutes kEventRepeat{30};
 
 RealTime now() {
     return std::chrono::system_clock::now();
@@ -76,7 +78,9 @@ public:
           input_(std::move(input)),
           sync_({.node_name = config.node_name, .api = input_.api_seed}, reconciler_),
           serving_(config),
-          grace_([this] { return datapath_.wait_grace_period(); }) {}
+          grace_([this] { return datapath_.wait_grace_period(); }) {
+        if (input_.transport) events_.emplace(*input_.transport, config.node_name);
+    }
 
     Status start();
     Status loop();
@@ -90,6 +94,8 @@ private:
     void report(const PassReport& report);
     void tell_warnings();
     void tell_source();
+    void make_event(const Warning& warning);
+    void send_events();
     void set_service_cidrs();
     Status follow_devices();
     Status read_devices();
@@ -105,6 +111,7 @@ private:
     Input input_;
     Sync sync_;
     Serving serving_;
+    std::optional<EventSender> events_;  // there is nobody to tell where there is no API server
     GraceWaiter grace_;
     UniqueFd epoll_;
     UniqueFd signals_;
@@ -118,6 +125,7 @@ private:
     bool held_told_ = false;
     std::optional<bool> connected_told_;
     std::string error_told_;
+    RealTime events_repeated_ = now();
 };
 
 void block_signals(sigset_t& signals) {
@@ -209,7 +217,11 @@ void Agent::read_source() {
         put_text(datapath_.status().error, change.error().message());
         return;
     }
-    for (const auto& problem : change->problems) spdlog::error("{}", problem);
+    for (const auto& problem : change->problems) {
+        spdlog::error("{}", problem);
+        const auto object = problem.substr(0, problem.find(": "));
+        if (object.size() < problem.size()) make_event({object, "InvalidObject", problem.substr(object.size() + 2)});
+    }
     datapath_.status().invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
     // All that has arrived while this pass runs is one change to the next one.
@@ -247,7 +259,10 @@ void Agent::tell_warnings() {
     std::vector<Warning> solved;
     std::ranges::set_difference(current, warnings_, std::back_inserter(fresh));
     std::ranges::set_difference(warnings_, current, std::back_inserter(solved));
-    for (const auto& [object, reason, note] : fresh) spdlog::warn("{}: {}: {}", object, reason, note);
+    for (const auto& warning : fresh) {
+        spdlog::warn("{}: {}: {}", warning.object, warning.reason, warning.note);
+        make_event(warning);
+    }
     for (const auto& [object, reason, note] : solved) spdlog::info("{}: {} no more: {}", object, reason, note);
     warnings_ = std::move(current);
     datapath_.status().problems = static_cast<std::uint32_t>(warnings_.size());
@@ -255,10 +270,29 @@ void Agent::tell_warnings() {
         spdlog::warn("{}", shown.error().message());
 }
 
+void Agent::make_event(const Warning& warning) {
+    if (!events_) return;
+    const auto object = object_reference(warning.object);
+    const bool service = object && object->kind == "Service";
+    events_->note(warning, service ? sync_.cluster().uid_of(object->key) : std::string{}, now());
+}
+
+// What still holds is noted again before the API forgets its Event, which is after an hour.
+void Agent::send_events() {
+    if (!events_) return;
+    const auto time = now();
+    if (time - events_repeated_ >= kEventRepeat) {
+        events_repeated_ = time;
+        for (const auto& warning : warnings_) make_event(warning);
+    }
+    if (datapath_.status().source_connected != 0) events_->step(time);
+    show_events(datapath_.status(), events_->counts());
+}
+
 void Agent::tell_source() {
     const auto state = input_.source->state();
     show_source(datapath_.status(), state, now());
-    serving_.on_source(state, {});
+    serving_.on_source(state, events_ ? events_->counts() : EventCounts{});
     if (state.connected) {
         if (connected_told_ != true) spdlog::info("following {}", input_.text);
         error_told_.clear();
@@ -321,6 +355,7 @@ void Agent::tick() {
     if (::read(timer_.get(), &expirations, sizeof(expirations)) != sizeof(expirations)) return;
     collect_flows();
     tell_source();
+    send_events();
     if (!sync_.wants_retry() || monotonic_s() < retry_at_s_) return;
     sync_.retry();
     run_pass();
@@ -374,7 +409,9 @@ Status clean_up(const Config& config) {
     if (auto cleaned = datapath::cleanup(config.datapath.bpf_dir); !cleaned) return cleaned;
     std::error_code code;
     std::filesystem::remove_all(config.state_dir, code);
-    if (code) return fail({code, fmt::format("remove {}", config.state_dir.string())});
+    // In a container the directory itself is a mount point, and stays.
+    if (code && code != std::errc::device_or_resource_busy)
+        return fail({code, fmt::format("remove {}", config.state_dir.string())});
     return {};
 }
 

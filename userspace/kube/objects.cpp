@@ -168,9 +168,7 @@ std::vector<std::string> read_hints(Fields& in, const Spot& list, Fault fault) {
 
 model::Endpoint read_endpoint(Fields& in, const Spot& spot) {
     model::Endpoint endpoint;
-    const auto addresses = in.field(spot, "addresses");
-    in.require(addresses);
-    endpoint.addresses = in.texts(addresses);
+    endpoint.addresses = in.texts(in.field(spot, "addresses"));
     endpoint.node_name = in.text(in.field(spot, "nodeName"), not_dns_subdomain);
     endpoint.zone = in.text(in.field(spot, "zone"), not_label_value);
     const auto conditions = in.field(spot, "conditions");

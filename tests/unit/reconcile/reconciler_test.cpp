@@ -117,6 +117,17 @@ TEST_CASE_METHOD(Fixture, "a change of the zone alone rewrites the backend row a
     CHECK(ops() == std::vector{Op::put_string, Op::put_backend, Op::remove_string});
 }
 
+TEST_CASE_METHOD(Fixture, "a change of weights costs their rows, a fresh run and one publish, and no epoch") {
+    REQUIRE(apply({web({backend("10.1.0.1"), backend("10.1.0.2")})}).failures == 0);
+    const auto epoch = row().epoch;
+    const auto weighted = web({backend("10.1.0.1", In::cluster, 3), backend("10.1.0.2")});
+    REQUIRE(apply({weighted}).failures == 0);
+    CHECK(ops() == std::vector{Op::put_backend, Op::write_slots, Op::publish});
+    CHECK(svclb_run_count(row().runs[SVCLB_SET_CLUSTER]) == 4);
+    CHECK(row().epoch == epoch);
+    CHECK(apply({weighted}).writes == 0);
+}
+
 TEST_CASE_METHOD(Fixture, "Local shares the Cluster run where it is its beginning") {
     REQUIRE(apply({web({backend("10.1.0.1"), backend("10.1.0.2", In::both)})}).failures == 0);
     CHECK(tables.count(Op::write_slots) == 1);
