@@ -16,6 +16,8 @@ const volatile struct svclb_settings settings = {
 	.hash_seed = 0x5bd1e995,
 	.reject_per_s = 1000,
 	.half_open_timeout_s = 60,
+	.tcp_established_timeout_s = 86400,
+	.udp_answered_timeout_s = 180,
 };
 
 /* Agent -> programs: who is dialled. Read by the first packet of a flow only. */

@@ -8,6 +8,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "flow.bpf.h"
+#include "icmp.bpf.h"
 #include "maps.bpf.h"
 #include "nat.bpf.h"
 #include "parse.bpf.h"
@@ -19,22 +20,11 @@
 /* Applies `work.flow` to the packet. */
 static __always_inline int translate(struct __sk_buff *skb, struct work *work)
 {
-	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
 	const struct svclb_flow *flow = &work->flow;
 	struct rewrite *to = &work->to;
 	__u8 kind = flow->kind;
 
-	if (kind == SVCLB_FLOW_FORWARD || kind == SVCLB_FLOW_HAIRPIN) {
-		copy_addr(to->saddr, kind == SVCLB_FLOW_HAIRPIN ? tuple->daddr : tuple->saddr);
-		copy_addr(to->daddr, flow->addr);
-		to->sport = flow->client_port;
-		to->dport = flow->port;
-	} else {
-		copy_addr(to->saddr, flow->addr);
-		copy_addr(to->daddr, kind == SVCLB_FLOW_HAIRPIN_REPLY ? tuple->saddr : tuple->daddr);
-		to->sport = flow->port;
-		to->dport = flow->client_port;
-	}
+	translation(to, &work->pkt.tuple, flow);
 	count_packet(&work->pkt, flow->service, flow->backend);
 	if (rewrite_packet(skb, &work->pkt, to))
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
@@ -83,6 +73,13 @@ static __always_inline bool backend_serves(struct work *work, struct svclb_flow 
 	return true;
 }
 
+/* Would the client of this flow begin anew with a SYN? Not while the flow may be alive: a SYN can be late, and behind
+ * the acknowledgment that followed it. */
+static __always_inline bool client_is_done(const struct svclb_flow *flow)
+{
+	return closed(flow) || flow->client_fin || idle_s(flow) > settings.half_open_timeout_s;
+}
+
 /* The flow of a pod's packet, if it has been answered and the packet still belongs to it: TCP is never cut, UDP moves
  * at once. */
 static __always_inline bool found_established(struct work *work)
@@ -90,15 +87,17 @@ static __always_inline bool found_established(struct work *work)
 	const struct packet *pkt = &work->pkt;
 	struct svclb_flow *flow = find_established(&pkt->tuple, pkt->v6);
 
+	bool from_client;
+
 	if (!flow)
 		return false;
-	if (pkt->tuple.proto == IPPROTO_TCP ? (is_first_syn(pkt) && (closed(flow) || flow->client_fin))
-					    : (flow->kind != SVCLB_FLOW_HAIRPIN_REPLY && !backend_serves(work, flow))) {
+	from_client = flow->kind != SVCLB_FLOW_HAIRPIN_REPLY;
+	if (from_client && (pkt->tuple.proto == IPPROTO_TCP ? is_first_syn(pkt) && client_is_done(flow)
+							    : !backend_serves(work, flow))) {
 		remove_established(&pkt->tuple, pkt->v6);
 		return false;
 	}
-	touch(flow);
-	follow_end(work, flow, flow->kind != SVCLB_FLOW_HAIRPIN_REPLY);
+	follow(work, flow, from_client);
 	work->flow = *flow;
 	return true;
 }
@@ -127,10 +126,9 @@ __noinline int keep_forward(void)
  */
 static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 {
-	bool first = !flow->answered;
 	bool tcp = work->pkt.tuple.proto == IPPROTO_TCP;
 	bool syn = work->pkt.tcp_flags & TCP_SYN;
-	bool later = touch(flow);
+	bool later = follow(work, flow, false);
 	bool goes_on = flow->answered && (tcp ? !syn : later);
 
 	if (work->pkt.tcp_flags & TCP_RST)
@@ -142,7 +140,7 @@ static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 	work->reply = *flow;
 	if (goes_on)
 		promote();
-	else if (first && flow->answered)
+	else if (flow->answered)
 		keep_forward();
 }
 
@@ -178,27 +176,30 @@ __noinline int found_transient(void)
 	struct work *work = work_on();
 	struct svclb_flow *flow;
 	bool under_way;
+	bool stays;
 	bool later;
+	bool tcp;
 
 	if (!work)
 		return 0;
 	flow = find_transient(&work->pkt.tuple, work->pkt.v6);
 	if (!flow)
 		return 0;
-	follow_end(work, flow, flow->kind != SVCLB_FLOW_HAIRPIN_REPLY);
 	if (flow->kind == SVCLB_FLOW_HAIRPIN_REPLY) {
 		answered(work, flow);
 		return 1;
 	}
-	later = touch(flow);
-	under_way = work->pkt.tuple.proto == IPPROTO_TCP && !is_first_syn(&work->pkt);
-	if (under_way || (!closed(flow) && !flow->client_fin && backend_serves(work, flow))) {
+	tcp = work->pkt.tuple.proto == IPPROTO_TCP;
+	under_way = tcp && !is_first_syn(&work->pkt);
+	stays = under_way || (!(tcp && client_is_done(flow)) && backend_serves(work, flow));
+	later = follow(work, flow, true);
+	if (stays) {
 		work->flow = *flow;
 		if (go_on(work, flow, later) || under_way)
 			return 1;
 	}
 	/* TCP: a late answer of the old backend must not be taken for the new one's. */
-	if (work->pkt.tuple.proto == IPPROTO_TCP) {
+	if (tcp) {
 		reply_key(&work->reply_at, &work->pkt.tuple, flow);
 		remove_transient(&work->reply_at, work->pkt.v6);
 	}
@@ -223,7 +224,6 @@ __noinline int found_transient_reply(void)
 			flow->backend_fin = 1;
 		return 0;
 	}
-	follow_end(work, flow, false);
 	answered(work, flow);
 	return 1;
 }
@@ -266,9 +266,6 @@ static __always_inline bool in_service_cidr(const __be32 addr[SVCLB_ADDR_WORDS])
 	return false;
 }
 
-/* begin() did not give a verdict: `work.flow` says how to translate. No verdict has this value. */
-#define VERDICT_TRANSLATE 64
-
 static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt, int result)
 {
 	__u32 reason = REFUSED_REASON(result);
@@ -276,7 +273,8 @@ static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pk
 	return reason == SVCLB_REASON_NO_BACKEND_REJECTED ? reject(skb, reason) : drop(pkt, reason);
 }
 
-/* `work.pkt` has no flow. Begins one where there ought to be one, else gives a verdict. */
+/* `work.pkt` has no flow. Begins one where there ought to be one, else gives a verdict.
+ * VERDICT_NONE: `work.flow` says how to translate. */
 __noinline int begin(struct __sk_buff *skb)
 {
 	struct svclb_filters *bytes = filter_bytes();
@@ -290,7 +288,7 @@ __noinline int begin(struct __sk_buff *skb)
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
 	if (found_transient())
-		return VERDICT_TRANSLATE;
+		return VERDICT_NONE;
 	frontend = find_frontend(&pkt->tuple);
 	if (frontend || is_cluster_ip(&pkt->tuple)) {
 		/* Begun before we came, or already forgotten by both ends: the kernel's conntrack may know better. */
@@ -299,7 +297,7 @@ __noinline int begin(struct __sk_buff *skb)
 		if (!frontend)
 			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
 		result = open_flow(frontend->service, frontend->set);
-		return result ? refuse(skb, pkt, result) : VERDICT_TRANSLATE;
+		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
 	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
 		return VERDICT_NEXT;
@@ -308,7 +306,7 @@ __noinline int begin(struct __sk_buff *skb)
 		result = meet_direct();
 		if (result < 0)
 			return drop(pkt, REFUSED_REASON(result));
-		return result ? VERDICT_TRANSLATE : VERDICT_NEXT;
+		return result ? VERDICT_NONE : VERDICT_NEXT;
 	}
 	if (in_service_cidr(pkt->tuple.daddr))
 		return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
@@ -337,7 +335,7 @@ static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *w
 		if (!may_begin(pkt, bytes, may_have_flow, index))
 			return VERDICT_NEXT;
 		verdict = begin(skb);
-		if (verdict != VERDICT_TRANSLATE)
+		if (verdict != VERDICT_NONE)
 			return verdict;
 	}
 	return translate(skb, work);
@@ -352,8 +350,7 @@ static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *wor
 		return VERDICT_NEXT;
 	flow = find_established(&pkt->tuple, pkt->v6);
 	if (flow) {
-		touch(flow);
-		follow_end(work, flow, false);
+		follow(work, flow, false);
 		work->flow = *flow;
 	} else if (!found_transient_reply()) {
 		return VERDICT_NEXT;
@@ -361,18 +358,54 @@ static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *wor
 	return translate(skb, work);
 }
 
-/* What we cannot translate goes on untouched; if it was meant for a frontend, it is counted. */
-static __always_inline int untranslatable(const struct packet *pkt, enum parsed parsed,
-					  const struct svclb_filters *bytes)
+/* `work.pkt` has no ports and is meant for a frontend's address. What asks a ClusterIP for something is told that this
+ * is not there (behaviour row 1.26); what we cannot translate goes on untouched. */
+static __always_inline int portless_to_frontend(struct __sk_buff *skb, const struct packet *pkt, __u32 parsed)
 {
-	if (parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES ||
-	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
-		return VERDICT_NEXT;
 	if (parsed == PARSED_FRAGMENT)
 		return pass(pkt, SVCLB_REASON_FRAGMENT);
-	if (parsed == PARSED_OTHER)
+	if (parsed == PARSED_UNREAD)
+		return pass(pkt, SVCLB_REASON_UNREAD_HEADERS);
+	if (parsed != PARSED_OTHER)
+		return pass(pkt, SVCLB_REASON_MALFORMED);
+	if (!is_cluster_ip(&pkt->tuple) || (is_icmp(pkt) && !is_ping(skb, pkt)))
 		return pass(pkt, SVCLB_REASON_UNSUPPORTED_PROTOCOL);
-	return pass(pkt, SVCLB_REASON_MALFORMED);
+	return is_icmp(pkt) ? echo(skb) : reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
+}
+
+/* A pod's packet without ports. */
+__noinline int portless_from_pod(struct __sk_buff *skb, __u32 parsed)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+	const struct packet *pkt;
+	int verdict;
+
+	if (!work || !bytes || parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
+		return VERDICT_NEXT;
+	pkt = &work->pkt;
+	if (parsed == PARSED_OTHER && is_icmp(pkt)) {
+		verdict = translate_error(skb);
+		if (verdict != VERDICT_NONE)
+			return verdict;
+	}
+	if (bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
+		return portless_to_frontend(skb, pkt, parsed);
+	if (parsed == PARSED_OTHER && in_service_cidr(pkt->tuple.daddr) && (!is_icmp(pkt) || is_ping(skb, pkt)))
+		return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
+	return VERDICT_NEXT;
+}
+
+/* A packet without ports, to a pod. */
+__noinline int portless_to_pod(struct __sk_buff *skb, __u32 parsed)
+{
+	struct work *work = work_on();
+	int verdict;
+
+	if (!work || parsed != PARSED_OTHER || !is_icmp(&work->pkt))
+		return VERDICT_NEXT;
+	verdict = translate_error(skb);
+	return verdict == VERDICT_NONE ? VERDICT_NEXT : verdict;
 }
 
 SEC("tcx/ingress")
@@ -386,7 +419,7 @@ int from_pod(struct __sk_buff *skb)
 		return VERDICT_NEXT;
 	parsed = parse(skb, &work->pkt, SVCLB_FROM_POD);
 	if (parsed != PARSED_PORTS)
-		return untranslatable(&work->pkt, parsed, bytes);
+		return portless_from_pod(skb, parsed);
 	return handle_from_pod(skb, work, bytes);
 }
 
@@ -395,9 +428,13 @@ int to_pod(struct __sk_buff *skb)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
+	enum parsed parsed;
 
-	if (!work || !bytes || parse(skb, &work->pkt, SVCLB_TO_POD) != PARSED_PORTS)
+	if (!work || !bytes)
 		return VERDICT_NEXT;
+	parsed = parse(skb, &work->pkt, SVCLB_TO_POD);
+	if (parsed != PARSED_PORTS)
+		return portless_to_pod(skb, parsed);
 	return handle_to_pod(skb, work, bytes);
 }
 

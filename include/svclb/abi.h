@@ -312,9 +312,11 @@ struct svclb_counter {
 	X(STALE_SLOT, "backend table changed twice under one packet: dropped", 1)                                      \
 	X(REWRITE_FAILED, "packet could not be rewritten: dropped", 1)                                                 \
 	X(ESTABLISHED_FULL, "established-flow table full: flow stays evictable", 0)                                    \
+	X(PING_ANSWERED, "ping to a ClusterIP: answered", 0)                                                           \
 	X(NO_FLOW, "TCP packet in mid-connection without an entry: passed", 0)                                         \
 	X(FRAGMENT, "fragment without ports to a frontend address: passed", 0)                                         \
 	X(UNSUPPORTED_PROTOCOL, "protocol that is not translated, to a frontend address: passed", 0)                   \
+	X(UNREAD_HEADERS, "source route or too many headers, to a frontend address: passed", 0)                        \
 	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)
 
 /* clang-format off */
@@ -431,7 +433,11 @@ static_assert(sizeof(struct svclb_service_cidrs) == 1032, "value layout is pinne
 struct svclb_settings {
 	__u32 hash_seed;
 	__u32 reject_per_s; /* reject answers a second and client, and the most that may burst */
-	__u32 half_open_timeout_s; /* a tuple whose flow was never answered may be taken over after that */
+	/* A tuple may be taken over from a flow that was silent for so long: never answered, TCP, and UDP. */
+	__u32 half_open_timeout_s;
+	__u32 tcp_established_timeout_s;
+	__u32 udp_answered_timeout_s;
+	__u32 ping_reply; /* a ping to a ClusterIP is answered (1) or rejected (0) */
 };
 
 #endif

@@ -282,12 +282,14 @@ manifest() {
 # manifest_us FILE: when it was written, in microseconds since 1970; it was put into place a little later.
 manifest_us() { stat -c %.6Y "$manifests/$1" | tr -d .,; }
 
-# service NAME IPV4 IPV6 PORT-NAME:PORT:PROTOCOL...
+# service NAME IPV4 IPV6 PORT-NAME:PORT:PROTOCOL...; with affinity_s=SECONDS before it, session affinity.
 service() {
     local name=$1 v4=$2 v6=$3 spec port_name port protocol
     shift 3
     {
         printf 'apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: default}\nspec:\n' "$name"
+        [[ -z ${affinity_s:-} ]] ||
+            printf '  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: %s}}\n' "$affinity_s"
         printf '  clusterIP: %s\n  clusterIPs: ["%s", "%s"]\n  ipFamilies: [IPv4, IPv6]\n  ports:\n' "$v4" "$v4" "$v6"
         for spec in "$@"; do
             IFS=: read -r port_name port protocol <<<"$spec"

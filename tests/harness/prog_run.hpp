@@ -31,7 +31,12 @@ struct Gso {
 
 // Sizes that fit a test: see maps.bpf.h for what they are in production.
 struct DatapathOptions {
-    svclb_settings settings{.hash_seed = 0x5bd1e995, .reject_per_s = 1000, .half_open_timeout_s = 60};
+    svclb_settings settings{.hash_seed = 0x5bd1e995,
+                            .reject_per_s = 1000,
+                            .half_open_timeout_s = 60,
+                            .tcp_established_timeout_s = 86400,
+                            .udp_answered_timeout_s = 180,
+                            .ping_reply = 0};
     std::uint32_t transient = 1024;
     std::uint32_t established = 4096;
 };

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "events.hpp"
 #include "grace.hpp"
 #include "input.hpp"
 #include "state_dir.hpp"
@@ -41,6 +42,7 @@ constexpr std::uint32_t kCollectBudget = 4096;
 // From the end of one walk over the flow tables to the beginning of the next.
 constexpr seconds kCollectPause{10};
 constexpr seconds kRetryPause{1};
+constexpr std::chrono::minutes kEventRepeat{30};
 
 RealTime now() {
     return std::chrono::system_clock::now();
@@ -74,7 +76,9 @@ public:
           devices_(std::move(devices)),
           input_(std::move(input)),
           sync_({.node_name = config.node_name, .api = input_.api_seed}, reconciler_),
-          grace_([this] { return datapath_.wait_grace_period(); }) {}
+          grace_([this] { return datapath_.wait_grace_period(); }) {
+        if (input_.transport) events_.emplace(*input_.transport, config.node_name);
+    }
 
     Status start();
     Status loop();
@@ -88,6 +92,8 @@ private:
     void report(const PassReport& report);
     void tell_warnings();
     void tell_source();
+    void make_event(const Warning& warning);
+    void send_events();
     void set_service_cidrs();
     Status follow_devices();
     Status read_devices();
@@ -102,6 +108,7 @@ private:
     datapath::Devices devices_;
     Input input_;
     Sync sync_;
+    std::optional<EventSender> events_;  // there is nobody to tell where there is no API server
     GraceWaiter grace_;
     UniqueFd epoll_;
     UniqueFd signals_;
@@ -114,6 +121,7 @@ private:
     bool held_told_ = false;
     std::optional<bool> connected_told_;
     std::string error_told_;
+    RealTime events_repeated_ = now();
 };
 
 void block_signals(sigset_t& signals) {
@@ -204,7 +212,11 @@ void Agent::read_source() {
         put_text(datapath_.status().error, change.error().message());
         return;
     }
-    for (const auto& problem : change->problems) spdlog::error("{}", problem);
+    for (const auto& problem : change->problems) {
+        spdlog::error("{}", problem);
+        const auto object = problem.substr(0, problem.find(": "));
+        if (object.size() < problem.size()) make_event({object, "InvalidObject", problem.substr(object.size() + 2)});
+    }
     datapath_.status().invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
     // All that has arrived while this pass runs is one change to the next one.
@@ -237,12 +249,34 @@ void Agent::tell_warnings() {
     std::vector<Warning> solved;
     std::ranges::set_difference(current, warnings_, std::back_inserter(fresh));
     std::ranges::set_difference(warnings_, current, std::back_inserter(solved));
-    for (const auto& [object, reason, note] : fresh) spdlog::warn("{}: {}: {}", object, reason, note);
+    for (const auto& warning : fresh) {
+        spdlog::warn("{}: {}: {}", warning.object, warning.reason, warning.note);
+        make_event(warning);
+    }
     for (const auto& [object, reason, note] : solved) spdlog::info("{}: {} no more: {}", object, reason, note);
     warnings_ = std::move(current);
     datapath_.status().problems = static_cast<std::uint32_t>(warnings_.size());
     if (auto shown = datapath_.show_problems(problem_rows(warnings_)); !shown)
         spdlog::warn("{}", shown.error().message());
+}
+
+void Agent::make_event(const Warning& warning) {
+    if (!events_) return;
+    const auto object = object_reference(warning.object);
+    const bool service = object && object->kind == "Service";
+    events_->note(warning, service ? sync_.cluster().uid_of(object->key) : std::string{}, now());
+}
+
+// What still holds is noted again before the API forgets its Event, which is after an hour.
+void Agent::send_events() {
+    if (!events_) return;
+    const auto time = now();
+    if (time - events_repeated_ >= kEventRepeat) {
+        events_repeated_ = time;
+        for (const auto& warning : warnings_) make_event(warning);
+    }
+    if (datapath_.status().source_connected != 0) events_->step(time);
+    show_events(datapath_.status(), events_->counts());
 }
 
 void Agent::tell_source() {
@@ -310,6 +344,7 @@ void Agent::tick() {
     if (::read(timer_.get(), &expirations, sizeof(expirations)) != sizeof(expirations)) return;
     collect_flows();
     tell_source();
+    send_events();
     if (!sync_.wants_retry() || monotonic_s() < retry_at_s_) return;
     sync_.retry();
     run_pass();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "cluster.hpp"
 
+#include <tuple>
 #include <utility>
 
 #include "svclb/model/keys.hpp"
@@ -11,6 +12,20 @@ namespace {
 // A slice belongs to the Service that its label names, in its own namespace.
 model::ObjectKey owner_of(const model::EndpointSlice& slice) {
     return {slice.key.ns, slice.service};
+}
+
+const std::string* weight_of(const model::EndpointSlice& slice) {
+    const auto found = slice.annotations.find(std::string{model::kWeightAnnotation});
+    return found == slice.annotations.end() ? nullptr : &found->second;
+}
+
+// But for the time of the change that led to it.
+bool builds_alike(const model::EndpointSlice& a, const model::EndpointSlice& b) {
+    const auto* weight = weight_of(a);
+    const auto* other = weight_of(b);
+    const bool same_weight = weight && other ? *weight == *other : weight == other;
+    return same_weight && std::tie(a.service, a.labels, a.family, a.ports, a.endpoints) ==
+                              std::tie(b.service, b.labels, b.family, b.ports, b.endpoints);
 }
 
 }  // namespace
@@ -70,11 +85,18 @@ std::vector<model::Cidr> Cluster::service_cidrs() const {
 
 void Cluster::put(model::Service service) {
     auto key = service.key;
+    const auto known = services_.find(key);
+    if (known != services_.end() && known->second == service) return;
     dirty_.insert(key);
     services_.insert_or_assign(std::move(key), std::move(service));
 }
 
 void Cluster::put(model::EndpointSlice slice) {
+    const auto known = slices_.find(slice.key);
+    if (known != slices_.end() && builds_alike(known->second, slice)) {
+        known->second = std::move(slice);
+        return;
+    }
     remove_slice(slice.key);  // its label may have named another Service
     auto key = slice.key;
     if (!slice.service.empty()) {

@@ -145,6 +145,15 @@ void add_options(CLI::App& app, Config& config) {
         ->type_name("CIDR,..")
         ->check(refuse_cidr)
         ->expected(1, SVCLB_SERVICE_CIDRS);
+    app.add_option("--ping", ping,
+                   "what a ping to a ClusterIP gets: an echo reply, or port unreachable as by kube-proxy")
+        ->check(CLI::IsMember({"reply", "reject"}))
+        ->capture_default_str();
+    app.add_option_function<Text>(
+           "--ping", [&config](const Text& word) { config.datapath.settings.ping_reply = *ping_reply(word); },
+           "what a ping to a ClusterIP gets: an echo reply, or port unreachable as by kube-proxy")
+        ->check(CLI::IsMember({"reply", "reject"}))
+        ->default_str("reject");
     app.add_option("--flow-entries", config.datapath.sizes.established,
                    "entries of each table of established flows, two for a flow (default: by the machine's memory)")
         ->type_name("N")
@@ -183,6 +192,12 @@ std::optional<datapath::AttachMode> attach_mode(std::string_view word) {
     return std::nullopt;
 }
 
+std::optional<std::uint32_t> ping_reply(std::string_view word) {
+    if (word == "reply") return 1;
+    if (word == "reject") return 0;
+    return std::nullopt;
+}
+
 std::optional<spdlog::level::level_enum> log_level(std::string_view word) {
     if (word == "debug") return spdlog::level::debug;
     if (word == "info") return spdlog::level::info;
@@ -217,6 +232,8 @@ std::variant<Config, int> config_from(int argc, char** argv) {
     settings.hash_seed = 0x5bd1e995;
     settings.reject_per_s = 1000;
     settings.half_open_timeout_s = config.flow_timeouts.tcp_half_open_s;
+    settings.tcp_established_timeout_s = config.flow_timeouts.tcp_established_s;
+    settings.udp_answered_timeout_s = config.flow_timeouts.udp_answered_s;
     return config;
 }
 

@@ -51,6 +51,7 @@ constexpr std::chrono::seconds kLongestTimeout{0x7fffffff};
 // The words of the flags and of the configuration file. Nothing for any other text.
 [[nodiscard]] bool is_off(std::string_view address);
 [[nodiscard]] std::optional<datapath::AttachMode> attach_mode(std::string_view word);
+[[nodiscard]] std::optional<std::uint32_t> ping_reply(std::string_view word);
 [[nodiscard]] std::optional<spdlog::level::level_enum> log_level(std::string_view word);
 
 // The configuration, or the exit code where the command line asked for help or was not usable (what was wrong has been

@@ -108,6 +108,12 @@ std::vector<Field> own_fields(Config& config) {
                               return mode.has_value();
                           })},
         {"serviceCIDRs", list_of("a CIDR", model::parse_cidr, config.service_cidrs, SVCLB_SERVICE_CIDRS)},
+        {"ping", parsed("reply or reject",
+                        [&config](const std::string& word) {
+                            const auto reply = ping_reply(word);
+                            if (reply) config.datapath.settings.ping_reply = *reply;
+                            return reply.has_value();
+                        })},
         {"flowEntries", count(kFewestFlowEntries, kMostFlowEntries, config.datapath.sizes.established)},
         {"flowTimeouts.tcpEstablished", timeout(timeouts.tcp_established_s)},
         {"flowTimeouts.tcpHalfOpen", timeout(timeouts.tcp_half_open_s)},

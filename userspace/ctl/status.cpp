@@ -176,7 +176,7 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("last error", row_text(agent.error));
     add("objects", fmt::format("{} services, {} endpoint slices, {} invalid", agent.services, agent.endpoint_slices,
                                agent.invalid_objects));
-    if (agent.complete == 0 || agent.held_services != 0)
+    if (agent.held_services != 0 || (agent.complete == 0 && agent.source_since_ns != 0))
         add("held", fmt::format("{} services stay as an earlier agent left them{}", agent.held_services,
                                 agent.complete == 0 ? ", the input is not known as a whole yet" : ""));
     add("service ports", std::to_string(all.service_ports));

@@ -116,6 +116,29 @@ public:
         return true;
     }
 
+    // Removes the row and returns it as it was at that moment; before Linux 5.14 as it was right before.
+    Result<std::optional<Value>> take(const Key& key) const {
+        constexpr int kNotSupported = 524;  // the kernel's own ENOTSUPP
+        Value value{};
+        const int error = bpf_map_lookup_and_delete_elem(fd_, &key, &value);
+        if (error == 0) return std::optional<Value>(value);
+        if (error == -ENOENT) return std::optional<Value>();
+        if (error != -EINVAL && error != -kNotSupported && error != -EOPNOTSUPP)
+            return fail_errno(-error, fmt::format("take a row of map {}", name_));
+        auto row = get(key);
+        if (!row || !*row) return row;
+        const auto removed = remove(key);
+        if (!removed) return fail(removed.error());
+        return *removed ? row : std::optional<Value>();
+    }
+
+    // Unless something lies under the key by now.
+    Status put_back(const Key& key, const Value& value) const {
+        const int error = bpf_map_update_elem(fd_, &key, &value, BPF_NOEXIST);
+        if (error != 0 && error != -EEXIST) return fail_errno(-error, fmt::format("write a row of map {}", name_));
+        return {};
+    }
+
     template <class Visit>
     Status each(const Visit& visit) const {
         BatchCursor<Key, Value> cursor(4096);

@@ -58,6 +58,28 @@ Result<std::uint32_t> rows_in(int fd, const bpf_map_info& info, const std::strin
     }
 }
 
+template <class Key, class Wanted>
+Result<std::uint64_t> flush_family(const FlowMaps<Key>& maps, const Wanted& wanted) {
+    std::vector<std::pair<Key, svclb_flow>> found;
+    const auto visit = [&](const Key& key, const svclb_flow& flow) {
+        if (wanted(FlowKey(key), flow)) found.emplace_back(key, flow);
+    };
+    if (auto done = maps.established.each(visit); !done) return fail(done.error());
+    if (auto done = maps.transient.each(visit); !done) return fail(done.error());
+    std::uint64_t flows = 0;
+    for (const auto& [key, flow] : found) {
+        const auto partner = maps.find_partner(key, flow);
+        if (!partner) return fail(partner.error());
+        const auto removed = maps.remove(key);
+        if (!removed) return fail(removed.error());
+        if (!*removed) continue;  // as the other half of an earlier one
+        ++flows;
+        if (!*partner) continue;
+        if (auto other = maps.remove(*partner_key(key, flow)); !other) return fail(other.error());
+    }
+    return flows;
+}
+
 void end_strings(svclb_agent_status& status) {
     for (auto* text : {&status.node, &status.source, &status.error}) (*text)[SVCLB_STRING_SIZE - 1] = '\0';
 }
@@ -211,20 +233,24 @@ Result<std::vector<AttachedLink>> Pinned::links() const {
     return links->attached();
 }
 
-Result<bool> Pinned::remove_flow(const FlowKey& key) {
-    return std::visit(
-        [this](const auto& typed) -> Result<bool> {
-            using Key = std::decay_t<decltype(typed)>;
-            constexpr bool kV4 = std::is_same_v<Key, svclb_flow_key4>;
-            // The descriptors that we look through do not allow it.
-            const auto writable = MapSet::open(state_->dir, false);
-            if (!writable) return fail(writable.error());
-            const auto maps = FlowMaps<Key>::open(*writable, kV4 ? "established4" : "established6",
-                                                  kV4 ? "transient4" : "transient6");
-            if (!maps) return fail(maps.error());
-            return maps->remove(typed);
-        },
-        key);
+Result<std::uint64_t> Pinned::flush_flows(
+    const std::function<bool(const FlowKey& key, const svclb_flow& flow)>& wanted) {
+    // The descriptors that we look through do not allow it.
+    const auto writable = MapSet::open(state_->dir, false);
+    if (!writable) return fail(writable.error());
+    std::uint64_t flushed = 0;
+    const auto flush = [&](const auto& maps) -> Status {
+        if (!maps) return fail(maps.error());
+        auto removed = flush_family(*maps, wanted);
+        if (!removed) return fail(removed.error());
+        flushed += *removed;
+        return {};
+    };
+    if (auto done = flush(FlowMaps<svclb_flow_key4>::open(*writable, "established4", "transient4")); !done)
+        return fail(done.error());
+    if (auto done = flush(FlowMaps<svclb_flow_key6>::open(*writable, "established6", "transient6")); !done)
+        return fail(done.error());
+    return flushed;
 }
 
 }  // namespace svclb::datapath

@@ -55,6 +55,7 @@ bpfDir: /sys/fs/bpf/other
 podLinks: [veth*, "!vethx"]
 uplinks: [eth0]
 attach: clsact
+ping: reply
 serviceCIDRs: [10.96.0.0/16, fd00:10:96::/112]
 flowEntries: 4096
 flowTimeouts:
@@ -79,6 +80,7 @@ logLevel: debug
     CHECK(config.devices.pod_links == Lines{"veth*", "!vethx"});
     CHECK(config.devices.uplinks == Lines{"eth0"});
     CHECK(config.datapath.mode == datapath::AttachMode::clsact);
+    CHECK(config.datapath.settings.ping_reply == 1);
     CHECK(config.service_cidrs ==
           std::vector{*model::parse_cidr("10.96.0.0/16"), *model::parse_cidr("fd00:10:96::/112")});
     CHECK(config.datapath.sizes.established == 4096);
