@@ -11,7 +11,8 @@
 deps_demo=(
     g++ clang cmake ninja-build pkg-config ccache
     'libbpf-dev>=1:1.3' libnl-route-3-dev libcli11-dev libexpected-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libsimdjson-dev
-    nlohmann-json3-dev libcurl4-openssl-dev 'catch2>=3' libtins-dev libbenchmark-dev
+    nlohmann-json3-dev libcurl4-openssl-dev libmicrohttpd-dev prometheus-cpp-dev
+    'catch2>=3' libtins-dev libbenchmark-dev
     iproute2 util-linux procps curl jq dnsmasq-base bind9-dnsutils
 )
 deps_test=(
