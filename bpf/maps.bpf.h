@@ -142,6 +142,15 @@ struct {
 	__type(value, struct svclb_filters);
 } filters SEC(".maps");
 
+/* Agent -> programs: which addresses without a frontend are dropped. Read by what may open a flow only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_service_cidrs);
+} service_cidrs SEC(".maps");
+
 /* Programs -> svclb-ctl. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -172,6 +181,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct svclb_agent_status);
 } agent SEC(".maps");
+
+/* Agent -> svclb-ctl: what an operator should know. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SVCLB_PROBLEMS);
+	__type(key, __u32);
+	__type(value, struct svclb_problem);
+} problems SEC(".maps");
 
 struct barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -6,9 +6,9 @@
 #include "parse.bpf.h"
 
 #define IP4_TTL_OFFSET 8
-#define IP4_SIZE 20
+#define IP4_CHECK_OFFSET 10
 #define IP6_SADDR_OFFSET 8
-#define IP6_SIZE 40
+#define ICMP_CHECK_OFFSET 2
 
 static __always_inline __u32 csum_add(__u32 sum, __u32 word)
 {
@@ -31,6 +31,25 @@ struct rewrite {
 	__be16 dport;
 };
 
+/* What `flow` makes of a packet with the tuple `tuple`. */
+static __always_inline void translation(struct rewrite *to, const struct svclb_flow_key6 *tuple,
+					const struct svclb_flow *flow)
+{
+	__u8 kind = flow->kind;
+
+	if (kind == SVCLB_FLOW_FORWARD || kind == SVCLB_FLOW_HAIRPIN) {
+		copy_addr(to->saddr, kind == SVCLB_FLOW_HAIRPIN ? tuple->daddr : tuple->saddr);
+		copy_addr(to->daddr, flow->addr);
+		to->sport = flow->client_port;
+		to->dport = flow->port;
+	} else {
+		copy_addr(to->saddr, flow->addr);
+		copy_addr(to->daddr, kind == SVCLB_FLOW_HAIRPIN_REPLY ? tuple->saddr : tuple->daddr);
+		to->sport = flow->port;
+		to->dport = flow->client_port;
+	}
+}
+
 /* What replacing `from` by `to` adds to a one's complement sum. */
 static __always_inline __u32 word_diff(__be32 from, __be32 to, __u32 sum)
 {
@@ -47,6 +66,33 @@ static __always_inline __u32 addr_diff(const struct packet *pkt, const struct re
 		sum = word_diff(pkt->tuple.daddr[i], to->daddr[i], sum);
 	}
 	return sum;
+}
+
+/* Writes both addresses into the IP header at `pkt->l3`, and the IPv4 header's checksum, which `diff` is added to. */
+static __always_inline long store_addrs(struct __sk_buff *skb, const struct packet *pkt, const __be32 *saddr,
+					const __be32 *daddr, __u32 diff)
+{
+	struct {
+		__be32 saddr[SVCLB_ADDR_WORDS];
+		__be32 daddr[SVCLB_ADDR_WORDS];
+	} v6;
+	struct {
+		__u16 pad;
+		__u16 check;
+		__be32 saddr;
+		__be32 daddr;
+	} v4 = {
+		.check = csum_fold(csum_add(diff, (__u16)~pkt->ip_check)),
+		.saddr = saddr[3],
+		.daddr = daddr[3],
+	};
+
+	if (!pkt->v6)
+		return bpf_skb_store_bytes(skb, pkt->l3 + IP4_CHECK_OFFSET, &v4.check, sizeof(v4) - sizeof(v4.pad),
+					   BPF_F_RECOMPUTE_CSUM);
+	copy_addr(v6.saddr, saddr);
+	copy_addr(v6.daddr, daddr);
+	return bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, &v6, sizeof(v6), BPF_F_RECOMPUTE_CSUM);
 }
 
 /* One store where addresses and ports are neighbours, which is always but for IP options and extension headers. */

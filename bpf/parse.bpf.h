@@ -26,13 +26,21 @@
 #define VLAN_TAGS_MAX 2
 #define IPV6_EXTENSIONS_MAX 6
 #define IP4_FRAGMENT_MASK 0x3fff /* more fragments, and the offset */
+#define IP6_FRAGMENT_MASK 0xfff9
+#define IP6_OFFSET_MASK 0xfff8
+#define IP6_FRAGMENT_SIZE 8
+#define IP4_SIZE 20
+#define IP6_SIZE 40
 /* Ethernet, two VLAN tags, IPv6, two small extension headers and TCP: more than that is not parsed in one piece. */
 #define HEADERS_MAX 128
 
 enum parsed {
 	PARSED_PORTS, /* everything below is set */
-	PARSED_OTHER, /* addresses and proto only: another protocol */
+	PARSED_OTHER, /* no ports: another protocol */
 	PARSED_FRAGMENT, /* addresses and proto only: a fragment */
+	PARSED_UNREAD, /* addresses only: a source route, where the destination is not the last one, or too many headers
+			*/
+	PARSED_MALFORMED, /* addresses only: its lengths contradict each other, the kernel will not take it either */
 	PARSED_TRUNCATED, /* headers reach beyond the linear part of the packet */
 	PARSED_NO_ADDRESSES, /* as PARSED_TRUNCATED, and so early that nothing below is set */
 	PARSED_NOT_IP,
@@ -42,6 +50,7 @@ struct packet {
 	/* The packet's own tuple, and the key of its flow in one. IPv4 is IPv4-mapped here, see narrow(). */
 	struct svclb_flow_key6 tuple;
 	__u32 length; /* of the whole frame */
+	__u32 end; /* offset of the end of the IP packet: the frame may be padded */
 	__u16 l3; /* offset of the IP header */
 	__u16 l4; /* offset of the transport header */
 	__u16 ip_check; /* IPv4 header checksum as found */
@@ -76,6 +85,21 @@ static __always_inline bool same_addr(const __be32 a[SVCLB_ADDR_WORDS], const __
 	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];
 }
 
+static __always_inline bool is_icmp(const struct packet *pkt)
+{
+	return pkt->tuple.proto == (pkt->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+/* UDP's own length may be less than IP's. In IPv6 it may be zero, for a jumbogram (RFC 2675). */
+static __always_inline bool right_length(const struct udphdr *udp, __u32 l4, const struct packet *pkt)
+{
+	__u32 length = bpf_ntohs(udp->len);
+
+	if (!length && pkt->v6)
+		length = sizeof(*udp);
+	return length >= sizeof(*udp) && l4 + length <= pkt->end;
+}
+
 /* `l4` apart from pkt->l4: what the verifier knows of a number is lost when it is read back from a map. */
 static __always_inline enum parsed parse_transport(void *data, void *data_end, __u32 l4, struct packet *pkt)
 {
@@ -85,6 +109,8 @@ static __always_inline enum parsed parse_transport(void *data, void *data_end, _
 
 		if ((void *)(tcp + 1) > data_end)
 			return PARSED_TRUNCATED;
+		if (tcp->doff * 4u < sizeof(*tcp) || l4 + tcp->doff * 4u > pkt->end)
+			return PARSED_MALFORMED;
 		pkt->tuple.sport = tcp->source;
 		pkt->tuple.dport = tcp->dest;
 		pkt->tcp_flags = ((__u8 *)tcp)[13];
@@ -95,6 +121,8 @@ static __always_inline enum parsed parse_transport(void *data, void *data_end, _
 
 		if ((void *)(udp + 1) > data_end)
 			return PARSED_TRUNCATED;
+		if (!right_length(udp, l4, pkt))
+			return PARSED_MALFORMED;
 		pkt->tuple.sport = udp->source;
 		pkt->tuple.dport = udp->dest;
 		pkt->tcp_flags = 0;
@@ -103,7 +131,42 @@ static __always_inline enum parsed parse_transport(void *data, void *data_end, _
 	return PARSED_OTHER;
 }
 
-static __always_inline enum parsed parse_v4(void *data, void *data_end, __u32 l3, struct packet *pkt)
+/* The end of the IP packet as its header has it. A segmentation-offload packet of more than 64 KiB has the length 0. */
+static __always_inline bool set_end(struct __sk_buff *skb, struct packet *pkt, __u32 l3, __u32 length, bool absent)
+{
+	pkt->end = absent && skb->gso_size ? pkt->length : l3 + length;
+	return pkt->end <= pkt->length;
+}
+
+#define IP4_OPTIONS_MAX 40
+#define IP4_OPTION_END 0
+#define IP4_OPTION_NOP 1
+#define IP4_OPTION_LSRR 131
+#define IP4_OPTION_SSRR 137
+
+/* With a source route, another destination may stand in the options, and that one counts for the checksum. */
+__noinline int is_source_routed(struct __sk_buff *skb, __u32 l3, __u32 ihl)
+{
+	__u32 end = l3 + ihl * 4;
+	__u32 at = l3 + IP4_SIZE;
+
+	for (int i = 0; i < IP4_OPTIONS_MAX; i++) {
+		struct {
+			__u8 type;
+			__u8 length;
+		} option;
+
+		if (at >= end || bpf_skb_load_bytes(skb, at, &option, sizeof(option)) || option.type == IP4_OPTION_END)
+			return 0;
+		if (option.type == IP4_OPTION_LSRR || option.type == IP4_OPTION_SSRR)
+			return 1;
+		at += option.type == IP4_OPTION_NOP || option.length < 2 ? 1 : option.length;
+	}
+	return 0;
+}
+
+static __always_inline enum parsed parse_v4(struct __sk_buff *skb, void *data, void *data_end, __u32 l3,
+					    struct packet *pkt)
 {
 	struct iphdr *ip = data + l3;
 
@@ -116,6 +179,10 @@ static __always_inline enum parsed parse_v4(void *data, void *data_end, __u32 l3
 	pkt->tuple.proto = ip->protocol;
 	pkt->ip_check = ip->check;
 	pkt->ip_ttl = ip->ttl;
+	if (!set_end(skb, pkt, l3, bpf_ntohs(ip->tot_len), !ip->tot_len) || pkt->end < l3 + ip->ihl * 4)
+		return PARSED_MALFORMED;
+	if (ip->ihl > 5 && is_source_routed(skb, l3, ip->ihl))
+		return PARSED_UNREAD;
 	if (ip->frag_off & bpf_htons(IP4_FRAGMENT_MASK))
 		return PARSED_FRAGMENT;
 	return parse_transport(data, data_end, l3 + ip->ihl * 4, pkt);
@@ -123,10 +190,60 @@ static __always_inline enum parsed parse_v4(void *data, void *data_end, __u32 l3
 
 struct ipv6_extension {
 	__u8 next;
-	__u8 length; /* in 8 bytes, the first 8 not counted */
+	__u8 length; /* in 8 bytes, the first 8 not counted; not in a fragment header, which always has 8 */
+	union {
+		__be16 fragment; /* in a fragment header: offset, flags */
+		struct {
+			__u8 type;
+			__u8 segments_left;
+		} routing;
+	};
 };
 
-static __always_inline enum parsed parse_v6(void *data, void *data_end, __u32 l3, struct packet *pkt)
+static __always_inline bool is_extension(__u8 proto)
+{
+	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
+	       proto == IPPROTO_FRAGMENT;
+}
+
+static __always_inline __u32 extension_size(__u8 proto, __u8 length)
+{
+	return proto == IPPROTO_FRAGMENT ? IP6_FRAGMENT_SIZE : (length + 1) * 8;
+}
+
+#define CHAIN_OFFSET(end) ((__u32)(end) >> 8 & 0xffff)
+#define CHAIN_PROTO(end) ((__u8)(end))
+#define CHAIN_FIRST_FRAGMENT (1 << 30)
+
+/* Follows a chain of extension headers from the header `proto` at `offset`. Returns where and with what it ends, to be
+ * read with CHAIN_...(), or -enum parsed. A fragment that is the whole packet (RFC 6946) is none. */
+__noinline int follow_chain(struct __sk_buff *skb, __u32 offset, __u32 proto)
+{
+	int fragment = 0;
+
+	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
+		struct ipv6_extension extension;
+
+		if (!is_extension(proto))
+			break;
+		if (bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
+			return -PARSED_TRUNCATED;
+		if (proto == IPPROTO_FRAGMENT && extension.fragment & bpf_htons(IP6_OFFSET_MASK))
+			return -PARSED_FRAGMENT;
+		if (proto == IPPROTO_FRAGMENT && extension.fragment & bpf_htons(IP6_FRAGMENT_MASK))
+			fragment = CHAIN_FIRST_FRAGMENT;
+		if (proto == IPPROTO_ROUTING && extension.routing.segments_left)
+			return -PARSED_UNREAD;
+		offset += extension_size(proto, extension.length);
+		proto = extension.next;
+	}
+	if (is_extension(proto))
+		return -PARSED_UNREAD;
+	return (offset & 0xffff) << 8 | (proto & 0xff) | fragment;
+}
+
+static __always_inline enum parsed parse_v6(struct __sk_buff *skb, void *data, void *data_end, __u32 l3,
+					    struct packet *pkt)
 {
 	struct ipv6hdr *ip = data + l3;
 	__u32 offset = l3 + sizeof(*ip);
@@ -142,23 +259,22 @@ static __always_inline enum parsed parse_v6(void *data, void *data_end, __u32 l3
 	if (is_v4_mapped(pkt->tuple.saddr) || is_v4_mapped(pkt->tuple.daddr))
 		return PARSED_NOT_IP;
 	proto = ip->nexthdr;
-	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
-		struct ipv6_extension *extension = data + offset;
+	pkt->tuple.proto = proto;
+	if (!set_end(skb, pkt, l3, IP6_SIZE + bpf_ntohs(ip->payload_len), !ip->payload_len))
+		return PARSED_MALFORMED;
+	if (is_extension(proto)) {
+		int end = follow_chain(skb, offset, proto);
 
-		pkt->tuple.proto = proto;
-		if (proto == IPPROTO_TCP || proto == IPPROTO_UDP)
-			break;
-		if (proto == IPPROTO_FRAGMENT)
+		if (end < 0)
+			return -end;
+		if (end & CHAIN_FIRST_FRAGMENT)
 			return PARSED_FRAGMENT;
-		if (proto != IPPROTO_HOPOPTS && proto != IPPROTO_ROUTING && proto != IPPROTO_DSTOPTS)
-			return PARSED_OTHER;
-		if ((void *)(extension + 1) > data_end)
-			return PARSED_TRUNCATED;
-		proto = extension->next;
-		offset += (extension->length + 1) * 8;
-		/* The verifier wants a bound; longer chains stay untranslated. */
+		pkt->tuple.proto = CHAIN_PROTO(end);
+		offset = CHAIN_OFFSET(end);
+		/* The verifier wants a bound, of this very register; longer chains stay untranslated. */
+		asm volatile("" : "+r"(offset));
 		if (offset > HEADERS_MAX)
-			return PARSED_OTHER;
+			return PARSED_UNREAD;
 	}
 	return parse_transport(data, data_end, offset, pkt);
 }
@@ -187,9 +303,9 @@ static __always_inline enum parsed parse_once(struct __sk_buff *skb, struct pack
 	pkt->length = skb->len;
 	pkt->v6 = protocol == bpf_htons(ETH_P_IPV6);
 	if (protocol == bpf_htons(ETH_P_IP))
-		return parse_v4(data, data_end, l3, pkt);
+		return parse_v4(skb, data, data_end, l3, pkt);
 	if (protocol == bpf_htons(ETH_P_IPV6))
-		return parse_v6(data, data_end, l3, pkt);
+		return parse_v6(skb, data, data_end, l3, pkt);
 	return PARSED_NOT_IP;
 }
 

@@ -2,12 +2,13 @@
 /*
  * Refusals: turns a client's packet into the answer that tells it so at once, and sends that back out of the device it
  * came from. RST for TCP (RFC 9293 section 3.10.7.1): an ICMPv6 error leaves connect() waiting for its second SYN.
- * ICMP and ICMPv6 port unreachable for the rest (RFC 792, RFC 4443 section 3.1).
+ * ICMP and ICMPv6 port unreachable for the rest (RFC 792, RFC 4443 section 3.1). And the answer to a ping.
  */
 #ifndef SVCLB_REJECT_BPF_H
 #define SVCLB_REJECT_BPF_H
 
 #include <linux/icmpv6.h>
+#include <linux/if_packet.h>
 
 #include "nat.bpf.h"
 #include "parse.bpf.h"
@@ -19,8 +20,13 @@
 #define TCP_CHECK_OFFSET 16
 #define ICMP_SIZE 8
 /* linux/icmp.h drags in C library headers. */
+#define ICMP_ECHO_REPLY 0
 #define ICMP_DEST_UNREACH 3
 #define ICMP_PORT_UNREACH 3
+#define ICMP_ECHO 8
+#define IP4_LOOPBACK 127
+#define IP4_MULTICAST 224
+#define IP6_MULTICAST 0xff
 
 /* A token bucket for each client, topped up once a second. */
 static __always_inline bool may_answer(const struct packet *pkt)
@@ -39,6 +45,19 @@ static __always_inline bool may_answer(const struct packet *pkt)
 		return false;
 	budget->tokens--;
 	return true;
+}
+
+/* Only a packet of one sender to one receiver is answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4). */
+static __always_inline bool is_unicast(const struct __sk_buff *skb, const struct packet *pkt)
+{
+	const __be32 *source = pkt->tuple.saddr;
+	__u32 octet = bpf_ntohl(source[pkt->v6 ? 0 : SVCLB_ADDR_WORDS - 1]) >> 24;
+
+	if (skb->pkt_type == PACKET_BROADCAST || skb->pkt_type == PACKET_MULTICAST)
+		return false;
+	if (pkt->v6)
+		return octet != IP6_MULTICAST && (source[0] || source[1] || source[2] || source[3]);
+	return octet && octet != IP4_LOOPBACK && octet < IP4_MULTICAST;
 }
 
 static __always_inline long swap_macs(struct __sk_buff *skb)
@@ -127,22 +146,17 @@ static __always_inline bool has_partial_checksum(struct __sk_buff *skb, __u32 ch
 }
 
 /* Octets of sequence space that the refused segment takes: a RST acknowledges them. */
-static __always_inline __u32 segment_length(struct __sk_buff *skb, const struct packet *pkt, const struct tcphdr *tcp)
+static __always_inline __u32 segment_length(const struct packet *pkt, const struct tcphdr *tcp)
 {
-	__be16 field = 0;
-	__u32 end;
-
-	/* IPv4 total length, or IPv6 payload length; the frame may be padded. */
-	bpf_skb_load_bytes(
-		skb, pkt->l3 + (pkt->v6 ? offsetof(struct ipv6hdr, payload_len) : offsetof(struct iphdr, tot_len)),
-		&field, sizeof(field));
-	end = pkt->l3 + bpf_ntohs(field) + (pkt->v6 ? IP6_SIZE : 0);
-	if (end < pkt->l4 + tcp->doff * 4u)
-		return tcp->syn + tcp->fin;
-	return end - pkt->l4 - tcp->doff * 4 + tcp->syn + tcp->fin;
+	return pkt->end - pkt->l4 - tcp->doff * 4 + tcp->syn + tcp->fin;
 }
 
-/* Headers between IP and TCP would have to go; a packet that has them gets silence. */
+static __always_inline bool has_plain_ip(const struct packet *pkt)
+{
+	return pkt->l4 == pkt->l3 + (pkt->v6 ? IP6_SIZE : IP4_SIZE);
+}
+
+/* For packets with has_plain_ip() only: headers between IP and TCP would have to go. */
 static __noinline int answer_reset(struct __sk_buff *skb, struct work *work)
 {
 	const struct packet *pkt = &work->pkt;
@@ -151,8 +165,6 @@ static __noinline int answer_reset(struct __sk_buff *skb, struct work *work)
 	bool partial;
 	__u32 sum;
 
-	if (pkt->l4 != pkt->l3 + (pkt->v6 ? IP6_SIZE : IP4_SIZE))
-		return -1;
 	if (bpf_skb_load_bytes(skb, pkt->l4, &tcp, sizeof(tcp)))
 		return -1;
 	reset.source = tcp.dest;
@@ -163,7 +175,7 @@ static __noinline int answer_reset(struct __sk_buff *skb, struct work *work)
 		reset.seq = tcp.ack_seq;
 	} else {
 		reset.ack = 1;
-		reset.ack_seq = bpf_htonl(bpf_ntohl(tcp.seq) + segment_length(skb, pkt, &tcp));
+		reset.ack_seq = bpf_htonl(bpf_ntohl(tcp.seq) + segment_length(pkt, &tcp));
 	}
 	if (bpf_skb_change_tail(skb, pkt->l4 + TCP_SIZE, 0))
 		return -1;
@@ -189,11 +201,12 @@ static __noinline int answer_unreachable(struct __sk_buff *skb, struct work *wor
 		.type = pkt->v6 ? ICMPV6_DEST_UNREACH : ICMP_DEST_UNREACH,
 		.code = pkt->v6 ? ICMPV6_PORT_UNREACH : ICMP_PORT_UNREACH,
 	};
-	__u64 quote = pkt->length - pkt->l3;
+	__u64 quote = pkt->end - pkt->l3;
 	__u32 sum;
 
-	if (quote > QUOTE_MAX) {
+	if (quote > QUOTE_MAX)
 		quote = QUOTE_MAX;
+	if (pkt->l3 + quote < pkt->length) {
 		if (bpf_skb_change_tail(skb, pkt->l3 + quote, 0))
 			return -1;
 	}
@@ -215,6 +228,38 @@ static __noinline int answer_unreachable(struct __sk_buff *skb, struct work *wor
 	return answer_ip(skb, work, pkt->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, ICMP_SIZE + quote);
 }
 
+static __always_inline bool is_ping(struct __sk_buff *skb, const struct packet *pkt)
+{
+	__u8 type;
+
+	return !bpf_skb_load_bytes(skb, pkt->l4, &type, sizeof(type)) &&
+	       type == (pkt->v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO);
+}
+
+/* Makes the echo request the reply to it: what it carries, and the headers in front of that, come back as they are. */
+static __noinline int answer_ping(struct __sk_buff *skb, struct work *work)
+{
+	const struct packet *pkt = &work->pkt;
+	__u16 from = bpf_htons((pkt->v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO) << 8);
+	__u16 to = bpf_htons((pkt->v6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY) << 8);
+	__u8 type = pkt->v6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY;
+	__u8 ttl = ANSWER_TTL;
+	__u16 check;
+	__u32 sum;
+
+	if (bpf_skb_load_bytes(skb, pkt->l4 + ICMP_CHECK_OFFSET, &check, sizeof(check)))
+		return -1;
+	check = csum_fold(word_diff(from, to, (__u16)~check));
+	if (bpf_skb_store_bytes(skb, pkt->l4, &type, sizeof(type), BPF_F_RECOMPUTE_CSUM) ||
+	    bpf_skb_store_bytes(skb, pkt->l4 + ICMP_CHECK_OFFSET, &check, sizeof(check), BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	if (bpf_skb_store_bytes(skb, pkt->l3 + (pkt->v6 ? offsetof(struct ipv6hdr, hop_limit) : IP4_TTL_OFFSET), &ttl,
+				sizeof(ttl), BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	sum = pkt->v6 ? 0 : word_diff(bpf_htons(pkt->ip_ttl << 8), bpf_htons(ANSWER_TTL << 8), 0);
+	return store_addrs(skb, pkt, pkt->tuple.daddr, pkt->tuple.saddr, sum);
+}
+
 /* Refuses `work.pkt` for `reason`, which is counted also where the client is not told. Returns the verdict. */
 __noinline int reject(struct __sk_buff *skb, __u32 reason)
 {
@@ -228,10 +273,28 @@ __noinline int reject(struct __sk_buff *skb, __u32 reason)
 	/* Never an answer to a reset: two refusing ends would go on for ever. */
 	if (pkt->tuple.proto == IPPROTO_TCP && pkt->tcp_flags & TCP_RST)
 		return VERDICT_DROP;
+	if (!is_unicast(skb, pkt))
+		return drop(pkt, SVCLB_REASON_REJECT_FAILED);
 	if (!may_answer(pkt))
 		return drop(pkt, SVCLB_REASON_REJECT_RATE_LIMITED);
-	if (pkt->tuple.proto == IPPROTO_TCP ? answer_reset(skb, work) : answer_unreachable(skb, work))
+	if (pkt->tuple.proto == IPPROTO_TCP && has_plain_ip(pkt) ? answer_reset(skb, work)
+								 : answer_unreachable(skb, work))
 		return drop(pkt, SVCLB_REASON_REJECT_FAILED);
+	return send_back(skb);
+}
+
+/* `work.pkt` is a ping to a ClusterIP. Returns the verdict. */
+__noinline int echo(struct __sk_buff *skb)
+{
+	struct work *work = work_on();
+
+	if (!work)
+		return VERDICT_DROP;
+	if (!settings.ping_reply)
+		return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
+	if (!is_unicast(skb, &work->pkt) || answer_ping(skb, work))
+		return drop(&work->pkt, SVCLB_REASON_REJECT_FAILED);
+	count_reason(&work->pkt, SVCLB_REASON_PING_ANSWERED);
 	return send_back(skb);
 }
 

@@ -8,6 +8,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "flow.bpf.h"
+#include "icmp.bpf.h"
 #include "maps.bpf.h"
 #include "nat.bpf.h"
 #include "parse.bpf.h"
@@ -19,22 +20,11 @@
 /* Applies `work.flow` to the packet. */
 static __always_inline int translate(struct __sk_buff *skb, struct work *work)
 {
-	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
 	const struct svclb_flow *flow = &work->flow;
 	struct rewrite *to = &work->to;
 	__u8 kind = flow->kind;
 
-	if (kind == SVCLB_FLOW_FORWARD || kind == SVCLB_FLOW_HAIRPIN) {
-		copy_addr(to->saddr, kind == SVCLB_FLOW_HAIRPIN ? tuple->daddr : tuple->saddr);
-		copy_addr(to->daddr, flow->addr);
-		to->sport = flow->client_port;
-		to->dport = flow->port;
-	} else {
-		copy_addr(to->saddr, flow->addr);
-		copy_addr(to->daddr, kind == SVCLB_FLOW_HAIRPIN_REPLY ? tuple->saddr : tuple->daddr);
-		to->sport = flow->port;
-		to->dport = flow->client_port;
-	}
+	translation(to, &work->pkt.tuple, flow);
 	count_packet(&work->pkt, flow->service, flow->backend);
 	if (rewrite_packet(skb, &work->pkt, to))
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
@@ -238,22 +228,43 @@ __noinline int found_transient_reply(void)
 	return 1;
 }
 
+/* The kernel makes this lookup of an array a load of its address. */
+static __always_inline const struct svclb_service_cidrs *service_ranges(void)
+{
+	__u32 row = 0;
+
+	return bpf_map_lookup_elem(&service_cidrs, &row);
+}
+
+static __always_inline bool has_service_cidr(void)
+{
+	const struct svclb_service_cidrs *ranges = service_ranges();
+
+	return ranges && ranges->used >> 16;
+}
+
 static __always_inline bool in_service_cidr(const __be32 addr[SVCLB_ADDR_WORDS])
 {
-	for (__u32 i = 0; i < SVCLB_SERVICE_CIDRS; i++) {
-		const volatile struct svclb_cidr *cidr = &settings.service_cidr[i];
+	const struct svclb_service_cidrs *ranges = service_ranges();
+	__u32 used;
 
-		if (i >= settings.service_cidrs)
+	if (!ranges)
+		return false;
+	used = *(volatile const __u32 *)&ranges->used;
+	for (__u32 i = 0; i < SVCLB_SERVICE_CIDRS; i++) {
+		__u32 at = (used & 0xffff) + i;
+		const struct svclb_cidr *cidr;
+
+		if (i >= used >> 16)
 			break;
+		asm volatile("" : "+r"(at)); /* else the compiler bounds another register than it adds */
+		cidr = &ranges->cidr[at & (2 * SVCLB_SERVICE_CIDRS - 1)];
 		if ((addr[0] & cidr->mask[0]) == cidr->addr[0] && (addr[1] & cidr->mask[1]) == cidr->addr[1] &&
 		    (addr[2] & cidr->mask[2]) == cidr->addr[2] && (addr[3] & cidr->mask[3]) == cidr->addr[3])
 			return true;
 	}
 	return false;
 }
-
-/* begin() did not give a verdict: `work.flow` says how to translate. No verdict has this value. */
-#define VERDICT_TRANSLATE 64
 
 static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt, int result)
 {
@@ -262,7 +273,8 @@ static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pk
 	return reason == SVCLB_REASON_NO_BACKEND_REJECTED ? reject(skb, reason) : drop(pkt, reason);
 }
 
-/* `work.pkt` has no flow. Begins one where there ought to be one, else gives a verdict. */
+/* `work.pkt` has no flow. Begins one where there ought to be one, else gives a verdict.
+ * VERDICT_NONE: `work.flow` says how to translate. */
 __noinline int begin(struct __sk_buff *skb)
 {
 	struct svclb_filters *bytes = filter_bytes();
@@ -276,7 +288,7 @@ __noinline int begin(struct __sk_buff *skb)
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
 	if (found_transient())
-		return VERDICT_TRANSLATE;
+		return VERDICT_NONE;
 	frontend = find_frontend(&pkt->tuple);
 	if (frontend || is_cluster_ip(&pkt->tuple)) {
 		/* Begun before we came, or already forgotten by both ends: the kernel's conntrack may know better. */
@@ -285,7 +297,7 @@ __noinline int begin(struct __sk_buff *skb)
 		if (!frontend)
 			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
 		result = open_flow(frontend->service, frontend->set);
-		return result ? refuse(skb, pkt, result) : VERDICT_TRANSLATE;
+		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
 	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
 		return VERDICT_NEXT;
@@ -294,7 +306,7 @@ __noinline int begin(struct __sk_buff *skb)
 		result = meet_direct();
 		if (result < 0)
 			return drop(pkt, REFUSED_REASON(result));
-		return result ? VERDICT_TRANSLATE : VERDICT_NEXT;
+		return result ? VERDICT_NONE : VERDICT_NEXT;
 	}
 	if (in_service_cidr(pkt->tuple.daddr))
 		return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
@@ -309,7 +321,7 @@ static __always_inline bool may_begin(const struct packet *pkt, const struct svc
 		return true;
 	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
 		return false;
-	return bytes->reply[index] || bytes->backend[index] || settings.service_cidrs;
+	return bytes->reply[index] || bytes->backend[index] || has_service_cidr();
 }
 
 static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes)
@@ -323,7 +335,7 @@ static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *w
 		if (!may_begin(pkt, bytes, may_have_flow, index))
 			return VERDICT_NEXT;
 		verdict = begin(skb);
-		if (verdict != VERDICT_TRANSLATE)
+		if (verdict != VERDICT_NONE)
 			return verdict;
 	}
 	return translate(skb, work);
@@ -346,18 +358,54 @@ static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *wor
 	return translate(skb, work);
 }
 
-/* What we cannot translate goes on untouched; if it was meant for a frontend, it is counted. */
-static __always_inline int untranslatable(const struct packet *pkt, enum parsed parsed,
-					  const struct svclb_filters *bytes)
+/* `work.pkt` has no ports and is meant for a frontend's address. What asks a ClusterIP for something is told that this
+ * is not there (behaviour row 1.26); what we cannot translate goes on untouched. */
+static __always_inline int portless_to_frontend(struct __sk_buff *skb, const struct packet *pkt, __u32 parsed)
 {
-	if (parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES ||
-	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
-		return VERDICT_NEXT;
 	if (parsed == PARSED_FRAGMENT)
 		return pass(pkt, SVCLB_REASON_FRAGMENT);
-	if (parsed == PARSED_OTHER)
+	if (parsed == PARSED_UNREAD)
+		return pass(pkt, SVCLB_REASON_UNREAD_HEADERS);
+	if (parsed != PARSED_OTHER)
+		return pass(pkt, SVCLB_REASON_MALFORMED);
+	if (!is_cluster_ip(&pkt->tuple) || (is_icmp(pkt) && !is_ping(skb, pkt)))
 		return pass(pkt, SVCLB_REASON_UNSUPPORTED_PROTOCOL);
-	return pass(pkt, SVCLB_REASON_MALFORMED);
+	return is_icmp(pkt) ? echo(skb) : reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
+}
+
+/* A pod's packet without ports. */
+__noinline int portless_from_pod(struct __sk_buff *skb, __u32 parsed)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+	const struct packet *pkt;
+	int verdict;
+
+	if (!work || !bytes || parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
+		return VERDICT_NEXT;
+	pkt = &work->pkt;
+	if (parsed == PARSED_OTHER && is_icmp(pkt)) {
+		verdict = translate_error(skb);
+		if (verdict != VERDICT_NONE)
+			return verdict;
+	}
+	if (bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
+		return portless_to_frontend(skb, pkt, parsed);
+	if (parsed == PARSED_OTHER && in_service_cidr(pkt->tuple.daddr) && (!is_icmp(pkt) || is_ping(skb, pkt)))
+		return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
+	return VERDICT_NEXT;
+}
+
+/* A packet without ports, to a pod. */
+__noinline int portless_to_pod(struct __sk_buff *skb, __u32 parsed)
+{
+	struct work *work = work_on();
+	int verdict;
+
+	if (!work || parsed != PARSED_OTHER || !is_icmp(&work->pkt))
+		return VERDICT_NEXT;
+	verdict = translate_error(skb);
+	return verdict == VERDICT_NONE ? VERDICT_NEXT : verdict;
 }
 
 SEC("tcx/ingress")
@@ -371,7 +419,7 @@ int from_pod(struct __sk_buff *skb)
 		return VERDICT_NEXT;
 	parsed = parse(skb, &work->pkt, SVCLB_FROM_POD);
 	if (parsed != PARSED_PORTS)
-		return untranslatable(&work->pkt, parsed, bytes);
+		return portless_from_pod(skb, parsed);
 	return handle_from_pod(skb, work, bytes);
 }
 
@@ -380,9 +428,13 @@ int to_pod(struct __sk_buff *skb)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
+	enum parsed parsed;
 
-	if (!work || !bytes || parse(skb, &work->pkt, SVCLB_TO_POD) != PARSED_PORTS)
+	if (!work || !bytes)
 		return VERDICT_NEXT;
+	parsed = parse(skb, &work->pkt, SVCLB_TO_POD);
+	if (parsed != PARSED_PORTS)
+		return portless_to_pod(skb, parsed);
 	return handle_to_pod(skb, work, bytes);
 }
 

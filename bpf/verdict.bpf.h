@@ -13,6 +13,7 @@
 /* Not "ok": other programs and filters of the device still run. As TCX_NEXT and as a clsact verdict. */
 #define VERDICT_NEXT TC_ACT_UNSPEC
 #define VERDICT_DROP TC_ACT_SHOT
+#define VERDICT_NONE 64 /* not decided yet. No verdict has this value */
 
 static __always_inline void count_reason(const struct packet *pkt, __u32 reason)
 {

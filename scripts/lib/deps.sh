@@ -10,7 +10,7 @@
 # Package, or package>=version where an older one is of no use, or alternatives a|b of which the first is installed.
 deps_demo=(
     g++ clang cmake ninja-build pkg-config ccache
-    'libbpf-dev>=1:1.3' libnl-route-3-dev libcli11-dev libexpected-dev libfmt-dev libspdlog-dev libyaml-cpp-dev
+    'libbpf-dev>=1:1.3' libnl-route-3-dev libcli11-dev libexpected-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libsimdjson-dev
     nlohmann-json3-dev libcurl4-openssl-dev 'catch2>=3' libtins-dev libbenchmark-dev
     iproute2 util-linux procps curl jq dnsmasq-base bind9-dnsutils
 )

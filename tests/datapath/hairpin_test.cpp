@@ -116,3 +116,26 @@ TEST_CASE("hairpin: moves away when the pod itself stops serving", "[hairpin]") 
     service.remove_backend(server);
     CHECK(establish(datapath, world, client, frontend).backend == world.backend());
 }
+
+TEST_CASE("hairpin: two ports of a Service that lead to one port of the pod are kept apart", "[hairpin]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const Endpoint client = world.client();
+    const Endpoint server{client.addr, 8080};
+    const Endpoint frontend = world.frontend();
+    const Endpoint second{frontend.addr, 81};
+    const ServiceFixture service(datapath, 1, frontend, world.proto, {server});
+    const ServiceFixture other(datapath, 2, second, world.proto, {server});
+    check_to_server(datapath, world.first(client, frontend), frontend, server);
+    check_to_client(datapath, world.answer(server, {frontend.addr, client.port}), frontend, client);
+
+    const Run run = datapath.from_pod(world.first(client, second));
+    const Endpoint presented = source_of(run.frame);
+    CHECK(presented.addr == frontend.addr);
+    REQUIRE(presented.port != client.port);
+    CHECK_RUN(run, redirected,
+              sent_back(with_source(with_destination(world.first(client, second), server), presented)));
+    check_to_client(datapath, world.answer(server, presented), second, client);
+    check_to_client(datapath, world.data(server, {frontend.addr, client.port}), frontend, client);
+}

@@ -2,61 +2,12 @@
 // Nobody to send to: the client is told at once, with a RST or an ICMP error that its kernel will believe.
 #include <bpf/bpf.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "conversation.hpp"
+#include "refusal.hpp"
 
 using namespace svclb::test;
-
-namespace {
-
-constexpr std::size_t kQuoteMax = 512;
-
-// The kernel's test-run would check the sum of a packet that bpf_skb_change_tail() cut, which the kernel itself gives
-// up on (CHECKSUM_NONE).
-void expect_cut_packets(Datapath& datapath) {
-    datapath.with_complete_checksums(false);
-}
-
-// What an answer to `packet` has in its Ethernet and IP headers.
-Packet turned_about(const Packet& packet) {
-    Packet answer{.to_mac = packet.from_mac, .from_mac = packet.to_mac, .vlans = packet.vlans};
-    answer.source = packet.destination;
-    answer.destination = packet.source;
-    answer.ttl = 64;
-    answer.id = 0;
-    return answer;
-}
-
-Packet reset_for(Packet packet, std::uint32_t acknowledged) {
-    Packet answer = turned_about(packet);
-    answer.transport = Tcp{.sport = packet.tcp().dport,
-                           .dport = packet.tcp().sport,
-                           .seq = 0,
-                           .ack = acknowledged,
-                           .flags = rst | ack,
-                           .window = 0};
-    return answer;
-}
-
-Packet unreachable_for(const Packet& packet) {
-    Packet answer = turned_about(packet);
-    const bool v4 = packet.source.v4();
-    answer.transport =
-        Icmp{.type = static_cast<std::uint8_t>(v4 ? 3 : 1), .code = static_cast<std::uint8_t>(v4 ? 3 : 4)};
-    const Bytes frame = packet.frame();
-    answer.payload.assign(frame.begin() + 14,
-                          frame.begin() + static_cast<std::ptrdiff_t>(std::min(frame.size(), 14 + kQuoteMax)));
-    return answer;
-}
-
-Packet refusal_of(const World& world, const Packet& packet) {
-    if (!world.tcp_flow()) return unreachable_for(packet);
-    return reset_for(packet, std::get<Tcp>(packet.transport).seq + 1);
-}
-
-}  // namespace
 
 TEST_CASE("no backends: the client is refused at once", "[no_backends]") {
     const World world = any_world();
@@ -134,7 +85,7 @@ TEST_CASE("no backends: a RST is never answered", "[no_backends]") {
     CHECK(datapath.reason(SVCLB_REASON_NO_FLOW).packets == 2);
 }
 
-TEST_CASE("no backends: a SYN behind other headers is dropped and counted", "[no_backends]") {
+TEST_CASE("no backends: a SYN behind other headers gets an ICMP error", "[no_backends]") {
     const World world = tcp_world();
     CAPTURE(world);
     Datapath& datapath = fresh_datapath();
@@ -142,9 +93,39 @@ TEST_CASE("no backends: a SYN behind other headers is dropped and counted", "[no
     Packet packet = world.first(world.client(), world.frontend());
     packet.ip_options = Bytes(4, 1);
     packet.extensions = {{IPPROTO_DSTOPTS, Bytes(6)}};
-    CHECK(datapath.from_pod(packet).verdict == dropped);
+    CHECK_RUN(datapath.from_pod(packet), redirected, unreachable_for(packet));
     CHECK(datapath.reason(SVCLB_REASON_NO_BACKEND_REJECTED).packets == 1);
-    CHECK(datapath.reason(SVCLB_REASON_REJECT_FAILED).packets == 1);
+    CHECK(datapath.reasons() == 1);
+}
+
+TEST_CASE("no backends: the ICMP error does not quote Ethernet padding", "[no_backends]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {});
+    expect_cut_packets(datapath);
+    Packet packet = udp(world.client(), world.frontend(), payload_of(3));
+    packet.trailer = 15;
+    CHECK_RUN(datapath.from_pod(packet), redirected, unreachable_for(packet));
+}
+
+TEST_CASE("no backends: nobody is answered who is not one sender", "[no_backends]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {});
+    std::vector<Ip> senders{ip("0.0.0.0"), ip("127.0.0.1"), ip("224.0.0.1"), ip("255.255.255.255")};
+    if (world.family == 6) senders = {ip("::"), ip("ff02::1")};
+    std::uint64_t failed = 0;
+    for (const Ip& sender : senders) {
+        CAPTURE(to_string(sender));
+        const Packet packet = world.first({sender, 40000}, world.frontend());
+        CHECK_RUN(datapath.from_pod(packet), dropped, packet);
+        CHECK(datapath.reason(SVCLB_REASON_REJECT_FAILED).packets == ++failed);
+    }
+    Packet broadcast = world.first(world.client(), world.frontend());
+    broadcast.to_mac = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    CHECK_RUN(datapath.from_pod(broadcast), dropped, broadcast);
 }
 
 TEST_CASE("no backends: a client is answered so often a second, and others are not kept waiting", "[no_backends]") {
@@ -222,7 +203,7 @@ TEST_CASE("no backends: an unknown port of a ClusterIP is refused, and TCP in mi
 TEST_CASE("no backends: an address of the Service CIDR that nobody has is dropped", "[no_backends]") {
     const World world = any_world();
     CAPTURE(world);
-    DatapathOptions options;
+    Datapath& datapath = fresh_datapath();
     const auto cidr = [](const Ip& base, std::size_t prefix) {
         svclb_cidr row{};
         std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
@@ -231,12 +212,12 @@ TEST_CASE("no backends: an address of the Service CIDR that nobody has is droppe
         std::memcpy(row.mask, mask.data(), sizeof(row.mask));
         return row;
     };
-    options.settings.service_cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
-    options.settings.service_cidr[1] = cidr(ip("fd00:96::"), 116);
-    options.settings.service_cidrs = 2;
-    static const std::unique_ptr<Datapath> with_cidrs = datapath_with(options);
-    Datapath& datapath = *with_cidrs;
-    datapath.clear();
+    // In turn in either half of the row.
+    auto& ranges = datapath.service_cidrs();
+    const std::uint32_t first = GENERATE(0u, std::uint32_t{SVCLB_SERVICE_CIDRS});
+    ranges.cidr[first] = cidr(ip("10.96.0.0"), 96 + 20);
+    ranges.cidr[first + 1] = cidr(ip("fd00:96::"), 116);
+    ranges.used = first | 2u << 16;
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
 
     const Ip network = world.net("10.96.0.0", "fd00:96::");

@@ -22,10 +22,13 @@ target_link_libraries(packet_harness PUBLIC svclb_flags PkgConfig::LIBBPF)
 add_executable(packet_tests
     affinity_test.cpp
     choice_test.cpp
+    cluster_ip_test.cpp
     collision_test.cpp
     counters_test.cpp
     flow_life_test.cpp
     hairpin_test.cpp
+    headers_test.cpp
+    icmp_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp

@@ -14,9 +14,13 @@ echo "a cycle of the beacon costs $beacon_cost rows"
 traffic_begin
 
 # fault SENTENCE COMMAND...: the command is what goes wrong; then watches are open again, and only the beacon was written.
+# Each meets an agent that has just come: one that has met many waits long, lest it wear the server out.
 fault() {
     local sentence=$1 before
     shift
+    stop_agent KILL
+    start_agent
+    await 20 kube_watched
     before=$(writes_now)
     kube requests true >/dev/null
     "$@" >/dev/null

@@ -12,7 +12,7 @@ start_agent
 answered_by() { # TO BACKENDS: whether exactly these answer
     load_in client "$1" --connections 60 | jq -e --arg want "$2" '.failed == 0 and (.backends | keys | join(" ")) == $want' >/dev/null
 }
-refused() { load_in client "$1" --connections 5 --timeout-ms 500 | jq -e '.ok == 0' >/dev/null; }
+refused() { { load_in client "$1" --connections 5 --timeout-ms 500 || true; } | jq -e '.ok == 0' >/dev/null; }
 agent_said() { grep -qE "$1" "$run/agent1.log"; }
 
 say "what it asks for"
@@ -104,7 +104,7 @@ check "desired and programmed state agree" ctl verify
 
 # The same state by every way to get it: an agent that starts anew writes nothing.
 beacon_begin
-for way in '{"protocols": ["http/1.1"]}' '{"streaming": "refuse", "page": 2, "chunk": 11}' \
+for way in '{"protocols": ["http/1.1"]}' '{"streaming": "refuse", "page": 2, "chunk": 300}' \
     '{"protocols": ["h2"]}' '{"streaming": "ignore"}'; do
     say "$way"
     kube set "$way" >/dev/null

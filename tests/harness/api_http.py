@@ -50,9 +50,11 @@ class Answer:
         for begin in range(0, len(data), size):
             piece = data[begin:begin + size]
             await self.connection.server.answering.wait()
+            if self.connection.writer.transport.is_closing():
+                raise ConnectionResetError
             await self.write(piece)
             self.sent += len(piece)
-            if pause:
+            if size < len(data):  # also tells when the client is gone
                 await asyncio.sleep(pause)
         if cut is not None and self.sent >= cut:
             self.abort()

@@ -25,7 +25,8 @@ std::string& warnings() {
 
 int keep_warnings(libbpf_print_level level, const char* format, va_list arguments) {
     if (level != LIBBPF_WARN) return 0;
-    std::array<char, 1024> line{};
+    // A verifier's log is one message of many kilobytes.
+    static std::array<char, 1U << 20U> line{};
     const int length = std::vsnprintf(line.data(), line.size(), format, arguments);
     warnings() += line.data();
     return length;

@@ -84,7 +84,8 @@ private:
         field("ip hop limit", 1);
         field("ip source", 16);
         field("ip destination", 16);
-        while (proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS) {
+        while (proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
+               proto == IPPROTO_FRAGMENT) {
             proto = static_cast<std::uint8_t>(u8(position()));
             const std::size_t before = position();
             field("ip extension header", (u8(before + 1) + std::size_t{1}) * 8);

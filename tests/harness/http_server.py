@@ -4,7 +4,8 @@
 options. Prints {"port": ..., "proxy": ...}, then reads commands from standard input, a line of JSON each, and answers
 each with a line.
 
-  http_server.py DIR [--names SAN] [--expired] [--client-certificate] [--protocols h2,http/1.1] [--proxy http|https|socks5]
+  http_server.py DIR [--names SAN] [--expired] [--client-certificate] [--old-tls] [--protocols h2,http/1.1]
+                 [--proxy http|https|socks5]
 
   /echo            what was asked, as JSON, and by which connection
   /private         the same for the valid token or any client certificate, else 401
@@ -21,11 +22,13 @@ import argparse
 import asyncio
 import base64
 import json
+import logging
 import pathlib
 import ssl
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 
 import api_http
@@ -44,6 +47,10 @@ class Server:
         self.tls = api_http.tls_context(self.directory, options.protocols.split(","))
         if options.client_certificate:
             self.tls.verify_mode = ssl.CERT_REQUIRED
+        if options.old_tls:
+            self.tls.set_ciphers("ALL:@SECLEVEL=0")
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.tls.minimum_version = self.tls.maximum_version = ssl.TLSVersion.TLSv1_1
 
     def make_certificate(self):
         if self.options.expired:
@@ -95,8 +102,9 @@ class Server:
                 connection.drop()
         elif name == "goaway":
             for connection in self.connections:
-                connection.h2.close_connection()
-                connection.flush()
+                # "No new streams": those that are open go on, which the library's own GOAWAY would end.
+                connection.writer.write(bytes([0, 0, 8, 7, 0, 0, 0, 0, 0]) +
+                                        struct.pack(">II", connection.h2.highest_inbound_stream_id, 0))
         return {"connections": self.accepted, "open": len(self.connections), "watchers": len(self.watchers),
                 "proxied": self.proxied}
 
@@ -202,7 +210,7 @@ def make_expired(directory, names):
     """Valid for one day long ago. Only `openssl ca` takes dates."""
     api_http.make_certificate(directory, "server", "/CN=test-server", "serverAuth", names)
     config = api_http.OPENSSL_CONFIG.format(usage="serverAuth", names=names)
-    config += f"[ca_tool]\ndatabase = {directory}/index\nnew_certs_dir = {directory}\npolicy = any\n[any]\ncommonName = supplied\n"
+    config += f"[ca_tool]\ndatabase = index\nserial = serial\nnew_certs_dir = .\npolicy = any\n[any]\ncommonName = supplied\n"
     (directory / "index").write_text("")
     (directory / "expired.cnf").write_text(config)
     for command in (["req", "-new", "-key", "server.key", "-subj", "/CN=test-server", "-config", "expired.cnf", "-out",
@@ -219,6 +227,8 @@ if __name__ == "__main__":
     parser.add_argument("--names", default="DNS:localhost,IP:127.0.0.1,IP:::1")
     parser.add_argument("--expired", action="store_true")
     parser.add_argument("--client-certificate", action="store_true")
+    parser.add_argument("--old-tls", action="store_true")
     parser.add_argument("--protocols", default="h2,http/1.1")
     parser.add_argument("--proxy", choices=["http", "https", "socks5"])
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # of clients that go away
     asyncio.run(Server(parser.parse_args()).run())

@@ -249,7 +249,7 @@ load_in() {
 # holds JSON EXPRESSION: jq's verdict; the JSON is printed when it is no.
 holds() { jq -e "$2" <<<"$1" >/dev/null || { echo "  $1" && return 1; }; }
 
-# hold_begin ID POD TO COUNT: opens connections and keeps them idle; not in a subshell, which would take the pipe with it.
+# hold_begin ID POD TO COUNT [OPTION...]: opens connections and keeps them idle; not in a subshell, which would take the pipe with it.
 # hold_ask ID: asks one question on each and prints the JSON of how many answered. hold_said ID: prints the last JSON.
 declare -A HOLD_FD
 hold_begin() {
@@ -257,7 +257,7 @@ hold_begin() {
     mkfifo "$run/hold-$1"
     exec {fd}<>"$run/hold-$1"
     HOLD_FD[$1]=$fd
-    pod_exec "$2" "$tools/connect_load" "$3" --connections "$4" --hold <"$run/hold-$1" >"$run/hold-$1.out" 2>&1 &
+    pod_exec "$2" "$tools/connect_load" "$3" --connections "$4" --hold "${@:5}" <"$run/hold-$1" >"$run/hold-$1.out" 2>&1 &
     await 20 test -s "$run/hold-$1.out"
 }
 

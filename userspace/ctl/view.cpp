@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <map>
 #include <set>
 #include <tuple>
@@ -130,20 +129,9 @@ Result<NameSelector> parse_name(std::string_view text) {
 }
 
 Result<Endpoint> parse_endpoint(std::string_view text) {
-    const auto bad = [&] { return fail(Error::invalid("not an ADDRESS or ADDRESS:PORT: " + std::string(text))); };
     if (const auto address = model::parse_address(text)) return Endpoint{*address, {}};
-    const auto colon = text.rfind(':');
-    if (colon == std::string_view::npos) return bad();
-    std::string_view host = text.substr(0, colon);
-    const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-    if (bracketed) host = host.substr(1, host.size() - 2);
-    const auto address = model::parse_address(host);
-    if (!address || bracketed != (host.find(':') != std::string_view::npos)) return bad();
-    const std::string_view digits = text.substr(colon + 1);
-    std::uint16_t port = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-    if (error != std::errc{} || end != digits.data() + digits.size() || port == 0) return bad();
-    return Endpoint{*address, port};
+    if (const auto both = model::parse_address_port(text)) return Endpoint{both->address, both->port};
+    return fail(Error::invalid("not an ADDRESS or ADDRESS:PORT: " + std::string(text)));
 }
 
 Result<FlowState> parse_state(std::string_view text) {
@@ -206,6 +194,9 @@ std::vector<ServiceItem> services(const Snapshot& snapshot, const Selection& sel
                           [](const FrontendRow& row) { return std::tuple(row.kind, row.address, row.port); });
         std::ranges::sort(item.backends,
                           [](const auto& a, const auto& b) { return backend_order(a) < backend_order(b); });
+        const auto object = "Service " + item.name.ns + "/" + item.name.name;
+        for (const Problem& problem : snapshot.problems)
+            if (problem.object == object) item.problems.push_back(problem.reason + ": " + problem.text);
         sorted.push_back(std::move(item));
     }
     return sorted;

@@ -50,6 +50,7 @@ struct ServiceItem {
     std::uint32_t affinity_s = 0;
     std::uint64_t connections = 0;
     svclb_counter counter{};
+    std::vector<std::string> problems;  // of the whole Service
 };
 
 struct FlowItem {

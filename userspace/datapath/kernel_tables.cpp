@@ -157,6 +157,7 @@ Status KernelTables::publish(std::uint32_t service, const svclb_service& row) {
         std::atomic_ref(live.runs[set]).store(row.runs[set], std::memory_order_release);
     }
     std::atomic_ref(live.epoch).store(row.epoch, std::memory_order_release);
+    std::atomic_ref(live.epoch_due).store(row.epoch_due, std::memory_order_release);
     return {};
 }
 

@@ -5,7 +5,9 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <fstream>
 #include <string_view>
 #include <utility>
@@ -89,7 +91,6 @@ struct Pinned::State {
     MapSet maps;
     RowMaps rows;
     MappedRows mapped;
-    MappedArray<svclb_agent_status> agent;
     FlowMaps<svclb_flow_key4> flows4;
     FlowMaps<svclb_flow_key6> flows6;
     MapRef<svclb_affinity_key, svclb_affinity> affinity;
@@ -121,7 +122,6 @@ Result<Pinned> Pinned::open(const std::filesystem::path& bpf_dir) {
     Opener opener;
     opener.into(state->rows, RowMaps::open(state->maps));
     opener.into(state->mapped, MappedRows::open(*writable, true));
-    opener.into(state->agent, MappedArray<svclb_agent_status>::open(*writable, "agent", true));
     opener.into(state->flows4, FlowMaps<svclb_flow_key4>::open(state->maps, "established4", "transient4"));
     opener.into(state->flows6, FlowMaps<svclb_flow_key6>::open(state->maps, "established6", "transient6"));
     opener.into(state->affinity, decltype(state->affinity)::open(state->maps, "affinity"));
@@ -134,7 +134,14 @@ Result<Pinned> Pinned::open(const std::filesystem::path& bpf_dir) {
 }
 
 svclb_agent_status Pinned::agent() const {
-    svclb_agent_status copy = state_->agent.rows()[0];
+    // The row of another release may be shorter or longer.
+    svclb_agent_status copy{};
+    const int fd = state_->maps.find("agent");
+    const auto info = map_info(fd, "agent");
+    std::vector<char> row(info ? info->value_size : 0);
+    const std::uint32_t index = 0;
+    if (!row.empty() && bpf_map_lookup_elem(fd, &index, row.data()) == 0)
+        std::memcpy(&copy, row.data(), std::min(row.size(), sizeof(copy)));
     end_strings(copy);
     return copy;
 }
@@ -160,6 +167,11 @@ Status Pinned::each_backend(const std::function<void(const svclb_backend_key&, c
 }
 Status Pinned::each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const {
     return state_->rows.names.each(visit);
+}
+Status Pinned::each_problem(const std::function<void(std::uint32_t, const svclb_problem&)>& visit) const {
+    if (state_->maps.find("problems") < 0) return {};
+    const auto map = MapRef<std::uint32_t, svclb_problem>::open(state_->maps, "problems");
+    return map ? map->each(visit) : fail(map.error());
 }
 Status Pinned::each_string(const std::function<void(std::uint32_t, const svclb_string&)>& visit) const {
     return state_->rows.strings.each(visit);

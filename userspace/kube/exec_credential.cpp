@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "exec_credential.hpp"
 
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -101,7 +102,11 @@ std::optional<SystemClock::time_point> parse_time(std::string_view text) {
     parts.tm_hour = *hour;
     parts.tm_min = *minute - offset_minutes;
     parts.tm_sec = *second;
-    return SystemClock::from_time_t(::timegm(&parts));
+    // The clock counts nanoseconds and ends in the year 2262.
+    const std::chrono::seconds since_epoch(::timegm(&parts));
+    constexpr auto kLast = std::chrono::duration_cast<std::chrono::seconds>(SystemClock::duration::max());
+    constexpr auto kFirst = std::chrono::duration_cast<std::chrono::seconds>(SystemClock::duration::min());
+    return SystemClock::time_point(std::clamp(since_epoch, kFirst, kLast));
 }
 
 std::string text_in(Fields& fields, const Spot& map, std::string_view key) {

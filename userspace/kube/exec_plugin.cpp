@@ -94,12 +94,14 @@ std::vector<std::string> environment_of(const ExecConfig& config, const std::str
     for (const auto& [name, value] : config.env) values.insert_or_assign(name, value);
     values.insert_or_assign("KUBERNETES_EXEC_INFO", exec_info);
     std::vector<std::string> out;
-    for (const auto& [name, value] : values) out.push_back(name + "=" + value);
+    out.reserve(values.size());
+    for (const auto& [name, value] : values) out.emplace_back(name).append("=").append(value);
     return out;
 }
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
     std::vector<char*> out;
+    out.reserve(texts.size() + 1);
     for (auto& text : texts) out.push_back(text.data());
     out.push_back(nullptr);
     return out;

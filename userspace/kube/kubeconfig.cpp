@@ -35,10 +35,7 @@ public:
 
     std::optional<Kubeconfig> read(const Value& root, std::string_view context) {
         const Spot top(root);
-        if (!fields_.is_map(top)) {
-            fields_.refuse(top, "not a kubeconfig");
-            return std::nullopt;
-        }
+        if (!fields_.is_map(top)) return std::nullopt;
         const auto kind = fields_.field(top, "kind");
         if (const auto given = text(kind); !given.empty() && given != "Config")
             fields_.refuse(kind, "not Config: " + printable(given));
@@ -104,7 +101,8 @@ private:
             fields_.refuse(insecure, "true, but the server's certificate is always verified: name its CA instead");
         const auto server_name = fields_.field(cluster, "tls-server-name");
         out_.tls_server_name = text(server_name);
-        if (!out_.tls_server_name.empty() && !parse_server_url("https://" + out_.tls_server_name + ":443"))
+        const auto as_url = parse_server_url("https://" + out_.tls_server_name);
+        if (!out_.tls_server_name.empty() && (!as_url || as_url->host != out_.tls_server_name))
             fields_.refuse(server_name, "not a host name: " + printable(out_.tls_server_name));
         const auto proxy = fields_.field(cluster, "proxy-url");
         out_.proxy_url = text(proxy);

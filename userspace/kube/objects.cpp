@@ -203,8 +203,9 @@ model::Object read_endpoint_slice(Fields& in, const Spot& root, const Spot& meta
                                .protocol = in.choice(in.field(spot, "protocol"), kProtocols).value_or(Protocol::tcp),
                                .port = in.port(in.field(spot, "port"), 0)});
     });
-    in.each_map(in.field(root, "endpoints"),
-                [&](const Spot& spot) { slice.endpoints.push_back(read_endpoint(in, spot)); });
+    const auto endpoints = in.field(root, "endpoints");
+    slice.endpoints.reserve(Fields::count(endpoints));
+    in.each_map(endpoints, [&](const Spot& spot) { slice.endpoints.push_back(read_endpoint(in, spot)); });
     return slice;
 }
 
@@ -310,6 +311,7 @@ ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems) {
             object = read_service_cidr(in, top, key);
             break;
     }
+    if (const auto* slice = std::get_if<model::EndpointSlice>(&*object)) out.owner = {key.ns, slice->service};
     if (in.valid()) out.object = std::move(object);
     return out;
 }

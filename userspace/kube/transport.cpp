@@ -42,8 +42,8 @@ bool set(CURLM* multi, CURLMoption option, T value) {
 }  // namespace
 
 Result<std::unique_ptr<CurlTransport>> CurlTransport::open(Route route, std::unique_ptr<Credentials> credentials) {
-    static const CURLcode kReady = curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (kReady != CURLE_OK) return fail(Error::invalid(std::string("libcurl: ") + curl_easy_strerror(kReady)));
+    static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (ready != CURLE_OK) return fail(Error::invalid(std::string("libcurl: ") + curl_easy_strerror(ready)));
     UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
     UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     if (!epoll || !timer) return fail_errno(errno, "set up the transport");
@@ -69,7 +69,7 @@ CurlTransport::~CurlTransport() {
 
 RequestId CurlTransport::send(Request request, Receiver& receiver) {
     const auto id = ++last_request_;
-    entries_.emplace(id, Entry{std::make_unique<Exchange>(id, std::move(request), receiver)});
+    entries_.emplace(id, Entry{std::make_unique<Exchange>(id, std::move(request), receiver, route_)});
     set_timer(Clock::time_point::min());
     return id;
 }
@@ -83,9 +83,11 @@ void CurlTransport::cancel(RequestId id) {
 
 void CurlTransport::step() {
     take_events();
+    credentials_->step();
     drop_cancelled();
-    begin_waiting();
-    run_timers();
+    do {
+        run_timers();
+    } while (begin_next());
     take_results();
     take_silent();
     drop_cancelled();
@@ -102,8 +104,6 @@ void CurlTransport::take_events() {
             std::uint64_t expirations = 0;
             static_cast<void>(::read(timer_.get(), &expirations, sizeof expirations));
             armed_.reset();
-        } else if (event.data.u64 == kCredentials) {
-            credentials_->step();
         } else if (const auto pool = pools_.find(static_cast<PoolId>(event.data.u64 >> 32U)); pool != pools_.end()) {
             const int what = ((event.events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) |
                              ((event.events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
@@ -125,33 +125,38 @@ void CurlTransport::run_timers() {
     }
 }
 
-void CurlTransport::begin_waiting() {
-    if (std::ranges::none_of(entries_, [](const auto& entry) { return entry.second.pool == nullptr; })) return;
-    auto identity = credentials_->current();
-    if (identity && !*identity) return;
-    std::vector<std::pair<RequestId, Error>> failed;
-    for (auto& [id, entry] : entries_) {
-        if (entry.pool) continue;
-        const auto begun = identity ? begin(entry, **identity) : Status(fail(identity.error()));
-        if (!begun) failed.emplace_back(id, begun.error());
+// One request at a time makes a connection; those behind it find one that they can share, or make their own in turn.
+// libcurl's own way to wait for that (CURLOPT_PIPEWAIT) has releases that wait for the end of the first request where
+// its connection turns out to be HTTP/1.1, and a watch does not end.
+bool CurlTransport::begin_next() {
+    auto next = entries_.end();
+    for (auto at = entries_.begin(); at != entries_.end(); ++at) {
+        if (at->second.pool && !at->second.exchange->connected()) return false;
+        if (!at->second.pool && next == entries_.end()) next = at;
     }
-    for (auto& [id, error] : failed) finish(id, fail(std::move(error)));
+    if (next == entries_.end()) return false;
+    const auto identity = credentials_->current();
+    if (!identity) {
+        finish_all(with_waiting({}, identity.error().message()));
+        return true;
+    }
+    if (!*identity) return false;
+    if (const auto fault = begin(next->second, **identity); !fault.empty()) finish(next->first, fault);
+    return true;
 }
 
-Status CurlTransport::begin(Entry& entry, const Identity& identity) {
-    if (fresh_pool_) {
-        if (auto made = make_pool(); !made) return made;
-    }
+std::string CurlTransport::begin(Entry& entry, const Identity& identity) {
+    if (fresh_pool_ && !make_pool()) return "libcurl: cannot set up its multi interface";
     auto& pool = pools_.rbegin()->second;
-    if (auto prepared = entry.exchange->prepare(route_, identity, Clock::now()); !prepared) return prepared;
+    if (auto fault = entry.exchange->prepare(route_, identity, Clock::now()); !fault.empty()) return fault;
     const auto code = curl_multi_add_handle(pool.multi.get(), entry.exchange->handle());
-    if (code != CURLM_OK) return fail(Error::invalid(std::string("libcurl: ") + curl_multi_strerror(code)));
+    if (code != CURLM_OK) return std::string("libcurl: ") + curl_multi_strerror(code);
     entry.pool = &pool;
     ++pool.requests;
     return {};
 }
 
-Status CurlTransport::make_pool() {
+bool CurlTransport::make_pool() {
     const auto id = ++last_pool_;
     auto& pool = pools_.emplace(id, Pool{*this, id, nullptr, std::nullopt}).first->second;
     pool.multi.reset(curl_multi_init());
@@ -162,38 +167,52 @@ Status CurlTransport::make_pool() {
         !set(multi, CURLMOPT_TIMERDATA, static_cast<void*>(&pool)) ||
         !set(multi, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_MULTIPLEX))) {
         pools_.erase(id);
-        return fail(Error::invalid("libcurl: cannot set up its multi interface"));
+        return false;
     }
     fresh_pool_ = false;
-    return {};
+    return true;
 }
 
 void CurlTransport::take_results() {
-    std::vector<std::pair<RequestId, Status>> ended;
+    Faults ended;
     for (auto& [id, pool] : pools_) {
         int left = 0;
         while (const auto* message = curl_multi_info_read(pool.multi.get(), &left)) {
             if (message->msg != CURLMSG_DONE) continue;
             const auto& exchange = Exchange::of(message->easy_handle);
-            ended.emplace_back(exchange.id(), exchange.outcome(message->data.result));
+            const auto fault = exchange.fault(message->data.result);
+            ended.emplace_back(exchange.id(), fault);
+            // Whoever waits for that connection would only wait for the same.
+            if (!fault.empty() && !exchange.connected() && !exchange.cancelled())
+                ended = with_waiting(std::move(ended), fault);
         }
     }
-    for (const auto& [id, status] : ended) finish(id, status);
+    finish_all(ended);
 }
 
 void CurlTransport::take_silent() {
-    std::vector<std::pair<RequestId, Error>> silent;
+    Faults silent;
     const auto now = Clock::now();
     for (auto& [id, entry] : entries_) {
         if (!entry.pool || entry.exchange->cancelled() || entry.exchange->deadline() > now) continue;
-        silent.emplace_back(id, entry.exchange->silent());
+        silent.emplace_back(id, entry.exchange->silence());
         if (entry.pool == &pools_.rbegin()->second) fresh_pool_ = true;
     }
-    for (auto& [id, error] : silent) finish(id, fail(std::move(error)));
+    finish_all(silent);
+}
+
+CurlTransport::Faults CurlTransport::with_waiting(Faults faults, const std::string& fault) const {
+    for (const auto& [id, entry] : entries_)
+        if (!entry.pool) faults.emplace_back(id, fault);
+    return faults;
+}
+
+void CurlTransport::finish_all(const Faults& faults) {
+    for (const auto& [id, fault] : faults) finish(id, fault);
 }
 
 // The entry goes first: whatever the receiver does, it does not meet it.
-void CurlTransport::finish(RequestId id, const Status& status) {
+void CurlTransport::finish(RequestId id, const std::string& fault) {
     const auto at = entries_.find(id);
     if (at == entries_.end()) return;
     constexpr int kUnauthorized = 401;
@@ -205,14 +224,14 @@ void CurlTransport::finish(RequestId id, const Status& status) {
     }
     bytes_ended_ += exchange->bytes_received();
     entries_.erase(at);
-    exchange->end(status);
+    exchange->end(fault);
 }
 
 void CurlTransport::drop_cancelled() {
-    std::vector<RequestId> cancelled;
+    Faults cancelled;
     for (const auto& [id, entry] : entries_)
-        if (entry.exchange->cancelled()) cancelled.push_back(id);
-    for (const auto id : cancelled) finish(id, {});
+        if (entry.exchange->cancelled()) cancelled.emplace_back(id, "");
+    finish_all(cancelled);
 }
 
 void CurlTransport::drop_pools() {

@@ -9,6 +9,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "credentials.hpp"
 #include "svclb/base/result.hpp"
@@ -50,6 +53,8 @@ private:
         std::unique_ptr<Exchange> exchange;
         Pool* pool = nullptr;  // not yet begun
     };
+    // Of requests that end: what went wrong, "" where nothing did.
+    using Faults = std::vector<std::pair<RequestId, std::string>>;
 
     CurlTransport(Route route, std::unique_ptr<Credentials> credentials, UniqueFd epoll, UniqueFd timer);
 
@@ -57,16 +62,18 @@ private:
     static int on_timer(CURLM* multi, long timeout_ms, void* user);
 
     void take_events();
-    void begin_waiting();
-    Status begin(Entry& entry, const Identity& identity);
-    Status make_pool();
+    bool begin_next();
+    std::string begin(Entry& entry, const Identity& identity);
+    bool make_pool();
     void run_timers();
     void take_results();
     void take_silent();
     void drop_cancelled();
     void drop_pools();
-    void finish(RequestId id, const Status& status);
-    std::map<RequestId, Entry>::iterator erase(std::map<RequestId, Entry>::iterator at);
+    // The same fault for all that have not begun.
+    [[nodiscard]] Faults with_waiting(Faults faults, const std::string& fault) const;
+    void finish_all(const Faults& faults);
+    void finish(RequestId id, const std::string& fault);
     void arm();
     void set_timer(Clock::time_point when);
 

@@ -16,8 +16,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Name resolution, TCP, proxy and TLS together.
-constexpr milliseconds kConnectTimeout{10000};
 // An API server gives up on a request that is no watch after 60 s by itself, and says so.
 constexpr milliseconds kLongestSilence{70000};
 // A peer that is gone is noticed after 10 + 3 * 5 s, on an idle connection and on one with data on its way.
@@ -67,8 +65,12 @@ private:
     CURLcode failed_ = CURLE_OK;
 };
 
-Exchange::Exchange(RequestId id, Request request, Receiver& receiver)
-    : id_(id), request_(std::move(request)), receiver_(&receiver), handle_(curl_easy_init()) {
+Exchange::Exchange(RequestId id, Request request, Receiver& receiver, const Route& route)
+    : id_(id),
+      request_(std::move(request)),
+      receiver_(&receiver),
+      place_(route.server.text()),
+      handle_(curl_easy_init()) {
     if (!handle_) throw std::bad_alloc();
 }
 
@@ -78,23 +80,22 @@ Exchange& Exchange::of(CURL* handle) {
     return *static_cast<Exchange*>(exchange);
 }
 
-Status Exchange::prepare(const Route& route, const Identity& identity, Clock::time_point now) {
-    place_ = route.server.text();
+std::string Exchange::prepare(const Route& route, const Identity& identity, Clock::time_point now) {
     identity_ = identity.version;
     heard_ = now;
     Options options(handle_.get());
     set_place(options, route);
     set_trust(options, identity);
-    set_message(options, route, identity);
+    set_message(options, identity);
     options.set(CURLOPT_PRIVATE, static_cast<void*>(this));
     options.set(CURLOPT_ERRORBUFFER, words_.data());
+    options.set(CURLOPT_PREREQFUNCTION, &Exchange::on_connected);
+    options.set(CURLOPT_PREREQDATA, static_cast<void*>(this));
     options.set(CURLOPT_HEADERFUNCTION, &Exchange::on_header);
     options.set(CURLOPT_HEADERDATA, static_cast<void*>(this));
     options.set(CURLOPT_WRITEFUNCTION, &Exchange::on_body);
     options.set(CURLOPT_WRITEDATA, static_cast<void*>(this));
-    if (options.failed() != CURLE_OK)
-        return fail(Error::invalid(doing() + ": libcurl: " + curl_easy_strerror(options.failed())));
-    return {};
+    return options.failed() == CURLE_OK ? "" : std::string("libcurl: ") + curl_easy_strerror(options.failed());
 }
 
 void Exchange::set_place(Options& options, const Route& route) {
@@ -115,10 +116,8 @@ void Exchange::set_place(Options& options, const Route& route) {
     options.set(CURLOPT_PROXY, route.proxy);
     options.set(CURLOPT_NOPROXY, "");
     options.set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    // All on one connection, and the first request finds out whether that can be.
     options.set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
-    options.set(CURLOPT_PIPEWAIT, 1L);
-    options.set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(kConnectTimeout.count()));
+    options.set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(route.connect_timeout.count()));
     options.set(CURLOPT_TCP_KEEPALIVE, 1L);
     options.set(CURLOPT_TCP_KEEPIDLE, kKeepaliveIdleS);
     options.set(CURLOPT_TCP_KEEPINTVL, kKeepaliveIntervalS);
@@ -152,7 +151,7 @@ void Exchange::set_trust(Options& options, const Identity& identity) {
     }
 }
 
-void Exchange::set_message(Options& options, const Route& /*route*/, const Identity& identity) {
+void Exchange::set_message(Options& options, const Identity& identity) {
     if (request_.method != "GET") options.set(CURLOPT_CUSTOMREQUEST, request_.method);
     if (!request_.body.empty()) {
         options.set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body.size()));
@@ -176,6 +175,11 @@ bool Exchange::add_header(const std::string& line) {
     static_cast<void>(headers_.release());
     headers_.reset(longer);
     return true;
+}
+
+int Exchange::on_connected(void* user, char* /*address*/, char* /*local_address*/, int /*port*/, int /*local_port*/) {
+    static_cast<Exchange*>(user)->connected_ = true;
+    return CURL_PREREQFUNC_OK;
 }
 
 std::size_t Exchange::on_header(char* data, std::size_t /*size*/, std::size_t count, void* user) {
@@ -204,33 +208,36 @@ std::size_t Exchange::on_body(char* data, std::size_t /*size*/, std::size_t coun
     return self.cancelled() ? 0 : count;
 }
 
-void Exchange::end(const Status& status) {
+void Exchange::end(const std::string& fault) {
     auto* receiver = receiver_;
     cancel();
-    if (receiver) receiver->on_end(status);
+    if (!receiver) return;
+    if (fault.empty()) {
+        receiver->on_end({});
+        return;
+    }
+    const auto path = request_.target.substr(0, request_.target.find('?'));
+    const auto doing = place_ + ": " + request_.method + " " + model::printable(path);
+    receiver->on_end(fail(Error::invalid(doing + ": " + fault)));
 }
 
 Exchange::Clock::time_point Exchange::deadline() const {
     return heard_ + (request_.silence.count() != 0 ? request_.silence : kLongestSilence);
 }
 
-std::string Exchange::doing() const {
-    const auto path = request_.target.substr(0, request_.target.find('?'));
-    return place_ + ": " + request_.method + " " + model::printable(path);
-}
-
-Error Exchange::silent() const {
+std::string Exchange::silence() const {
     const auto silence = std::chrono::duration<double>(Clock::now() - heard_);
     auto text = std::to_string(silence.count());
     text.resize(text.find('.') + 2);
-    return Error::invalid(doing() + ": the server sent nothing for " + text + " s");
+    return "the server sent nothing for " + text + " s";
 }
 
-Status Exchange::outcome(CURLcode code) const {
-    if (code == CURLE_OK && status_ != 0) return {};
-    if (code == CURLE_OK) return fail(Error::invalid(doing() + ": an answer without a status"));
-    const char* words = words_.front() != '\0' ? words_.data() : curl_easy_strerror(code);
-    return fail(Error::invalid(doing() + ": " + model::printable(words, kLongestMessage)));
+std::string Exchange::fault(CURLcode code) const {
+    if (code == CURLE_OK) return status_ != 0 ? "" : "an answer without a status";
+    // The words are those of the first failure, which may have been followed by a try on a new connection.
+    std::string text = curl_easy_strerror(code);
+    if (words_.front() != '\0') text.append(" (").append(words_.data()).append(")");
+    return model::printable(text, kLongestMessage);
 }
 
 std::uint64_t Exchange::bytes_received() const {

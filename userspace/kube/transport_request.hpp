@@ -22,13 +22,15 @@ struct Route {
     ServerUrl server;
     std::string tls_server_name;  // "": the server's host
     std::string proxy;            // "": none
+    // Name resolution, TCP, proxy and TLS together.
+    std::chrono::milliseconds connect_timeout{10000};
 };
 
 class Exchange {
 public:
     using Clock = std::chrono::steady_clock;
 
-    Exchange(RequestId id, Request request, Receiver& receiver);
+    Exchange(RequestId id, Request request, Receiver& receiver, const Route& route);
     Exchange(const Exchange&) = delete;
     Exchange& operator=(const Exchange&) = delete;
 
@@ -36,19 +38,21 @@ public:
     [[nodiscard]] CURL* handle() const { return handle_.get(); }
     static Exchange& of(CURL* handle);
 
-    Status prepare(const Route& route, const Identity& identity, Clock::time_point now);
+    // What went wrong, "" where nothing did; so for all that are called faults.
+    std::string prepare(const Route& route, const Identity& identity, Clock::time_point now);
     [[nodiscard]] const Identity::Version& identity() const { return identity_; }
 
     // The receiver hears nothing from then on.
     void cancel() { receiver_ = nullptr; }
     [[nodiscard]] bool cancelled() const { return receiver_ == nullptr; }
-    void end(const Status& status);
+    void end(const std::string& fault);
 
     // When the server has been silent for too long.
     [[nodiscard]] Clock::time_point deadline() const;
-    [[nodiscard]] Error silent() const;
-    // What came of it, and the words where it failed.
-    [[nodiscard]] Status outcome(CURLcode code) const;
+    [[nodiscard]] std::string silence() const;
+    // There is a connection for it; where it is one for several requests, the next one meets it.
+    [[nodiscard]] bool connected() const { return connected_; }
+    [[nodiscard]] std::string fault(CURLcode code) const;
 
     [[nodiscard]] int status() const { return status_; }  // HTTP; 0 before the head is complete
     [[nodiscard]] std::uint64_t bytes_received() const;
@@ -62,13 +66,13 @@ private:
     };
     class Options;
 
+    static int on_connected(void* user, char* address, char* local_address, int port, int local_port);
     static std::size_t on_header(char* data, std::size_t size, std::size_t count, void* user);
     static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* user);
     void set_place(Options& options, const Route& route);
     void set_trust(Options& options, const Identity& identity);
-    void set_message(Options& options, const Route& route, const Identity& identity);
+    void set_message(Options& options, const Identity& identity);
     bool add_header(const std::string& line);
-    [[nodiscard]] std::string doing() const;
 
     RequestId id_;
     Request request_;
@@ -80,6 +84,7 @@ private:
     std::unique_ptr<CURL, HandleDeleter> handle_;  // refers to all of the above
     Identity::Version identity_{};
     Clock::time_point heard_{};
+    bool connected_ = false;
     int status_ = 0;
 };
 

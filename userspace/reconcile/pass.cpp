@@ -19,15 +19,16 @@ PassResult Pass::run() {
     };
     if (!works_.empty()) any_service_ = works_.front().port->id.service;
     remove_lost_rows();
+    each(&Pass::lay_out);
+    make_room();
     each(&Pass::add_names);
     each(&Pass::add_backends);
     each(&Pass::write_runs);
     each(&Pass::publish);
     each(&Pass::claim);
     state_.frontends.write_wanted(tables_, report_);
-    for (const auto& work : works_)
-        if (work.task == Task::want) state_.frontends.tell_conflicts(*work.port, report_);
     state_.frontends.remove_unwanted(tables_, report_);
+    state_.frontends.tell_conflicts(report_);
     each(&Pass::retire_row);
     each(&Pass::lower_backends);
     each(&Pass::raise);
@@ -131,11 +132,42 @@ bool Pass::add_string(Work& work, const model::Backend& backend, const char* fie
     return true;
 }
 
-void Pass::add_names(Work& work) {
+void Pass::lay_out(Work& work) {
     if (!work.wants()) return;
     auto layout = layout_of(work.desired->backends);
     if (!layout) return block(work, layout.error());
     work.layout = *std::move(layout);
+}
+
+// One step to the size that all new service ports need together: each step costs a load of the programs and a copy of
+// the map. Where that fails, smaller steps may still do.
+void Pass::make_room() {
+    std::uint64_t indices = 0;
+    std::uint64_t backends = 0;
+    std::uint64_t slots = 0;
+    for (const auto& work : works_) {
+        if (!work.wants() || work.port->index != SVCLB_NONE) continue;
+        ++indices;
+        backends += work.desired->backends.size();
+        slots += work.layout.cluster_slots + (work.layout.shared ? 0 : work.layout.local_slots);
+    }
+    const auto room = [this](datapath::Sized map, std::uint64_t limit, std::uint64_t available, std::uint64_t wanted) {
+        if (wanted <= available) return false;
+        const bool grown = grow(map, limit + wanted - available).has_value();
+        cannot_grow_[static_cast<std::size_t>(map)].reset();
+        return grown;
+    };
+    using datapath::Sized;
+    if (room(Sized::services, state_.indices.limit(), state_.indices.available(), indices))
+        state_.indices.extend(tables_.capacity(Sized::services));
+    if (room(Sized::backends, state_.backend_ids.limit(), state_.backend_ids.available(), backends))
+        state_.backend_ids.extend(tables_.capacity(Sized::backends));
+    if (room(Sized::slots, state_.runs.limit(), state_.runs.free_entries(), slots))
+        state_.runs.extend(tables_.capacity(Sized::slots));
+}
+
+void Pass::add_names(Work& work) {
+    if (!work.wants()) return;
     if (work.port->index == SVCLB_NONE && !add_index(work)) return;
     work.texts.resize(work.desired->backends.size());
     auto texts = work.texts.begin();

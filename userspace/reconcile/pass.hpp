@@ -57,6 +57,8 @@ private:
     };
 
     // pass.cpp: what is new
+    void lay_out(Work& work);
+    void make_room();
     void add_names(Work& work);
     [[nodiscard]] bool add_index(Work& work);
     [[nodiscard]] bool add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text,

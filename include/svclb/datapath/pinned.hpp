@@ -53,6 +53,8 @@ public:
     Status each_desired(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const;
     Status each_backend(const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const;
     Status each_name(const std::function<void(std::uint32_t service, const svclb_service_name&)>& visit) const;
+    // Nothing where the agent is of a release that showed none.
+    Status each_problem(const std::function<void(std::uint32_t number, const svclb_problem&)>& visit) const;
     Status each_string(const std::function<void(std::uint32_t id, const svclb_string&)>& visit) const;
     // `established` tells the two tables apart: false = opening or one-way.
     Status each_flow(

@@ -25,8 +25,8 @@ struct PassResult {
     std::uint64_t failures = 0;
     std::vector<Error> errors;            // at most a handful, each naming the service port and the map
     std::vector<model::ObjectKey> retry;  // Services to hand in again: their old state still serves
-    // Frontends that two service ports claim: the older one has it, this names both. The other one gets it as soon as
-    // the first gives it up.
+    // All frontends that several service ports claim now, whichever pass made it so: the oldest one has it, of one age
+    // the first by name; this names both. Another one gets it as soon as that gives it up.
     std::vector<model::Problem> conflicts;
 };
 
@@ -54,6 +54,8 @@ public:
 
     // Programmed state, as the reconciler knows it; for status and tests.
     [[nodiscard]] std::vector<model::ServicePortId> programmed() const;
+    // What is programmed for one Service, as the model would have said it. `created` is empty after adoption.
+    [[nodiscard]] model::ServiceState programmed(const model::ObjectKey& service) const;
 
 private:
     struct State;

@@ -47,9 +47,11 @@ kube::Change changed(std::vector<model::Object> objects) {
 }
 
 std::vector<reconcile::ServiceChange> take(Cluster& cluster) {
-    std::vector<model::Problem> problems;
-    auto changes = cluster.take_changes(problems);
-    CHECK(problems.empty());
+    std::vector<reconcile::ServiceChange> changes;
+    for (auto& [change, problems] : cluster.take_changes([](const auto&) { return false; })) {
+        CHECK(problems.empty());
+        changes.push_back(std::move(change));
+    }
     return changes;
 }
 
@@ -72,6 +74,25 @@ TEST_CASE("only the Service whose slice changed is built anew") {
     REQUIRE(changes.size() == 1);
     CHECK(changes[0].service == kWeb);
     CHECK(backends(changes[0]) == std::vector<std::string>{"10.0.0.1", "10.0.0.2"});
+}
+
+TEST_CASE("what comes again as it was, or with another trigger time only, builds nothing") {
+    Cluster cluster{"node-a"};
+    auto web = slice("web-1", kWeb, "10.0.0.1");
+    web.annotations.emplace(model::kTriggerTimeAnnotation, "2024-05-06T07:09:00Z");
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), web}));
+    CHECK(take(cluster).size() == 1);
+
+    web.annotations.insert_or_assign(std::string{model::kTriggerTimeAnnotation}, "2024-05-06T07:10:00Z");
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), web}));
+    CHECK(take(cluster).empty());
+    CHECK(cluster.trigger_time(web.key) == "2024-05-06T07:10:00Z");
+
+    web.annotations.emplace(model::kWeightAnnotation, "2");
+    cluster.apply(changed({web}));
+    CHECK(take(cluster).size() == 1);
+    cluster.apply(changed({service(kWeb, "10.96.0.11")}));
+    CHECK(take(cluster).size() == 1);
 }
 
 TEST_CASE("a slice that arrives before its Service is found when the Service comes") {

@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+# A ping to a ClusterIP is refused, or answered with --ping reply; other addresses of the Service CIDR are silent.
+set -euo pipefail
+. "$(dirname "$0")/../harness/netns.sh"
+
+# ping_once ADDRESS: prints "reply", "refused" or "silence".
+ping_once() {
+    pod_exec client timeout 10 python3 - "$1" <<'PYTHON'
+import socket, sys
+v6 = ":" in sys.argv[1]
+s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM,
+                  socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
+s.settimeout(0.5)
+s.connect((sys.argv[1], 0))
+request = bytes([128 if v6 else 8, 0, 0, 0, 0, 0, 0, 1]) + bytes(range(56))
+try:
+    s.send(request)
+    answer = s.recv(200)
+    right = answer[0] == (129 if v6 else 0) and answer[6:] == request[6:]
+    print("reply" if right else "nonsense")
+except ConnectionRefusedError:
+    print("refused")
+except TimeoutError:
+    print("silence")
+PYTHON
+}
+
+harness_begin ping
+web_cluster 1
+pod_exec client sysctl -q -w net.ipv4.ping_group_range="0 0"
+start_agent --service-cidr 10.96.0.0/16,fd00:10:96::/112
+for address in 10.96.0.10 fd00:10:96::10; do
+    check "a ping to $address is refused" test "$(ping_once $address)" = refused
+done
+for address in 10.96.9.9 fd00:10:96::999; do
+    check "a ping to $address, which no Service has, meets silence" test "$(ping_once $address)" = silence
+    to=$address:80
+    [[ $address == *.* ]] || to="[$address]:80"
+    check "and so does a connection" holds "$(load_in client "$to" --connections 3 --timeout-ms 300 || true)" \
+        '.ok == 0 and .errors == {"no connection": 3}'
+done
+stop_agent
+start_agent --service-cidr 10.96.0.0/16,fd00:10:96::/112 --ping reply
+for address in 10.96.0.10 fd00:10:96::10; do
+    check "with --ping reply, a ping to $address is answered" test "$(ping_once $address)" = reply
+done
+for address in "${POD_IP4[b1]}" "${POD_IP6[b1]}"; do
+    check "a ping to the pod $address is none of ours" test "$(ping_once "$address")" = reply
+done
+ctl status | sed -n '/REASON/,$p'
+harness_end
