@@ -110,8 +110,8 @@ private:
     datapath::Devices devices_;
     Input input_;
     Sync sync_;
-    std::optional<EventSender> events_;  // there is nobody to tell where there is no API server
     Serving serving_;
+    std::optional<EventSender> events_;  // there is nobody to tell where there is no API server
     GraceWaiter grace_;
     UniqueFd epoll_;
     UniqueFd signals_;

@@ -63,6 +63,7 @@ public:
     struct Trigger {
         model::Family family;
         RealTime at;
+        bool operator==(const Trigger&) const = default;
     };
     [[nodiscard]] std::vector<Trigger> take_triggers();
 
