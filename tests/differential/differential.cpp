@@ -26,9 +26,12 @@ std::vector<Step> random_steps(std::uint64_t seed, std::size_t count) {
 
 // Few steps that still fail, found by leaving out ever smaller pieces, and single ones until none can be spared.
 std::vector<Step> minimal(Datapath& datapath, std::uint64_t seed, std::vector<Step> steps) {
+    constexpr std::chrono::seconds kPatience{20};
+    const auto until = std::chrono::steady_clock::now() + kPatience;
     std::size_t before = 0;
     for (std::size_t piece = steps.size() / 2; piece > 0 && steps.size() != before; piece = (piece + 1) / 2) {
         if (piece == 1) before = steps.size();
+        if (std::chrono::steady_clock::now() > until) break;
         for (std::size_t at = 0; at < steps.size();) {
             std::vector<Step> fewer(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(at));
             if (at + piece < steps.size())
@@ -43,15 +46,14 @@ std::vector<Step> minimal(Datapath& datapath, std::uint64_t seed, std::vector<St
     return steps;
 }
 
-// Of the last packet's ends, and of Services.
+// Of the last packet's sender, and of Services.
 void print_what_matters(const std::vector<std::string>& log) {
     constexpr std::size_t kMost = 40;
     std::istringstream last(log.back());
     std::string hook;
     std::string from;
-    std::string arrow;
-    std::string to;
-    last >> hook >> from >> arrow >> to;
+    last >> hook >> from;
+    from.erase(from.rfind(':'));  // affinity is by address
     std::vector<std::string> lines;
     for (const std::string& line : log) {
         const bool packet = line.find(" -> ") != std::string::npos;

@@ -159,6 +159,7 @@ std::string NatModel::judge_from_pod(const Packet& sent, const Run& got) {
         if (tcp() && (flow->unclear || (!flow->closed() && !flow->client_fin)) &&
             expect_out(got, sent, *flow).empty()) {
             flow->unclear = true;
+            if (frontend != frontends.end()) frontend->second->remembered.erase(tuple.from.addr);
             return judge_client(sent, flow, got);
         }
     } else if (tcp() && !is_first_syn(sent)) {
