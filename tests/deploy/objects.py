@@ -70,8 +70,10 @@ def rbac(path, sources):
             r'"/(?:api|apis/([\w.]+))/v\w+/(namespaces/[^/"]+/)?(\w+)', text
         ):
             # What is read is read over all namespaces; what is written is written into one.
-            methods = {"POST": "create", "PATCH": "patch"} if namespace else {"": "list", " ": "watch"}
-            asked |= {(group, resource, verb) for method, verb in methods.items() if not namespace or f'"{method}"' in text}
+            verbs = ["list", "watch"]
+            if namespace:
+                verbs = [verb for method, verb in (("POST", "create"), ("PATCH", "patch")) if f'"{method}"' in text]
+            asked |= {(group, resource, verb) for verb in verbs}
     if not asked:
         yield f"{sources}: asks for nothing"
     yield from (f"asked for and not granted: {each}" for each in sorted(asked - granted))

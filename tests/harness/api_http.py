@@ -35,7 +35,7 @@ class Answer:
     of the connection, or with cut_stream of the HTTP/2 stream alone."""
 
     def __init__(self, connection):
-        self.connection, self.shape, self.sent, self.status = connection, {}, 0, None
+        self.connection, self.shape, self.sent, self.record = connection, {}, 0, {}
 
     async def send(self, data):
         size, pause = self.shape.get("drip") or (self.shape.get("chunk") or len(data) or 1, 0)
@@ -71,7 +71,7 @@ class Http1Answer(Answer):
     chunked = False
 
     async def begin(self, status, headers=()):
-        self.status = status
+        self.record["status"] = status
         self.chunked = all(name != "content-length" for name, _ in headers)
         lines = [f"HTTP/1.1 {status} Scripted", "content-type: application/json"]
         lines += [f"{name}: {value}" for name, value in headers]
@@ -97,7 +97,7 @@ class Http2Answer(Answer):
         self.stream = stream
 
     async def begin(self, status, headers=()):
-        self.status = status
+        self.record["status"] = status
         self.connection.h2.send_headers(self.stream, [(":status", str(status)), ("content-type", "application/json"),
                                                       *headers])
         self.connection.flush()

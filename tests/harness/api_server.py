@@ -93,15 +93,19 @@ class Server:
             record["body"] = request.body.decode(errors="replace")
         self.requests.append(record)
         answer.shape = {"chunk": self.settings["chunk"]}
+        answer.record = record
         self.answers.append(answer)
         try:
-            record["user"] = self.user(request)
-            await self.route(request, answer, record)
+            if request.path in ("/livez", "/readyz", "/healthz"):  # anybody may ask
+                await answer.whole(200, b"ok")
+            else:
+                record["user"] = self.user(request)
+                await self.route(request, answer, record)
         except Failure as failure:
             headers = [("retry-after", str(failure.retry_after))] if getattr(failure, "retry_after", None) else []
             await answer.whole(failure.code, failure.body(), headers)
         finally:
-            record.update(status=answer.status, sent=answer.sent, ended_us=now())
+            record.update(sent=answer.sent, ended_us=now())
             self.answers.remove(answer)
             self.sent += answer.sent
 
@@ -114,8 +118,6 @@ class Server:
         raise Failure(401, "Unauthorized", "Unauthorized")
 
     async def route(self, request, answer, record):
-        if request.path in ("/livez", "/readyz", "/healthz"):
-            return await answer.whole(200, b"ok")
         if request.path == "/version":
             return await answer.whole(200, b'{"major":"1","minor":"34","gitVersion":"v1.34.0"}')
         match = PATH.fullmatch(request.path)

@@ -22,6 +22,7 @@
 #include "events.hpp"
 #include "grace.hpp"
 #include "input.hpp"
+#include "serving.hpp"
 #include "state_dir.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
@@ -76,6 +77,7 @@ public:
           devices_(std::move(devices)),
           input_(std::move(input)),
           sync_({.node_name = config.node_name, .api = input_.api_seed}, reconciler_),
+          serving_(config),
           grace_([this] { return datapath_.wait_grace_period(); }) {
         if (input_.transport) events_.emplace(*input_.transport, config.node_name);
     }
@@ -108,6 +110,7 @@ private:
     datapath::Devices devices_;
     Input input_;
     Sync sync_;
+    Serving serving_;
     std::optional<EventSender> events_;  // there is nobody to tell where there is no API server
     GraceWaiter grace_;
     UniqueFd epoll_;
@@ -115,6 +118,7 @@ private:
     UniqueFd timer_;
     std::uint64_t retry_at_s_ = 0;
     std::uint64_t collect_at_s_ = 0;
+    std::uint64_t flow_entries_ = 0;  // seen by this walk over the tables
     std::vector<Warning> warnings_;
     std::vector<model::Cidr> service_cidrs_;
     bool follows_devices_ = false;  // once the tables are worth it
@@ -151,6 +155,7 @@ Status Agent::start() {
     const itimerspec ticks{.it_interval = interval, .it_value = interval};
     if (!epoll_ || !signals_ || !timer_ || ::timerfd_settime(timer_.get(), 0, &ticks, nullptr) != 0)
         return fail_errno(errno, "set up the event loop");
+    if (auto served = serving_.start(); !served) return served;
     for (const int fd : {signals_.get(), timer_.get(), grace_.fd(), input_.source->fd()})
         if (auto watched = watch(fd); !watched) return watched;
 
@@ -220,14 +225,19 @@ void Agent::read_source() {
     datapath_.status().invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
     // All that has arrived while this pass runs is one change to the next one.
-    if (sync_.due()) run_pass();
+    if (!sync_.due()) return;
+    serving_.on_queued(now());
+    run_pass();
 }
 
 void Agent::run_pass() {
     auto report = sync_.pass(now());
     report.ended = now();
-    for (const auto& trigger : sync_.take_triggers()) report.delays.push_back(report.ended - trigger);
+    for (const auto& [family, at] : sync_.take_triggers()) report.delays.push_back({family, report.ended - at});
     show_pass(datapath_.status(), report);
+    serving_.on_pass(report);
+    // An API server knows every Node; in manifests there need not be any.
+    serving_.on_node(sync_.cluster().node_leaving().value_or(report.complete && input_.transport));
     for (const auto& error : sync_.errors()) spdlog::error("programming: {}", error.message());
     put_text(datapath_.status().error, sync_.errors().empty() ? "" : sync_.errors().front().message());
     if (sync_.errors().empty() && follows_devices_) datapath_.status().synced_ns = nanoseconds(report.ended);
@@ -282,6 +292,7 @@ void Agent::send_events() {
 void Agent::tell_source() {
     const auto state = input_.source->state();
     show_source(datapath_.status(), state, now());
+    serving_.on_source(state, events_ ? events_->counts() : EventCounts{});
     if (state.connected) {
         if (connected_told_ != true) spdlog::info("following {}", input_.text);
         error_told_.clear();
@@ -358,7 +369,10 @@ void Agent::collect_flows() {
         return;
     }
     datapath_.status().collected += step->removed;
-    if (step->finished) collect_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kCollectPause.count());
+    flow_entries_ += step->visited;
+    if (!step->finished) return;
+    serving_.on_flows(std::exchange(flow_entries_, 0));
+    collect_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kCollectPause.count());
 }
 
 void Agent::begin_grace_period() {

@@ -36,8 +36,11 @@ void Cluster::apply(kube::Change change) {
     for (const auto& key : change.gone_services)
         if (services_.erase(key) != 0) dirty_.insert(key);
     for (const auto& name : change.gone_service_cidrs) service_cidrs_.erase(name);
-    for (const auto& name : change.gone_nodes)
-        if (name == node_.name) set_node({.name = name, .zone = {}});
+    for (const auto& name : change.gone_nodes) {
+        if (name != node_.name) continue;
+        set_node({.name = name, .zone = {}});
+        node_leaving_ = true;
+    }
 }
 
 std::vector<Cluster::Built> Cluster::take_changes(const Held& held) {
@@ -107,7 +110,9 @@ void Cluster::put(model::EndpointSlice slice) {
 }
 
 void Cluster::put(const model::Node& node) {
-    if (node.name == node_.name) set_node(model::node_view(node));
+    if (node.name != node_.name) return;
+    set_node(model::node_view(node));
+    node_leaving_ = node.leaving;
 }
 
 void Cluster::put(model::ServiceCidr range) {

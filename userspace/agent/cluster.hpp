@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -40,6 +41,8 @@ public:
     [[nodiscard]] std::set<model::ObjectKey> service_keys() const;
     // The ranges of all ServiceCIDR objects, sorted and unique; what cannot be parsed is left out.
     [[nodiscard]] std::vector<model::Cidr> service_cidrs() const;
+    // Whether the own Node is gone, or about to go; nothing while it has never been told of.
+    [[nodiscard]] std::optional<bool> node_leaving() const { return node_leaving_; }
     [[nodiscard]] std::size_t service_count() const { return services_.size(); }
     [[nodiscard]] std::size_t slice_count() const { return slices_.size(); }
 
@@ -52,6 +55,7 @@ private:
     void set_node(model::NodeView node);
 
     model::NodeView node_;
+    std::optional<bool> node_leaving_;
     std::map<model::ObjectKey, model::Service> services_;
     std::map<model::ObjectKey, model::EndpointSlice> slices_;
     std::map<model::ObjectKey, std::set<model::ObjectKey>> slices_of_;  // by Service

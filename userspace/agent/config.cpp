@@ -145,10 +145,6 @@ void add_options(CLI::App& app, Config& config) {
         ->type_name("CIDR,..")
         ->check(refuse_cidr)
         ->expected(1, SVCLB_SERVICE_CIDRS);
-    app.add_option("--ping", ping,
-                   "what a ping to a ClusterIP gets: an echo reply, or port unreachable as by kube-proxy")
-        ->check(CLI::IsMember({"reply", "reject"}))
-        ->capture_default_str();
     app.add_option_function<Text>(
            "--ping", [&config](const Text& word) { config.datapath.settings.ping_reply = *ping_reply(word); },
            "what a ping to a ClusterIP gets: an echo reply, or port unreachable as by kube-proxy")

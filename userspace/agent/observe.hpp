@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "svclb/kube/source.hpp"
+#include "svclb/model/address.hpp"
+#include "svclb/reconcile/reconciler.hpp"
 
 namespace svclb::agent {
 
@@ -29,6 +31,7 @@ struct PassReport {
     std::uint64_t writes = 0;    // rows
     std::uint64_t failures = 0;  // rows; the Services concerned are tried again
     bool complete = false;       // every object has been read: what this node does is what the input says
+    std::size_t retries = 0;     // Services that wait for their failed writes to be tried again
     bool pending = false;        // some Service still waits: for a retry, or held as a former agent left it
     std::size_t known_services = 0;
     std::size_t known_endpoint_slices = 0;
@@ -36,7 +39,12 @@ struct PassReport {
     std::size_t conflicts = 0;      // frontends that two Services claim
     // From the time that the controller noted on a slice (endpoints.kubernetes.io/last-change-trigger-time) to `ended`,
     // one for each changed slice that carries a new time. Not those from before the agent had its first whole view.
-    std::vector<std::chrono::nanoseconds> delays;
+    struct Delay {
+        model::Family family;
+        std::chrono::nanoseconds time;
+    };
+    std::vector<Delay> delays;
+    reconcile::Fill fill;  // of the tables, at the end
 };
 
 struct EventCounts {
@@ -50,6 +58,8 @@ public:
     virtual ~Observer() = default;
     // Something has arrived and waits for the pass that follows.
     virtual void on_queued(RealTime when) = 0;
+    // At the end of each walk over the flow tables: both families, opening and established.
+    virtual void on_flows(std::uint64_t entries) = 0;
     virtual void on_pass(const PassReport& report) = 0;
     // At each tick of the agent's clock, some four a second.
     virtual void on_source(const kube::SourceState& state, const EventCounts& events) = 0;

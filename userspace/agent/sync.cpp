@@ -41,10 +41,11 @@ void Sync::take(kube::Change change, RealTime now) {
         if (slice == nullptr) continue;
         ++counts_.endpoint_slices;
         // The first view tells of changes that were made long ago.
-        if (!retained_) continue;
+        if (!retained_ || !slice->family) continue;
         const auto text = slice->annotations.find(std::string{model::kTriggerTimeAnnotation});
         if (text == slice->annotations.end() || text->second == cluster_.trigger_time(slice->key)) continue;
-        if (const auto time = parse_time(text->second); time && *time <= now) triggers_.push_back(*time);
+        if (const auto time = parse_time(text->second); time && *time <= now)
+            triggers_.push_back({*slice->family, *time});
     }
     counts_.services += change.gone_services.size();
     counts_.endpoint_slices += change.gone_slices.size();
@@ -91,6 +92,8 @@ PassReport Sync::pass(RealTime began) {
     report.complete = complete_;
     report.held_services = static_cast<std::size_t>(
         std::ranges::count_if(adopted_, [this](const auto& service) { return held(service); }));
+    report.retries = retry_.size();
+    report.fill = reconciler_.fill();
     report.pending = !retry_.empty() || report.held_services != 0;
     report.known_services = cluster_.service_count();
     report.known_endpoint_slices = cluster_.slice_count();
@@ -126,7 +129,7 @@ void Sync::retry() {
     due_ = true;
 }
 
-std::vector<RealTime> Sync::take_triggers() {
+std::vector<Sync::Trigger> Sync::take_triggers() {
     return std::exchange(triggers_, {});
 }
 

@@ -60,7 +60,12 @@ public:
     [[nodiscard]] const Cluster& cluster() const { return cluster_; }
 
     // Times that slices carry, since the last call: see PassReport::delays.
-    [[nodiscard]] std::vector<RealTime> take_triggers();
+    struct Trigger {
+        model::Family family;
+        RealTime at;
+        bool operator==(const Trigger&) const = default;
+    };
+    [[nodiscard]] std::vector<Trigger> take_triggers();
 
 private:
     [[nodiscard]] bool held(const model::ObjectKey& service) const;
@@ -81,7 +86,7 @@ private:
     std::map<model::ObjectKey, std::vector<model::Problem>> build_problems_;  // by Service, until it is built anew
     std::vector<model::Problem> conflicts_;
     std::vector<Error> errors_;
-    std::vector<RealTime> triggers_;
+    std::vector<Trigger> triggers_;
     ChangeCounts counts_;
 };
 

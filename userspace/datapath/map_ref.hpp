@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
@@ -108,6 +109,18 @@ public:
         return {};
     }
 
+    // `done`: how many were written, all of them or those before the first failure.
+    Status put(std::span<const Key> keys, std::span<const Value> values, std::size_t& done) const {
+        bpf_map_batch_opts opts{};
+        opts.sz = sizeof(opts);
+        auto count = static_cast<std::uint32_t>(keys.size());
+        const int error = bpf_map_update_batch(fd_, keys.data(), values.data(), &count, &opts);
+        done = error == 0 ? keys.size() : std::min<std::size_t>(count, keys.size());
+        if (error == -E2BIG) return fail_errno(ENOSPC, fmt::format("map {} is full", name_));
+        if (error != 0) return fail_errno(-error, fmt::format("write rows of map {}", name_));
+        return {};
+    }
+
     // False: it was not there.
     Result<bool> remove(const Key& key) const {
         const int error = bpf_map_delete_elem(fd_, &key);
@@ -192,6 +205,18 @@ public:
     Status reset(std::uint32_t index) const {
         const std::vector<std::array<std::uint64_t, kFields>> zeros(cpus_);
         return write(index, zeros.data());
+    }
+
+    // `done`: how many were reset, all of them or those before the first failure.
+    Status reset(std::span<const std::uint32_t> indices, std::size_t& done) const {
+        const std::vector<std::array<std::uint64_t, kFields>> zeros(cpus_ * indices.size());
+        bpf_map_batch_opts opts{};
+        opts.sz = sizeof(opts);
+        auto count = static_cast<std::uint32_t>(indices.size());
+        const int error = bpf_map_update_batch(fd_, indices.data(), zeros.data(), &count, &opts);
+        done = error == 0 ? indices.size() : std::min<std::size_t>(count, indices.size());
+        if (error != 0) return fail_errno(-error, fmt::format("reset entries of map {}", name_));
+        return {};
     }
 
     // Into a map that has at least as many entries.

@@ -206,7 +206,7 @@ Result<svclb_drop_counter> Pinned::drop_counter(svclb_reason reason) const {
     return state_->drop_counters.sum(static_cast<std::uint32_t>(reason));
 }
 
-Result<std::vector<MapInfo>> Pinned::maps() const {
+Result<std::vector<MapInfo>> Pinned::maps(bool count_rows) const {
     std::vector<MapInfo> maps;
     for (const auto& [name, fd] : state_->maps.all()) {
         const auto info = map_info(fd.get(), name);
@@ -218,7 +218,7 @@ Result<std::vector<MapInfo>> Pinned::maps() const {
                     .max_entries = info->max_entries,
                     .bytes = memory_of(fd.get())};
         if (is_hash(info->type)) {
-            const auto rows = rows_in(fd.get(), *info, name);
+            const auto rows = count_rows ? rows_in(fd.get(), *info, name) : 0;
             if (!rows) return fail(rows.error());
             map.entries = *rows;
         }

@@ -32,8 +32,12 @@ void KnownObjects::end_list() {
     for (const auto& [key, known] : known_)
         if (!listed_same_.contains(key) && !listed_.contains(key)) gone.push_back(key);
     for (const auto& key : gone) drop(key);
-    for (auto& [key, listed] : listed_) commit(key, std::move(listed.version), std::move(listed.read));
-    begin_list();
+    // Piece by piece: at a cluster's size the memory of both would be felt.
+    while (!listed_.empty()) {
+        auto one = listed_.extract(listed_.begin());
+        commit(one.key(), std::move(one.mapped().version), std::move(one.mapped().read));
+    }
+    listed_same_.clear();
 }
 
 bool KnownObjects::put(const Sighting& sighting, const std::string& since) {
@@ -77,9 +81,12 @@ void KnownObjects::drop(const model::ObjectKey& key) {
 }
 
 void KnownObjects::take(Change& change) {
-    for (auto& [key, object] : std::exchange(untold_, {})) {
-        if (object) {
-            change.changed.push_back(*std::move(object));
+    change.changed.reserve(change.changed.size() + untold_.size());
+    while (!untold_.empty()) {
+        auto one = untold_.extract(untold_.begin());
+        const auto& key = one.key();
+        if (one.mapped()) {
+            change.changed.push_back(*std::move(one.mapped()));
             continue;
         }
         switch (kind_) {

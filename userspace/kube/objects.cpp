@@ -213,8 +213,12 @@ model::Object read_node(Fields& in, const Spot& root, const Spot& metadata, cons
     model::Node node;
     node.name = key.name;
     node.labels = known_texts(in, in.field(metadata, "labels"), model::kLabels);
+    node.leaving = in.text(in.field(metadata, "deletionTimestamp")).has_value();
     const auto spec = in.field(root, "spec");
     if (in.is_map(spec)) {
+        in.each_map(in.field(spec, "taints"), [&](const Spot& taint) {
+            if (in.text(in.field(taint, "key")) == model::kToBeDeletedTaint) node.leaving = true;
+        });
         node.pod_cidrs = in.texts(in.field(spec, "podCIDRs"));
         const auto only = in.text(in.field(spec, "podCIDR"));
         if (node.pod_cidrs.empty() && only) node.pod_cidrs.push_back(*only);

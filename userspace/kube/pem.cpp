@@ -51,11 +51,12 @@ std::string encode_base64(std::string_view bytes) {
 
 std::optional<std::string> not_pem(std::string_view text, std::string_view kind) {
     constexpr std::string_view kBegin = "-----BEGIN ";
+    // Either in the name of the block or, in the older form, in a line below it.
+    if (text.find("BEGIN ENCRYPTED") != std::string_view::npos || text.find(",ENCRYPTED") != std::string_view::npos)
+        return "an encrypted key, and nobody to ask for the password";
     const auto end = std::string(kind) + "-----";
     for (auto at = text.find(kBegin); at != std::string_view::npos; at = text.find(kBegin, at + 1)) {
         const auto line = text.substr(at, text.find('\n', at) - at);
-        if (line.find("ENCRYPTED") != std::string_view::npos)
-            return "an encrypted key, and nobody to ask for the password";
         if (line.find(end) != std::string_view::npos) return std::nullopt;
     }
     return "no PEM block of the kind " + std::string(kind);

@@ -81,6 +81,25 @@ bool is_exempt(const ServerUrl& server, const std::string& no_proxy) {
     return false;
 }
 
+// Strictly, because libcurl shows the whole URL where it does not understand it.
+bool is_user_info(std::string_view text) {
+    constexpr std::string_view kHex = "0123456789abcdefABCDEF";
+    constexpr std::string_view kOthers = "-._~!$&'()*+,;=:";
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
+        const bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                              kOthers.find(c) != std::string_view::npos;
+        if (is_plain) continue;
+        const auto digits = text.substr(i, 3);
+        // No control characters: %00 to %1f.
+        if (c != '%' || digits.size() != 3 || kHex.find(digits[1]) == std::string_view::npos ||
+            kHex.find(digits[2]) == std::string_view::npos || digits[1] < '2')
+            return false;
+        i += 2;
+    }
+    return true;
+}
+
 std::string environment(const char* name, const char* other) {
     for (const char* variable : {name, other}) {
         const char* value = std::getenv(variable);
@@ -104,9 +123,15 @@ ProxyEnvironment proxy_environment() {
 
 std::optional<std::string> not_proxy_url(std::string_view text) {
     for (const std::string_view scheme : {"http://", "https://", "socks5://", "socks5h://"}) {
-        const auto printable = [](char c) { return c > ' ' && c < 0x7f; };
-        if (text.starts_with(scheme) && text.size() > scheme.size() && std::ranges::all_of(text, printable))
-            return std::nullopt;
+        if (!text.starts_with(scheme)) continue;
+        const auto rest = text.substr(scheme.size());
+        const auto at = rest.rfind('@');
+        const auto place = at == std::string_view::npos ? rest : rest.substr(at + 1);
+        const auto url = parse_server_url("https://" + std::string(place));
+        if (!url || !url->path.empty()) return "not HOST[:PORT] behind the scheme (and a user name)";
+        if (at != std::string_view::npos && !is_user_info(rest.substr(0, at)))
+            return "user name or password: characters that have to be written as %XX";
+        return std::nullopt;
     }
     return "not an http://, https:// or socks5:// URL";
 }

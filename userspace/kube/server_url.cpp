@@ -12,6 +12,8 @@ namespace svclb::kube {
 namespace {
 
 constexpr std::string_view kScheme = "https://";
+// Of a name in DNS; and both are in each message.
+constexpr std::size_t kLongestPart = 253;
 
 bool is_host_character(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
@@ -41,7 +43,7 @@ std::string ServerUrl::authority() const {
 }
 
 std::string ServerUrl::text() const {
-    return model::printable(std::string(kScheme) + authority() + path, 300);
+    return std::string(kScheme) + authority() + path;
 }
 
 std::optional<ServerUrl> parse_server_url(std::string_view text) {
@@ -51,7 +53,7 @@ std::optional<ServerUrl> parse_server_url(std::string_view text) {
     const auto slash = std::min(text.find('/'), text.size());
     url.path = text.substr(slash);
     while (url.path.ends_with('/')) url.path.pop_back();
-    if (!std::ranges::all_of(url.path, is_path_character)) return std::nullopt;
+    if (url.path.size() > kLongestPart || !std::ranges::all_of(url.path, is_path_character)) return std::nullopt;
 
     auto authority = text.substr(0, slash);
     if (authority.starts_with('[')) {
@@ -66,7 +68,7 @@ std::optional<ServerUrl> parse_server_url(std::string_view text) {
         if (!std::ranges::all_of(url.host, is_host_character)) return std::nullopt;
         authority.remove_prefix(colon);
     }
-    if (url.host.empty()) return std::nullopt;
+    if (url.host.empty() || url.host.size() > kLongestPart) return std::nullopt;
     if (authority.empty()) return url;
     if (authority.front() != ':') return std::nullopt;
     const auto port = parse_port(authority.substr(1));

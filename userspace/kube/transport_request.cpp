@@ -148,6 +148,8 @@ void Exchange::set_trust(Options& options, const Identity& identity) {
         options.set(CURLOPT_SSLKEYTYPE, "PEM");
         options.set_blob(CURLOPT_SSLCERT_BLOB, identity.certificate);
         options.set_blob(CURLOPT_SSLKEY_BLOB, identity.key);
+        // Else the TLS library would ask for one on a terminal.
+        options.set(CURLOPT_KEYPASSWD, "");
     }
 }
 

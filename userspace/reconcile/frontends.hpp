@@ -38,6 +38,9 @@ public:
     void adopt_record(const svclb_frontend_key& key, const svclb_frontend& row);
     void end_adoption();
 
+    // Keys that have a row, or are about to.
+    [[nodiscard]] std::size_t size() const { return entries_.size(); }
+
 private:
     struct ClaimRef {
         Port* port;

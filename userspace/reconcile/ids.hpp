@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -26,6 +27,7 @@ public:
     }
     void extend(std::uint32_t limit) noexcept;
     [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
+    [[nodiscard]] std::size_t in_use() const noexcept { return next_ - 1 - freed_.size(); }
 
 private:
     std::uint32_t next_ = 1;

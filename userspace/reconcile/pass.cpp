@@ -6,12 +6,21 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstddef>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "rows.hpp"
 
 namespace svclb::reconcile {
+
+namespace {
+
+// Rows in one call: bounds what the copies of a batch take.
+constexpr std::size_t kBatch = 4096;
+
+}  // namespace
 
 PassResult Pass::run() {
     const auto each = [this](void (Pass::*phase)(Work&)) {
@@ -22,7 +31,9 @@ PassResult Pass::run() {
     each(&Pass::lay_out);
     make_room();
     each(&Pass::add_names);
-    each(&Pass::add_backends);
+    each(&Pass::plan_backends);
+    reset_counters();
+    add_backends();
     each(&Pass::write_runs);
     each(&Pass::publish);
     each(&Pass::claim);
@@ -179,16 +190,29 @@ void Pass::add_names(Work& work) {
     }
 }
 
-bool Pass::write_backend(const Port& port, BackendRow& row, const BackendWrite& write) {
+namespace {
+
+svclb_backend_key backend_key(const Port& port, const BackendRow& row) {
     svclb_backend_key key{};
     key.service = port.index;
     std::memcpy(key.addr, row.address.bytes.data(), sizeof(key.addr));
     key.port = network_order(row.port);
+    return key;
+}
+
+}  // namespace
+
+bool Pass::write_backend(const Port& port, BackendRow& row, const BackendWrite& write) {
+    const auto key = backend_key(port, row);
+    return wrote_backend(write.remove ? tables_.remove(key) : tables_.put(key, write.row), port, row, write);
+}
+
+bool Pass::wrote_backend(const Status& status, const Port& port, BackendRow& row, const BackendWrite& write) {
     const auto words = [&] {
         return fmt::format("{} backends row {}", write.remove ? "remove" : "put",
                            model::endpoint_text(row.address, row.port));
     };
-    if (!wrote(write.remove ? tables_.remove(key) : tables_.put(key, write.row), port, words)) return false;
+    if (!wrote(status, port, words)) return false;
     if (!write.remove) {
         state_.strings.reference(write.row.node);
         state_.strings.reference(write.row.zone);
@@ -204,7 +228,7 @@ bool Pass::write_backend(const Port& port, BackendRow& row, const BackendWrite& 
     return true;
 }
 
-void Pass::add_backends(Work& work) {
+void Pass::plan_backends(Work& work) {
     if (!work.wants()) return;
     auto& port = *work.port;
     const auto& desired = work.desired->backends;
@@ -225,10 +249,6 @@ void Pass::add_backends(Work& work) {
             if (!taken) return block(work, taken.error());
             id = *taken;
             work.taken_ids.push_back(id);
-            if (!wrote(tables_.reset_backend_counter(id), port, [] { return "reset backend_counters"; })) {
-                work.blocked = true;
-                return;
-            }
         }
         work.ids[at] = id;
         target.wanted = true;
@@ -242,11 +262,76 @@ void Pass::add_backends(Work& work) {
                                              (backend.serving ? SVCLB_BACKEND_SERVING : 0));
     }
     work.backends = backend_plan(port.backends, targets);
-    for (const auto& write : work.backends.before) {
-        if (write_backend(port, port.backends[write.position], write)) continue;
-        work.blocked = true;
-        return;
+}
+
+// The writes of all service ports in one go: a system call for each of hundreds of thousands of rows is most of what a
+// first sync costs. One that fails blocks its service port, and the rest of those of that port are left out.
+template <class Item, class Send, class Done>
+void Pass::in_batches(std::vector<Item>& items, const Send& send, const Done& done) {
+    for (std::size_t first = 0; first < items.size();) {
+        const std::span<Item> batch{&items[first], std::min(items.size() - first, kBatch)};
+        const datapath::Tables::Batch result = send(batch);
+        for (std::size_t at = 0; at < result.done; ++at) static_cast<void>(done({}, batch[at]));
+        first += result.done;
+        if (result.status) continue;
+        auto& failed = *items[first].work;
+        failed.blocked = true;
+        static_cast<void>(done(result.status, items[first]));
+        ++first;
+        const auto rest = items.begin() + static_cast<std::ptrdiff_t>(first);
+        items.erase(std::remove_if(rest, items.end(), [&](const Item& item) { return item.work == &failed; }),
+                    items.end());
     }
+}
+
+void Pass::reset_counters() {
+    struct Item {
+        Work* work;
+        std::uint32_t id;
+    };
+    std::vector<Item> items;
+    for (auto& work : works_)
+        if (work.wants())
+            for (const auto id : work.taken_ids) items.push_back({&work, id});
+    std::vector<std::uint32_t> ids;
+    in_batches(
+        items,
+        [&](std::span<Item> batch) {
+            ids.clear();
+            for (const auto& item : batch) ids.push_back(item.id);
+            return tables_.reset_backend_counters(ids);
+        },
+        [&](const Status& status, const Item& item) {
+            return wrote(status, *item.work->port, [] { return "reset backend_counters"; });
+        });
+}
+
+void Pass::add_backends() {
+    struct Item {
+        Work* work;
+        const BackendWrite* write;
+    };
+    std::vector<Item> items;
+    for (auto& work : works_)
+        if (work.wants())
+            for (const auto& write : work.backends.before) items.push_back({&work, &write});
+    std::vector<svclb_backend_key> keys;
+    std::vector<svclb_backend> rows;
+    in_batches(
+        items,
+        [&](std::span<Item> batch) {
+            keys.clear();
+            rows.clear();
+            for (const auto& [work, write] : batch) {
+                keys.push_back(backend_key(*work->port, work->port->backends[write->position]));
+                rows.push_back(write->row);
+            }
+            return tables_.put(keys, rows);
+        },
+        [&](const Status& status, const Item& item) {
+            auto& port = *item.work->port;
+            return wrote_backend(status, port, port.backends[item.write->position], *item.write);
+        });
 }
 
 bool Pass::write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots) {

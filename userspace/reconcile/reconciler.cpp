@@ -156,4 +156,12 @@ model::ServiceState Reconciler::programmed(const model::ObjectKey& service) cons
     return ports;
 }
 
+Fill Reconciler::fill() const {
+    const auto& programmed = *state_->programmed;
+    return {.services = programmed.indices.in_use(),
+            .frontends = programmed.frontends.size(),
+            .backends = programmed.backend_ids.in_use(),
+            .slots = programmed.runs.in_use()};
+}
+
 }  // namespace svclb::reconcile

@@ -66,7 +66,8 @@ public:
     [[nodiscard]] Result<svclb_counter> backend_counter(std::uint32_t backend) const;
     [[nodiscard]] Result<svclb_drop_counter> drop_counter(svclb_reason reason) const;
 
-    [[nodiscard]] Result<std::vector<MapInfo>> maps() const;
+    // Without `count_rows`, which walks over every hash, their entries are 0.
+    [[nodiscard]] Result<std::vector<MapInfo>> maps(bool count_rows = true) const;
     // tcx links from their pins, clsact filters from the devices of the caller's network namespace: in another
     // namespace than the agent's, names may be wrong and filters are not seen.
     [[nodiscard]] Result<std::vector<AttachedLink>> links() const;

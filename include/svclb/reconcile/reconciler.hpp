@@ -3,6 +3,7 @@
 // nothing changed means zero writes. Not thread-safe; one owner, one loop.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -28,6 +29,14 @@ struct PassResult {
     // All frontends that several service ports claim now, whichever pass made it so: the oldest one has it, of one age
     // the first by name; this names both. Another one gets it as soon as that gives it up.
     std::vector<model::Problem> conflicts;
+};
+
+// Rows in use.
+struct Fill {
+    std::size_t services = 0;
+    std::size_t frontends = 0;
+    std::size_t backends = 0;
+    std::size_t slots = 0;  // those that rest, too
 };
 
 class Reconciler {
@@ -56,6 +65,8 @@ public:
     [[nodiscard]] std::vector<model::ServicePortId> programmed() const;
     // What is programmed for one Service, as the model would have said it. `created` is empty after adoption.
     [[nodiscard]] model::ServiceState programmed(const model::ObjectKey& service) const;
+
+    [[nodiscard]] Fill fill() const;
 
 private:
     struct State;

@@ -186,6 +186,28 @@ TEST_CASE("a Service that is gone is handed on without ports, a slice that is go
     CHECK(cluster.service_keys() == std::set<ObjectKey>{kDns});
 }
 
+TEST_CASE("the own node leaves when it says so or is gone, and may come back") {
+    Cluster cluster{"node-a"};
+    const auto told = [&](const std::string& name, bool leaving) {
+        model::Node node;
+        node.name = name;
+        node.leaving = leaving;
+        cluster.apply(changed({node}));
+        return cluster.node_leaving();
+    };
+    CHECK(told("node-b", true) == std::nullopt);
+    CHECK(told("node-a", false) == false);
+    CHECK(told("node-a", true) == true);
+    CHECK(told("node-a", false) == false);
+    kube::Change gone;
+    gone.gone_nodes = {"node-b"};
+    cluster.apply(gone);
+    CHECK(cluster.node_leaving() == false);
+    gone.gone_nodes = {"node-a"};
+    cluster.apply(gone);
+    CHECK(cluster.node_leaving() == true);
+}
+
 TEST_CASE("row 1.14: the own node's zone decides, from the moment its label changes") {
     auto there = slice("web-2", kWeb, "10.0.0.2");
     there.endpoints[0].zone_hints = {"zone-b"};

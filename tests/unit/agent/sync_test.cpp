@@ -302,7 +302,8 @@ TEST_CASE("changed slices tell their trigger times once, those of the first whol
     node.tell(change({service(kWeb, "10.96.0.10"), slice(kWeb, {"10.0.0.1"}, at(10))}));
     CHECK(node.sync->take_triggers().empty());
     node.tell(change({slice(kWeb, {"10.0.0.2"}, at(11))}));
-    CHECK(node.sync->take_triggers() == std::vector{kNow - std::chrono::seconds(49)});
+    CHECK(node.sync->take_triggers() ==
+          std::vector{Sync::Trigger{model::Family::ipv4, kNow - std::chrono::seconds(49)}});
     node.tell(change({slice(kWeb, {"10.0.0.3"}, at(11))}));  // the same cause
     node.tell(change({slice(kWeb, {"10.0.0.4"}, "yesterday")}));
     node.tell(change({slice(kWeb, {"10.0.0.5"}, "2030-01-01T00:00:00Z")}));  // a clock that is ahead

@@ -139,7 +139,7 @@ TEST_CASE("a server is an https URL without secrets in it") {
     CHECK(cluster_error("{}") == "/etc/svclb/kubeconfig:5: clusters[0].cluster.server: missing");
     for (const auto* wrong :
          {"http://h", "h:6443", "https://", "https://h:0", "https://h:65536", "https://h:1x", "https://[::1",
-          "https://[h]", "https://::1", "https://h?x=1", "https://h/a#b", "https://h/a b"})
+          "https://[h]", "https://::1", "https://h?x=1", "https://h/a#b", "https://h/a b", "https://h/\\x"})
         CHECK(cluster_error("server: '" + std::string(wrong) + "'") ==
               at + "server: not https://HOST[:PORT][/PREFIX]: " + wrong);
     CHECK(cluster_error("server: 'https://me:secret@h'") == at + "server: a URL with a user name in it");
@@ -160,6 +160,9 @@ TEST_CASE("no error shows a secret") {
           at + "client-key-data: no PEM block of the kind PRIVATE KEY");
     CHECK(user_error("client-certificate: c, client-key-data: " +
                      encode_base64("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")) ==
+          at + "client-key-data: an encrypted key, and nobody to ask for the password");
+    CHECK(user_error("client-certificate: c, client-key-data: " +
+                     encode_base64("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n")) ==
           at + "client-key-data: an encrypted key, and nobody to ask for the password");
     CHECK(user_error("password: secret") == at + "password: API servers and their clients have dropped it");
     CHECK(user_error("exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: c, env: [{name: A, value: "

@@ -56,3 +56,15 @@ TEST_CASE("NO_PROXY names hosts, domains, addresses, networks and ports") {
     CHECK(proxy("fd00::1", "0.0.0.0/0") == used);
     CHECK(proxy("10.1.2.3", ",,*.,") == used);
 }
+
+TEST_CASE("a proxy's URL is one that libcurl understands, which shows those that it does not") {
+    for (const auto* good : {"http://p", "https://p:1", "socks5://10.0.0.1:1080", "http://[fd00::1]:3128", "http://p/",
+                             "http://me@p", "http://me:se%40cret@p:1", "http://me:@p", "http://:x@p"})
+        CHECK(not_proxy_url(good) == std::nullopt);
+    for (const auto* bad : {"http://", "http://p:0", "http://[p", "http://me:secret@", "http://me:secret@[p",
+                            "http://p:1x", "http://p/path", "http://p?x", "http://p q"})
+        CHECK(not_proxy_url(bad) == "not HOST[:PORT] behind the scheme (and a user name)");
+    for (const auto* bad : {"http://me:se@cret@p", "http://me:se%0@p", "http://me:se%00@p", "http://me:se%1f@p",
+                            "http://me:%@p", "http://me:se/cret@p", "http://me:se cret@p", "http://me:se[@p"})
+        CHECK(not_proxy_url(bad) == "user name or password: characters that have to be written as %XX");
+}
