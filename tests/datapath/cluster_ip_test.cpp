@@ -25,23 +25,23 @@ Packet pong_of(const Packet& ping) {
 
 Datapath& with_settings() {
     static const std::unique_ptr<Datapath> loaded = [] {
-        const auto cidr = [](const Ip& base, std::size_t prefix) {
-            svclb_cidr row{};
-            std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
-            std::array<std::uint8_t, 16> mask{};
-            for (std::size_t i = 0; i < prefix; i++)
-                mask[i / 8] = static_cast<std::uint8_t>(mask[i / 8] | 0x80u >> i % 8);
-            std::memcpy(row.mask, mask.data(), sizeof(row.mask));
-            return row;
-        };
         DatapathOptions options;
         options.settings.ping_reply = 1;
-        options.settings.service_cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
-        options.settings.service_cidr[1] = cidr(ip("fd00:96::"), 116);
-        options.settings.service_cidrs = 2;
         return datapath_with(options);
     }();
     loaded->clear();
+    const auto cidr = [](const Ip& base, std::size_t prefix) {
+        svclb_cidr row{};
+        std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
+        std::array<std::uint8_t, 16> mask{};
+        for (std::size_t i = 0; i < prefix; i++) mask[i / 8] = static_cast<std::uint8_t>(mask[i / 8] | 0x80u >> i % 8);
+        std::memcpy(row.mask, mask.data(), sizeof(row.mask));
+        return row;
+    };
+    auto& ranges = loaded->service_cidrs();
+    ranges.cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
+    ranges.cidr[1] = cidr(ip("fd00:96::"), 116);
+    ranges.used = 2u << 16;
     return *loaded;
 }
 
