@@ -46,8 +46,8 @@ std::vector<model::AddressPort> api_frontends(std::string_view url, const std::s
 
 Result<Input> open_input(const Config& config) {
     if (!config.manifests.empty()) return open_manifests(config);
-    auto server =
-        config.kubeconfig.empty() ? kube::open_in_cluster_transport() : kube::open_transport(config.kubeconfig);
+    auto server = config.kubeconfig.empty() ? kube::open_in_cluster_transport(config.api_endpoints)
+                                            : kube::open_transport(config.kubeconfig, config.api_endpoints);
     if (!server) return fail(server.error());
     auto source = kube::ApiSource::open(*server->transport, {.node_name = config.node_name, .surroundings = {}});
     if (!source) return fail(source.error());

@@ -167,7 +167,7 @@ std::vector<Field> KubeProxyConfig::fields() {
 std::vector<FieldProblem> KubeProxyConfig::finish() {
     std::vector<FieldProblem> problems;
     const auto v6 = model::parse_address(bind_address_).value_or(model::Address{}).family() == model::Family::ipv6;
-    const auto serve = [&](std::string path, std::string text, std::uint16_t port, const char* by_default,
+    const auto serve = [&](std::string path, const std::string& text, std::uint16_t port, const char* by_default,
                            std::optional<model::AddressPort>& to) {
         to = completed(text.empty() ? by_default : text, port);
         if (!to) problems.push_back({std::move(path), "must be an IP address, or one with a port"});

@@ -8,6 +8,7 @@
 #include "kubeconfig.hpp"
 #include "proxy.hpp"
 #include "read_file.hpp"
+#include "svclb/model/address.hpp"
 #include "svclb/model/text.hpp"
 #include "transport.hpp"
 
@@ -15,8 +16,9 @@ namespace svclb::kube {
 
 namespace {
 
-Result<ApiServer> open(Kubeconfig config) {
-    Route route{.server = config.server, .tls_server_name = config.tls_server_name, .proxy = ""};
+Result<ApiServer> open(Kubeconfig config, const Dial& dial) {
+    Route route{.server = config.server, .tls_server_name = config.tls_server_name, .proxy = "", .dial = {}};
+    for (const auto& [address, port] : dial) route.dial.push_back(model::endpoint_text(address, port));
     auto proxy = proxy_for(config.server, config.proxy_url, proxy_environment());
     if (!proxy) return fail(proxy.error());
     route.proxy = *std::move(proxy);
@@ -30,17 +32,18 @@ Result<ApiServer> open(Kubeconfig config) {
 
 }  // namespace
 
-Result<ApiServer> open_transport(const std::filesystem::path& kubeconfig, const std::string& context) {
+Result<ApiServer> open_transport(const std::filesystem::path& kubeconfig, const Dial& dial,
+                                 const std::string& context) {
     const auto text = read_file(kubeconfig);
     if (!text) return fail(text.error());
     auto config = parse_kubeconfig(*text, kubeconfig, context);
     if (!config) return fail(config.error());
-    auto server = open(*std::move(config));
+    auto server = open(*std::move(config), dial);
     if (!server) return fail(server.error().within(model::printable(kubeconfig.string(), kLongestPath)));
     return server;
 }
 
-Result<ApiServer> open_in_cluster_transport(const std::filesystem::path& service_account) {
+Result<ApiServer> open_in_cluster_transport(const Dial& dial, const std::filesystem::path& service_account) {
     const char* host = std::getenv("KUBERNETES_SERVICE_HOST");
     const char* port = std::getenv("KUBERNETES_SERVICE_PORT");
     if (!host || !port || *host == '\0' || *port == '\0')
@@ -57,7 +60,7 @@ Result<ApiServer> open_in_cluster_transport(const std::filesystem::path& service
     config.server = *server;
     config.ca.file = service_account / "ca.crt";
     config.token_file = service_account / "token";
-    auto opened = open(std::move(config));
+    auto opened = open(std::move(config), dial);
     if (!opened) return fail(opened.error().within("service account"));
     return opened;
 }

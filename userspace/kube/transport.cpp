@@ -175,6 +175,7 @@ bool CurlTransport::make_pool() {
 
 void CurlTransport::take_results() {
     Faults ended;
+    bool unreachable = false;
     for (auto& [id, pool] : pools_) {
         int left = 0;
         while (const auto* message = curl_multi_info_read(pool.multi.get(), &left)) {
@@ -183,10 +184,13 @@ void CurlTransport::take_results() {
             const auto fault = exchange.fault(message->data.result);
             ended.emplace_back(exchange.id(), fault);
             // Whoever waits for that connection would only wait for the same.
-            if (!fault.empty() && !exchange.connected() && !exchange.cancelled())
+            if (!fault.empty() && !exchange.connected() && !exchange.cancelled()) {
                 ended = with_waiting(std::move(ended), fault);
+                unreachable = true;
+            }
         }
     }
+    if (unreachable) ++route_.dialled;
     finish_all(ended);
 }
 

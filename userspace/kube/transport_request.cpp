@@ -102,13 +102,14 @@ void Exchange::set_place(Options& options, const Route& route) {
     const auto& server = route.server;
     const auto& name = route.tls_server_name.empty() ? server.host : route.tls_server_name;
     options.set(CURLOPT_URL, "https://" + join_host_port(name, server.port) + server.path + request_.target);
-    if (name != server.host) {
+    if (name != server.host || !route.dial.empty()) {
         // The certificate is looked at under the name of the URL, the connection goes to where the server is.
-        connect_to_.reset(curl_slist_append(nullptr, ("::" + server.authority()).c_str()));
+        const auto place = route.dial.empty() ? server.authority() : route.dial[route.dialled % route.dial.size()];
+        connect_to_.reset(curl_slist_append(nullptr, ("::" + place).c_str()));
         options.must(connect_to_ != nullptr);
         options.set(CURLOPT_CONNECT_TO, connect_to_.get());
-        options.must(add_header("Host: " + server.authority()));
     }
+    if (name != server.host) options.must(add_header("Host: " + server.authority()));
     options.set(CURLOPT_PROTOCOLS_STR, "https");
     options.set(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     options.set(CURLOPT_PATH_AS_IS, 1L);

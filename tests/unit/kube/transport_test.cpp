@@ -242,6 +242,7 @@ TEST_CASE("a request may be cancelled at any time, and nothing is heard of it af
         CHECK(heard.body == body);
         CHECK_FALSE(heard.ended());
         transport->cancel(id);
+        other.on_any = nullptr;
     }
     other.body.clear();
     server.command({{"event", "the other goes on"}});

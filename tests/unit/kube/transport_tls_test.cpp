@@ -183,10 +183,25 @@ TEST_CASE("in a Pod the service account is who we are") {
     const Variable port("KUBERNETES_SERVICE_PORT", server.url("").substr(9));
     const auto host = GENERATE(std::string("127.0.0.1"), std::string("::1"));
     const Variable variable("KUBERNETES_SERVICE_HOST", host);
-    const auto opened = open_in_cluster_transport(server.dir().path());
+    const auto opened = open_in_cluster_transport({}, server.dir().path());
     REQUIRE(opened);
     CHECK(opened->url == server.url(host == "::1" ? "[::1]" : host));
     CHECK(get(*opened->transport, "/private").heads.at(0).status == 200);
+}
+
+TEST_CASE("the places to dial are tried in turn, the certificate stays that of the server's name") {
+    const HttpServer server;
+    const auto port = static_cast<std::uint16_t>(std::stoi(server.url("").substr(9)));
+    const auto place = [](const char* address, std::uint16_t number) {
+        return model::AddressPort{.address = *model::parse_address(address), .port = number};
+    };
+    const auto kubeconfig = server.kubeconfig("", "", "localhost");
+    const Dial dial{place("127.0.0.1", 1), place("::1", port)};
+    const auto opened = open_transport(kubeconfig, dial);
+    REQUIRE(opened);
+    CHECK(get(*opened->transport, "/").heads.empty());  // nobody listens there
+    CHECK(get(*opened->transport, "/").heads.size() == 1);
+    CHECK(get(*opened->transport, "/").heads.size() == 1);
 }
 
 TEST_CASE("what is missing to reach the server is named when the transport is opened") {
@@ -205,6 +220,6 @@ TEST_CASE("what is missing to reach the server is named when the transport is op
             "/kubeconfig:5: clusters[0].cluster.insecure-skip-tls-verify: true, but the server's certificate is always "
             "verified: name its CA instead");
     CHECK(open_transport(server.dir() / "nothing").error().message() == dir + "/nothing: No such file or directory");
-    CHECK(open_in_cluster_transport(server.dir().path()).error().message() ==
+    CHECK(open_in_cluster_transport({}, server.dir().path()).error().message() ==
           "environment: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: not set, as they would be in a Pod");
 }
