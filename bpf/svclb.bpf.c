@@ -147,7 +147,7 @@ static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 /*
  * The client goes on with the transient `work.flow`: restores its reply entry if that was evicted alone, or makes the
  * flow established once it has been answered. `entry` is where it is; a full table is tried again when the tick has
- * changed.
+ * changed. False: the tuple has gone to another flow meanwhile.
  */
 static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, bool later)
 {
@@ -155,9 +155,9 @@ static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, b
 
 	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
 	reply = find_transient(&work->reply_at, work->pkt.v6);
-	if (!reply) {
+	if (!reply || !answers_to(reply, &work->pkt.tuple)) {
 		reply_flow(&work->reply, &work->pkt.tuple, &work->flow);
-		return claim() == CLAIMED;
+		return claim() != TAKEN;
 	}
 	if (reply->answered && !(work->pkt.tcp_flags & (TCP_SYN | TCP_RST)) && (!entry->answered || later)) {
 		entry->answered = 1;
@@ -173,9 +173,9 @@ static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, b
  */
 __noinline int found_transient(void)
 {
+	const struct svclb_flow *reply;
 	struct work *work = work_on();
 	struct svclb_flow *flow;
-	bool under_way;
 	bool stays;
 	bool later;
 	bool tcp;
@@ -190,18 +190,19 @@ __noinline int found_transient(void)
 		return 1;
 	}
 	tcp = work->pkt.tuple.proto == IPPROTO_TCP;
-	under_way = tcp && !is_first_syn(&work->pkt);
-	stays = under_way || (!(tcp && client_is_done(flow)) && backend_serves(work, flow));
+	stays = (tcp && !is_first_syn(&work->pkt)) || (!(tcp && client_is_done(flow)) && backend_serves(work, flow));
 	later = follow(work, flow, true);
 	if (stays) {
 		work->flow = *flow;
-		if (go_on(work, flow, later) || under_way)
+		if (go_on(work, flow, later))
 			return 1;
 	}
 	/* TCP: a late answer of the old backend must not be taken for the new one's. */
 	if (tcp) {
 		reply_key(&work->reply_at, &work->pkt.tuple, flow);
-		remove_transient(&work->reply_at, work->pkt.v6);
+		reply = find_transient(&work->reply_at, work->pkt.v6);
+		if (reply && answers_to(reply, &work->pkt.tuple))
+			remove_transient(&work->reply_at, work->pkt.v6);
 	}
 	remove_transient(&work->pkt.tuple, work->pkt.v6);
 	return 0;

@@ -25,6 +25,7 @@ add_executable(packet_tests
     cluster_ip_test.cpp
     collision_test.cpp
     counters_test.cpp
+    draining_test.cpp
     flow_life_test.cpp
     hairpin_test.cpp
     headers_test.cpp

@@ -19,9 +19,9 @@ extern const std::byte svclb_object_end[];    // NOLINT(modernize-avoid-c-arrays
 namespace svclb::test {
 namespace {
 
-constexpr std::uint32_t kServices = 4;
-constexpr std::uint32_t kSlots = 4096;
-constexpr std::uint32_t kBackends = 256;
+constexpr std::uint32_t kServices = 8;
+constexpr std::uint32_t kSlots = 8192;
+constexpr std::uint32_t kBackends = 512;
 constexpr std::uint32_t kTestRunChecksumComplete = 1u << 2;  // BPF_F_TEST_SKB_CHECKSUM_COMPLETE, since 6.11
 
 Object load_programs(const DatapathOptions& options) {
