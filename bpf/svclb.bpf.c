@@ -13,6 +13,7 @@
 #include "nat.bpf.h"
 #include "parse.bpf.h"
 #include "reject.bpf.h"
+#include "sctp.bpf.h"
 #include "service.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
@@ -26,7 +27,7 @@ static __always_inline int translate(struct __sk_buff *skb, struct work *work)
 
 	translation(to, &work->pkt.tuple, flow);
 	count_packet(&work->pkt, flow->service, flow->backend);
-	if (rewrite_packet(skb, &work->pkt, to))
+	if (work->pkt.tuple.proto == IPPROTO_SCTP ? rewrite_sctp(skb) : rewrite_packet(skb, &work->pkt, to))
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
 	if (kind == SVCLB_FLOW_HAIRPIN || kind == SVCLB_FLOW_HAIRPIN_REPLY)
 		return send_back(skb);
@@ -82,8 +83,9 @@ static __always_inline bool found_established(struct work *work)
 
 	if (!flow)
 		return false;
-	if (pkt->tuple.proto == IPPROTO_TCP ? (is_first_syn(pkt) && (closed(flow) || flow->client_fin))
-					    : (flow->kind != SVCLB_FLOW_HAIRPIN_REPLY && !backend_serves(work, flow))) {
+	if (has_connections(pkt->tuple.proto)
+		    ? (is_first_syn(pkt) && (closed(flow) || flow->client_fin))
+		    : (flow->kind != SVCLB_FLOW_HAIRPIN_REPLY && !backend_serves(work, flow))) {
 		remove_established(&pkt->tuple, pkt->v6);
 		return false;
 	}
@@ -118,7 +120,7 @@ __noinline int keep_forward(void)
 static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 {
 	bool first = !flow->answered;
-	bool tcp = work->pkt.tuple.proto == IPPROTO_TCP;
+	bool tcp = has_connections(work->pkt.tuple.proto);
 	bool syn = work->pkt.tcp_flags & TCP_SYN;
 	bool later = touch(flow);
 	bool goes_on = flow->answered && (tcp ? !syn : later);
@@ -181,14 +183,14 @@ __noinline int found_transient(void)
 		return 1;
 	}
 	later = touch(flow);
-	under_way = work->pkt.tuple.proto == IPPROTO_TCP && !is_first_syn(&work->pkt);
+	under_way = has_connections(work->pkt.tuple.proto) && !is_first_syn(&work->pkt);
 	if (under_way || (!closed(flow) && !flow->client_fin && backend_serves(work, flow))) {
 		work->flow = *flow;
 		if (go_on(work, flow, later) || under_way)
 			return 1;
 	}
 	/* TCP: a late answer of the old backend must not be taken for the new one's. */
-	if (work->pkt.tuple.proto == IPPROTO_TCP) {
+	if (has_connections(work->pkt.tuple.proto)) {
 		reply_key(&work->reply_at, &work->pkt.tuple, flow);
 		remove_transient(&work->reply_at, work->pkt.v6);
 	}
@@ -258,14 +260,14 @@ __noinline int begin(struct __sk_buff *skb)
 	frontend = find_frontend(&pkt->tuple);
 	if (frontend || is_cluster_ip(&pkt->tuple)) {
 		/* Begun before we came, or already forgotten by both ends: the kernel's conntrack may know better. */
-		if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
+		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 			return pass(pkt, SVCLB_REASON_NO_FLOW);
 		if (!frontend)
 			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
 		result = open_flow(frontend->service, frontend->set);
 		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
-	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
+	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 		return VERDICT_NEXT;
 	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
 	if (bytes->reply[index] || bytes->backend[index]) {
@@ -285,7 +287,7 @@ static __always_inline bool may_begin(const struct packet *pkt, const struct svc
 {
 	if (may_have_flow)
 		return true;
-	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
+	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 		return false;
 	return bytes->reply[index] || bytes->backend[index] || settings.service_cidrs;
 }

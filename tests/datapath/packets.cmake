@@ -26,6 +26,7 @@ add_executable(packet_tests
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp
+    sctp_test.cpp
     tables_full_test.cpp
     tcp_states_test.cpp
     translation_test.cpp

@@ -122,16 +122,16 @@ TEST_CASE("passing: other protocols to a frontend go on untouched and are counte
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
     const auto echo = static_cast<std::uint8_t>(world.family == 4 ? 8 : 128);
     const Packet ping = icmp(world.client().addr, world.frontend().addr, {echo, 0, 0x00010001}, payload_of(56));
-    Packet sctp = ping;
-    sctp.transport = OtherProtocol{IPPROTO_SCTP};
+    Packet gre = ping;
+    gre.transport = OtherProtocol{IPPROTO_GRE};
 
     CHECK_RUN(datapath.from_pod(ping), next, ping);
-    CHECK_RUN(datapath.from_pod(sctp), next, sctp);
+    CHECK_RUN(datapath.from_pod(gre), next, gre);
     CHECK(datapath.reason(SVCLB_REASON_UNSUPPORTED_PROTOCOL).packets == 2);
     CHECK(datapath.reasons() == 2);
 
-    sctp.destination = world.stranger().addr;
-    CHECK_RUN(datapath.from_pod(sctp), next, sctp);
+    gre.destination = world.stranger().addr;
+    CHECK_RUN(datapath.from_pod(gre), next, gre);
     CHECK(datapath.reasons() == 2);
 }
 

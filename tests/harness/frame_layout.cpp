@@ -114,6 +114,12 @@ private:
             field("udp destination port", 2);
             field("udp length", 2);
             field("udp checksum", 2);
+        } else if (proto == IPPROTO_SCTP) {
+            field("sctp source port", 2);
+            field("sctp destination port", 2);
+            field("sctp verification tag", 4);
+            field("sctp checksum", 4);
+            field("sctp chunk", 4);
         } else if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6) {
             field("icmp type", 1);
             field("icmp code", 1);
@@ -179,6 +185,15 @@ std::uint16_t internet_checksum(const Bytes& bytes, std::size_t begin, std::size
     return static_cast<std::uint16_t>(~total & 0xffff);
 }
 
+std::uint32_t crc32c(const Bytes& bytes, std::size_t begin, std::size_t end) {
+    std::uint32_t crc = 0xffffffff;
+    for (std::size_t i = begin; i < end; i++) {
+        crc ^= i - begin >= 8 && i - begin < 12 ? 0u : bytes[i];
+        for (int bit = 0; bit < 8; bit++) crc = (crc & 1) != 0 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
+    }
+    return ~crc;
+}
+
 std::uint32_t pseudo_header_sum(const Ip& source, const Ip& destination, std::uint8_t proto, std::size_t length) {
     std::uint32_t sum = proto + static_cast<std::uint32_t>(length);
     for (const Ip* address : {&source, &destination}) {
@@ -226,6 +241,13 @@ std::string wrong_checksums(const Bytes& frame) {
 
     const std::size_t begin = walk.transport_at;
     if (walk.proto == IPPROTO_UDP && !walk.v6 && frame[begin + 6] == 0 && frame[begin + 7] == 0) return text;
+    if (walk.proto == IPPROTO_SCTP) {
+        const std::uint32_t crc = crc32c(frame, begin, walk.end);
+        for (std::size_t i = 0; i < 4; i++) {
+            if (frame[begin + 8 + i] != static_cast<std::uint8_t>(crc >> 8 * i)) return text + "transport checksum\n";
+        }
+        return text;
+    }
     const bool no_pseudo_header = walk.proto == IPPROTO_ICMP;
     const std::uint32_t sum = no_pseudo_header
                                   ? 0
