@@ -19,7 +19,6 @@
 
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
-#define IP4_OFFSET_MASK 0x1fff
 #define QUOTED_TRANSPORT_MIN 8 /* of the transport header, an error quotes that much at least (RFC 792) */
 
 /* Not redirects: they are about the route to the backend, and would be taken for one to the frontend. */

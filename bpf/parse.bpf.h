@@ -33,6 +33,7 @@
 #define VLAN_TAGS_MAX 2
 #define IPV6_EXTENSIONS_MAX 6
 #define IP4_FRAGMENT_MASK 0x3fff /* more fragments, and the offset */
+#define IP4_OFFSET_MASK 0x1fff
 #define IP6_FRAGMENT_MASK 0xfff9
 #define IP6_OFFSET_MASK 0xfff8
 #define IP6_FRAGMENT_SIZE 8
@@ -45,12 +46,19 @@ enum parsed {
 	PARSED_PORTS, /* everything below is set */
 	PARSED_OTHER, /* no ports: another protocol */
 	PARSED_FRAGMENT, /* addresses and proto only: a fragment */
+	PARSED_LATER, /* a fragment that is not the first; see open_fragment() */
 	PARSED_UNREAD, /* addresses only: a source route, where the destination is not the last one, or too many headers
 			*/
 	PARSED_MALFORMED, /* addresses only: its lengths contradict each other, the kernel will not take it either */
 	PARSED_TRUNCATED, /* headers reach beyond the linear part of the packet */
 	PARSED_NO_ADDRESSES, /* as PARSED_TRUNCATED, and so early that nothing below is set */
 	PARSED_NOT_IP,
+};
+
+enum fragment {
+	FRAGMENT_NONE,
+	FRAGMENT_FIRST,
+	FRAGMENT_LATER,
 };
 
 struct packet {
@@ -64,6 +72,8 @@ struct packet {
 	__u8 ip_ttl; /* IPv4 */
 	__u8 tcp_flags; /* of SCTP, what its first chunk would be in TCP */
 	bool v6;
+	__u8 fragment; /* enum fragment */
+	bool translated;
 };
 
 static __always_inline void set_v4(__be32 addr[SVCLB_ADDR_WORDS], __be32 v4)
@@ -320,10 +330,10 @@ static __always_inline enum parsed parse_v6(struct __sk_buff *skb, void *data, v
 			return PARSED_FRAGMENT;
 		pkt->tuple.proto = CHAIN_PROTO(end);
 		offset = CHAIN_OFFSET(end);
-		/* The verifier wants a bound, of this very register; longer chains stay untranslated. */
-		asm volatile("" : "+r"(offset));
 		if (offset > HEADERS_MAX)
-			return PARSED_UNREAD;
+			return PARSED_UNREAD; /* longer chains stay untranslated */
+		/* The bound once more, which the verifier of 5.10 loses between two copies of the number. */
+		asm volatile("%0 &= 255" : "+r"(offset));
 	}
 	return parse_transport(data, data_end, offset, pkt);
 }
@@ -350,6 +360,8 @@ static __always_inline enum parsed parse_once(struct __sk_buff *skb, struct pack
 	}
 	pkt->l3 = l3;
 	pkt->length = skb->len;
+	pkt->fragment = FRAGMENT_NONE;
+	pkt->translated = false;
 	pkt->v6 = protocol == bpf_htons(ETH_P_IPV6);
 	if (protocol == bpf_htons(ETH_P_IP))
 		return parse_v4(skb, data, data_end, l3, pkt);

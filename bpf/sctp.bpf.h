@@ -26,8 +26,8 @@ static __always_inline __u32 le32(__u32 word)
 #endif
 }
 
-/* `value` if `bit` is one, else zero. A product: a branch doubles the verifier's ways with each bit, and so does a mask,
- * which newer verifiers take apart. */
+/* `value` if `bit` is one, else zero. A product: a branch doubles the verifier's ways with each bit, and so does a
+ * mask, which newer verifiers take apart. */
 static __always_inline __u32 if_set(__u32 bit, __u32 value)
 {
 	asm volatile("" : "+r"(bit));
@@ -97,6 +97,9 @@ __noinline int rewrite_sctp(struct __sk_buff *skb)
 	if (!work)
 		return -1;
 	pkt = &work->pkt;
+	/* The checksum depends on the length of the whole packet, which its first fragment does not tell. */
+	if (pkt->fragment && (pkt->tuple.sport != work->to.sport || pkt->tuple.dport != work->to.dport))
+		return -1;
 	if (store_addrs(skb, pkt, work->to.saddr, work->to.daddr, addr_diff(pkt, &work->to)) ||
 	    bpf_skb_store_bytes(skb, pkt->l4, &work->to.sport, 4, BPF_F_RECOMPUTE_CSUM))
 		return -1;

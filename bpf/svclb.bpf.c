@@ -8,6 +8,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "flow.bpf.h"
+#include "fragment.bpf.h"
 #include "icmp.bpf.h"
 #include "maps.bpf.h"
 #include "nat.bpf.h"
@@ -27,6 +28,7 @@ static __always_inline int translate(struct __sk_buff *skb, struct work *work)
 
 	translation(to, &work->pkt.tuple, flow);
 	count_packet(&work->pkt, flow->service, flow->backend);
+	work->pkt.translated = true;
 	if (work->pkt.tuple.proto == IPPROTO_SCTP ? rewrite_sctp(skb) : rewrite_packet(skb, &work->pkt, to))
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
 	if (kind == SVCLB_FLOW_HAIRPIN || kind == SVCLB_FLOW_HAIRPIN_REPLY)
@@ -353,6 +355,8 @@ __noinline int portless_from_pod(struct __sk_buff *skb, __u32 parsed)
 	if (!work || !bytes || parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
+	if (parsed == PARSED_LATER)
+		return later_fragment(skb);
 	if (parsed == PARSED_OTHER && is_icmp(pkt)) {
 		verdict = translate_error(skb);
 		if (verdict != VERDICT_NONE)
@@ -371,6 +375,8 @@ __noinline int portless_to_pod(struct __sk_buff *skb, __u32 parsed)
 	struct work *work = work_on();
 	int verdict;
 
+	if (parsed == PARSED_LATER)
+		return later_fragment(skb);
 	if (!work || parsed != PARSED_OTHER || !is_icmp(&work->pkt))
 		return VERDICT_NEXT;
 	verdict = translate_error(skb);
@@ -382,14 +388,18 @@ int from_pod(struct __sk_buff *skb)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
-	enum parsed parsed;
+	__u32 parsed;
+	int verdict;
 
 	if (!work || !bytes)
 		return VERDICT_NEXT;
 	parsed = parse(skb, &work->pkt, SVCLB_FROM_POD);
+	if (parsed == PARSED_FRAGMENT)
+		parsed = open_fragment(skb);
 	if (parsed != PARSED_PORTS)
 		return portless_from_pod(skb, parsed);
-	return handle_from_pod(skb, work, bytes);
+	verdict = handle_from_pod(skb, work, bytes);
+	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
 }
 
 SEC("tcx/egress")
@@ -397,14 +407,18 @@ int to_pod(struct __sk_buff *skb)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
-	enum parsed parsed;
+	__u32 parsed;
+	int verdict;
 
 	if (!work || !bytes)
 		return VERDICT_NEXT;
 	parsed = parse(skb, &work->pkt, SVCLB_TO_POD);
+	if (parsed == PARSED_FRAGMENT)
+		parsed = open_fragment(skb);
 	if (parsed != PARSED_PORTS)
 		return portless_to_pod(skb, parsed);
-	return handle_to_pod(skb, work, bytes);
+	verdict = handle_to_pod(skb, work, bytes);
+	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
 }
 
 char svclb_license[] SEC("license") = "GPL";

@@ -20,6 +20,7 @@ add_executable(packet_tests
     cluster_ip_test.cpp
     collision_test.cpp
     counters_test.cpp
+    fragments_test.cpp
     hairpin_test.cpp
     headers_test.cpp
     icmp_test.cpp
