@@ -13,8 +13,6 @@
 #include "work.bpf.h"
 
 #define JIFFIES_PER_TICK_SHIFT 10 /* one to ten seconds, by the kernel's HZ; a jiffy costs no clock read */
-#define UDP_ANSWERED_TIMEOUT_S 180 /* a tuple may be taken over from a conversation that was silent for so long */
-#define DIRECT_TCP_TIMEOUT_S 86400
 
 static __always_inline struct svclb_flow_key4 narrow(const struct svclb_flow_key6 *key)
 {
@@ -98,19 +96,26 @@ static __always_inline bool closed(const struct svclb_flow *flow)
 	return flow->reset || (flow->client_fin && flow->backend_fin);
 }
 
+/* Seconds without a packet of either direction: each tells the other's entry. */
+static __always_inline __u32 idle_s(const struct svclb_flow *flow)
+{
+	return now_s() - flow->seen_s;
+}
+
 /* May another flow have this one's tuple? Only where nobody can still be using it. */
 static __always_inline bool dead(const struct svclb_flow *flow, __u8 proto)
 {
-	__u32 idle = now_s() - flow->seen_s;
+	__u32 idle = idle_s(flow);
 
 	if (closed(flow))
 		return true;
 	if (flow->kind == SVCLB_FLOW_DIRECT && has_connections(proto))
 		/* The client's FIN is not followed; after the backend's only the last words remain. */
-		return (flow->backend_fin && idle > settings.half_open_timeout_s) || idle > DIRECT_TCP_TIMEOUT_S;
+		return (flow->backend_fin && idle > settings.half_open_timeout_s) ||
+		       idle > settings.tcp_established_timeout_s;
 	if (!flow->answered)
 		return idle > settings.half_open_timeout_s;
-	return proto == IPPROTO_UDP && idle > UDP_ANSWERED_TIMEOUT_S;
+	return idle > (proto == IPPROTO_UDP ? settings.udp_answered_timeout_s : settings.tcp_established_timeout_s);
 }
 
 /* Writes the time of the last packet, once a tick; true if it did. */
@@ -312,7 +317,25 @@ __noinline int promote(void)
 	return 0;
 }
 
-/* FIN and RST of one direction, told to the entry of the other one, which is looked up from `work.flow`. */
+/* What FIN and RST say about the connection. Only the end of it is believed at once: a RST may be forged, and traffic
+ * that goes on says so. */
+static __always_inline void note_end(struct svclb_flow *flow, __u8 tcp_flags, bool from_client)
+{
+	if (tcp_flags & TCP_RST) {
+		flow->reset = 1;
+		return;
+	}
+	if (tcp_flags & TCP_FIN) {
+		if (from_client)
+			flow->client_fin = 1;
+		else
+			flow->backend_fin = 1;
+	}
+	if (!(tcp_flags & TCP_SYN))
+		flow->reset = 0;
+}
+
+/* `work.pkt`, of the flow `work.flow`, is told to the entry of the other direction. */
 __noinline int tell_other_direction(int from_client)
 {
 	struct work *work = work_on();
@@ -331,30 +354,24 @@ __noinline int tell_other_direction(int from_client)
 	/* The client's tuple may have gone to a new flow since. */
 	if (!other || !(from_client ? answers_to(other, &work->pkt.tuple) : answered_by(other, &work->pkt.tuple)))
 		return 0;
-	if (work->pkt.tcp_flags & TCP_RST)
-		other->reset = 1;
-	else if (from_client)
-		other->client_fin = 1;
-	else
-		other->backend_fin = 1;
+	touch(other);
+	note_end(other, work->pkt.tcp_flags, from_client);
 	return 0;
 }
 
-/* Follows the end of a TCP connection in both entries. `flow` is the one of this packet's direction. */
-static __always_inline void follow_end(struct work *work, struct svclb_flow *flow, bool from_client)
+/* Follows the flow through `work.pkt`, in both entries: that it lives, once a tick, and its end. `flow` is the entry of
+ * the packet's direction. True once a tick. */
+static __always_inline bool follow(struct work *work, struct svclb_flow *flow, bool from_client)
 {
 	__u8 flags = work->pkt.tcp_flags;
+	bool later = touch(flow);
 
-	if (!(flags & (TCP_FIN | TCP_RST)))
-		return;
-	if (flags & TCP_RST)
-		flow->reset = 1;
-	else if (from_client)
-		flow->client_fin = 1;
-	else
-		flow->backend_fin = 1;
+	if (!later && !(flags & (TCP_FIN | TCP_RST)) && !flow->reset)
+		return false;
+	note_end(flow, flags, from_client);
 	work->flow = *flow;
 	tell_other_direction(from_client);
+	return later;
 }
 
 #endif

@@ -16,6 +16,8 @@ const volatile struct svclb_settings settings = {
 	.hash_seed = 0x5bd1e995,
 	.reject_per_s = 1000,
 	.half_open_timeout_s = 60,
+	.tcp_established_timeout_s = 86400,
+	.udp_answered_timeout_s = 180,
 };
 
 /* Agent -> programs: who is dialled. Read by the first packet of a flow only. */
@@ -177,6 +179,15 @@ struct {
 	__type(value, struct svclb_filters);
 } filters SEC(".maps");
 
+/* Agent -> programs: which addresses without a frontend are dropped. Read by what may open a flow only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_service_cidrs);
+} service_cidrs SEC(".maps");
+
 /* Programs -> svclb-ctl. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -207,6 +218,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct svclb_agent_status);
 } agent SEC(".maps");
+
+/* Agent -> svclb-ctl: what an operator should know. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SVCLB_PROBLEMS);
+	__type(key, __u32);
+	__type(value, struct svclb_problem);
+} problems SEC(".maps");
 
 struct barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

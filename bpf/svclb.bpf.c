@@ -76,6 +76,13 @@ static __always_inline bool backend_serves(struct work *work, struct svclb_flow 
 	return true;
 }
 
+/* Would the client of this flow begin anew with a SYN? Not while the flow may be alive: a SYN can be late, and behind
+ * the acknowledgment that followed it. */
+static __always_inline bool client_is_done(const struct svclb_flow *flow)
+{
+	return closed(flow) || flow->client_fin || idle_s(flow) > settings.half_open_timeout_s;
+}
+
 /* The flow of a pod's packet, if it has been answered and the packet still belongs to it: TCP is never cut, UDP moves
  * at once. */
 static __always_inline bool found_established(struct work *work)
@@ -83,16 +90,17 @@ static __always_inline bool found_established(struct work *work)
 	const struct packet *pkt = &work->pkt;
 	struct svclb_flow *flow = find_established(&pkt->tuple, pkt->v6);
 
+	bool from_client;
+
 	if (!flow)
 		return false;
-	if (has_connections(pkt->tuple.proto)
-		    ? (is_first_syn(pkt) && (closed(flow) || flow->client_fin))
-		    : (flow->kind != SVCLB_FLOW_HAIRPIN_REPLY && !backend_serves(work, flow))) {
+	from_client = flow->kind != SVCLB_FLOW_HAIRPIN_REPLY;
+	if (from_client && (has_connections(pkt->tuple.proto) ? is_first_syn(pkt) && client_is_done(flow)
+							      : !backend_serves(work, flow))) {
 		remove_established(&pkt->tuple, pkt->v6);
 		return false;
 	}
-	touch(flow);
-	follow_end(work, flow, flow->kind != SVCLB_FLOW_HAIRPIN_REPLY);
+	follow(work, flow, from_client);
 	work->flow = *flow;
 	return true;
 }
@@ -121,10 +129,9 @@ __noinline int keep_forward(void)
  */
 static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 {
-	bool first = !flow->answered;
 	bool tcp = has_connections(work->pkt.tuple.proto);
 	bool syn = work->pkt.tcp_flags & TCP_SYN;
-	bool later = touch(flow);
+	bool later = follow(work, flow, false);
 	bool goes_on = flow->answered && (tcp ? !syn : later);
 
 	if (work->pkt.tcp_flags & TCP_RST)
@@ -136,7 +143,7 @@ static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 	work->reply = *flow;
 	if (goes_on)
 		promote();
-	else if (first && flow->answered)
+	else if (flow->answered)
 		keep_forward();
 }
 
@@ -172,27 +179,30 @@ __noinline int found_transient(void)
 	struct work *work = work_on();
 	struct svclb_flow *flow;
 	bool under_way;
+	bool stays;
 	bool later;
+	bool tcp;
 
 	if (!work)
 		return 0;
 	flow = find_transient(&work->pkt.tuple, work->pkt.v6);
 	if (!flow)
 		return 0;
-	follow_end(work, flow, flow->kind != SVCLB_FLOW_HAIRPIN_REPLY);
 	if (flow->kind == SVCLB_FLOW_HAIRPIN_REPLY) {
 		answered(work, flow);
 		return 1;
 	}
-	later = touch(flow);
-	under_way = has_connections(work->pkt.tuple.proto) && !is_first_syn(&work->pkt);
-	if (under_way || (!closed(flow) && !flow->client_fin && backend_serves(work, flow))) {
+	tcp = has_connections(work->pkt.tuple.proto);
+	under_way = tcp && !is_first_syn(&work->pkt);
+	stays = under_way || (!(tcp && client_is_done(flow)) && backend_serves(work, flow));
+	later = follow(work, flow, true);
+	if (stays) {
 		work->flow = *flow;
 		if (go_on(work, flow, later) || under_way)
 			return 1;
 	}
 	/* TCP: a late answer of the old backend must not be taken for the new one's. */
-	if (has_connections(work->pkt.tuple.proto)) {
+	if (tcp) {
 		reply_key(&work->reply_at, &work->pkt.tuple, flow);
 		remove_transient(&work->reply_at, work->pkt.v6);
 	}
@@ -217,18 +227,41 @@ __noinline int found_transient_reply(void)
 			flow->backend_fin = 1;
 		return 0;
 	}
-	follow_end(work, flow, false);
 	answered(work, flow);
 	return 1;
 }
 
+/* The kernel makes this lookup of an array a load of its address. */
+static __always_inline const struct svclb_service_cidrs *service_ranges(void)
+{
+	__u32 row = 0;
+
+	return bpf_map_lookup_elem(&service_cidrs, &row);
+}
+
+static __always_inline bool has_service_cidr(void)
+{
+	const struct svclb_service_cidrs *ranges = service_ranges();
+
+	return ranges && ranges->used >> 16;
+}
+
 static __always_inline bool in_service_cidr(const __be32 addr[SVCLB_ADDR_WORDS])
 {
-	for (__u32 i = 0; i < SVCLB_SERVICE_CIDRS; i++) {
-		const volatile struct svclb_cidr *cidr = &settings.service_cidr[i];
+	const struct svclb_service_cidrs *ranges = service_ranges();
+	__u32 used;
 
-		if (i >= settings.service_cidrs)
+	if (!ranges)
+		return false;
+	used = *(volatile const __u32 *)&ranges->used;
+	for (__u32 i = 0; i < SVCLB_SERVICE_CIDRS; i++) {
+		__u32 at = (used & 0xffff) + i;
+		const struct svclb_cidr *cidr;
+
+		if (i >= used >> 16)
 			break;
+		asm volatile("" : "+r"(at)); /* else the compiler bounds another register than it adds */
+		cidr = &ranges->cidr[at & (2 * SVCLB_SERVICE_CIDRS - 1)];
 		if ((addr[0] & cidr->mask[0]) == cidr->addr[0] && (addr[1] & cidr->mask[1]) == cidr->addr[1] &&
 		    (addr[2] & cidr->mask[2]) == cidr->addr[2] && (addr[3] & cidr->mask[3]) == cidr->addr[3])
 			return true;
@@ -291,7 +324,7 @@ static __always_inline bool may_begin(const struct packet *pkt, const struct svc
 		return true;
 	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 		return false;
-	return bytes->reply[index] || bytes->backend[index] || settings.service_cidrs;
+	return bytes->reply[index] || bytes->backend[index] || has_service_cidr();
 }
 
 static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes)
@@ -320,8 +353,7 @@ static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *wor
 		return VERDICT_NEXT;
 	flow = find_established(&pkt->tuple, pkt->v6);
 	if (flow) {
-		touch(flow);
-		follow_end(work, flow, false);
+		follow(work, flow, false);
 		work->flow = *flow;
 	} else if (!found_transient_reply()) {
 		return VERDICT_NEXT;

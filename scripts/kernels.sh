@@ -74,6 +74,10 @@ fetch() {
     fi
 }
 
+first_match() { # PATTERN
+    awk -v pattern="$1" '!found && match($0, pattern) { print substr($0, RSTART, RLENGTH); found = 1 }'
+}
+
 fetch_from_mirror() {
     local dir=$cache/$1 codename uri components key suite package apt
     # shellcheck source=/dev/null
@@ -98,16 +102,18 @@ fetch_from_mirror() {
         apt_stanza "$suite" "$from" "${components%% *}" "$signed_by" >"$apt/parts/$suite.sources"
     done
     apt-get "${options[@]}" update || echo "(a part of the lists is missing)"
+    # Read to its end by awk: a reader that leaves early kills apt-cache, and with it the pipeline.
     package=$(apt-cache "${options[@]}" show --no-all-versions linux-image-cloud-amd64 |
-        grep -o -m 1 'linux-image-[0-9][^ ,]*-cloud-amd64' | head -n 1) || {
+        first_match 'linux-image-[0-9][^ ,]*-cloud-amd64')
+    [[ -n $package ]] || {
         echo "the mirror has no linux-image-cloud-amd64 in $(suites_of "$1")" >"$dir/skip"
         return 1
     }
     [[ $package == "$(cat "$dir/version" 2>/dev/null)" && -f $dir/vmlinuz ]] && return 0
     # Since 7.2 the image package only depends on the one that holds the image.
     local held_by
-    held_by=$(apt-cache "${options[@]}" show --no-all-versions "$package" | grep -o -m 1 'linux-binary-[^ ,]*' | head -n 1) ||
-        held_by=$package
+    held_by=$(apt-cache "${options[@]}" show --no-all-versions "$package" | first_match 'linux-binary-[^ ,]*')
+    held_by=${held_by:-$package}
     rm -rf "$dir/deb" && mkdir -p "$dir/deb/root"
     (cd "$dir/deb" && apt-get "${options[@]}" download "$held_by") || {
         echo "$held_by could not be downloaded" >"$dir/skip"

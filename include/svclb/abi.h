@@ -5,7 +5,9 @@
  *
  * Byte order is in the type: __be16/__be32 are network order, everything else is host order.
  * Addresses are 16 bytes; an IPv4 address is stored IPv4-mapped (RFC 4291 section 2.5.5.2), so word 3 is the address.
- * A change of any pinned layout needs a new SVCLB_ABI_VERSION.
+ * A change of any pinned layout needs a new SVCLB_ABI_VERSION, and ends the flows of every node that is upgraded. Two
+ * things do not: a new map, and growth of struct svclb_agent_status at its end, which no program reads (a row of
+ * another size is replaced by a new one).
  */
 #ifndef SVCLB_ABI_H
 #define SVCLB_ABI_H
@@ -379,7 +381,35 @@ struct svclb_reject_budget {
 	__u32 filled_s;
 };
 
+/* ---------------------------------------------------------------- problems: HASH, number -> one, written by the agent
+ */
+
+#define SVCLB_PROBLEMS 256 /* the most that are shown */
+#define SVCLB_REASON_SIZE 32
+
+/* What an operator should know of an object, for as long as it is so. Read by svclb-ctl. */
+struct svclb_problem {
+	char object[SVCLB_STRING_SIZE]; /* "Service default/web"; each one is padded with zeros */
+	char reason[SVCLB_REASON_SIZE]; /* one word, as in an Event: "FrontendConflict" */
+	char text[SVCLB_STRING_SIZE];
+};
+
 /* ---------------------------------------------------------------- agent: one row, mmapped, written by the agent */
+
+#define SVCLB_SOURCE_PARTS 4
+#define SVCLB_SOURCE_NAME_SIZE 32
+
+/* One kind of objects that an API server is asked for. */
+struct svclb_source_part {
+	char name[SVCLB_SOURCE_NAME_SIZE]; /* "endpointslices" */
+	__u64 heard_ns; /* CLOCK_REALTIME of the last word from the server, 0 = none yet */
+	__u64 objects;
+	__u64 lists; /* begun */
+	__u64 watches; /* begun */
+	__u64 failures; /* of both */
+	__u32 synced; /* listed as a whole at least once */
+	__u32 connected; /* its watch is open */
+};
 
 struct svclb_agent_status {
 	__u32 abi_version;
@@ -398,25 +428,52 @@ struct svclb_agent_status {
 	char node[SVCLB_STRING_SIZE];
 	char source[SVCLB_STRING_SIZE]; /* "manifests /path" */
 	char error[SVCLB_STRING_SIZE]; /* last error, empty when the last pass was clean */
+	/* From here on since release 0.2. */
+	__u32 complete; /* every object has been read: what the node does is what the input says */
+	__u32 source_connected; /* what the source tells is up to date */
+	__u64 source_since_ns; /* CLOCK_REALTIME since when it is connected, or not */
+	__u64 source_bytes; /* received from the API server */
+	__u32 held_services; /* stay as programmed because what is known of them is not whole */
+	__u32 conflicts; /* frontends that two Services claim */
+	__u32 problems; /* all of them, also those beyond SVCLB_PROBLEMS */
+	__u32 source_parts; /* used entries below */
+	__u64 events_sent; /* Events that the API server took */
+	__u64 events_failed; /* that it did not take */
+	__u64 events_dropped; /* never sent: too many at once */
+	__u64 pass_ns; /* how long the last pass took */
+	char source_error[SVCLB_STRING_SIZE]; /* last one, empty while connected */
+	struct svclb_source_part source_part[SVCLB_SOURCE_PARTS];
 };
 
-/* ---------------------------------------------------------------- settings: .rodata of the programs */
+/* ---------------------------------------------------------------- service_cidrs: one row, mmapped by the agent */
 
-#define SVCLB_SERVICE_CIDRS 8
+#define SVCLB_SERVICE_CIDRS 16 /* the most that can be in force; a power of two */
 
 struct svclb_cidr {
 	__be32 addr[SVCLB_ADDR_WORDS];
-	__be32 mask[SVCLB_ADDR_WORDS]; /* IPv4: the prefix words are all ones. All zero = unused */
+	__be32 mask[SVCLB_ADDR_WORDS]; /* IPv4: the prefix words are all ones */
 };
+
+/* The ranges that ClusterIPs are taken from. Two halves in turn: the new ranges are written where no program reads,
+ * then one store of `used` puts them in force. */
+struct svclb_service_cidrs {
+	__u32 used; /* the first entry in force, and from bit 16 on how many they are */
+	__u32 pad; /* always zero */
+	struct svclb_cidr cidr[2 * SVCLB_SERVICE_CIDRS];
+};
+static_assert(sizeof(struct svclb_service_cidrs) == 1032, "value layout is pinned");
+
+/* ---------------------------------------------------------------- settings: .rodata of the programs */
 
 /* Written before load; a change needs a reload of the programs, which is done without a gap. */
 struct svclb_settings {
 	__u32 hash_seed;
 	__u32 reject_per_s; /* reject answers a second and client, and the most that may burst */
-	__u32 half_open_timeout_s; /* a tuple whose flow was never answered may be taken over after that */
+	/* A tuple may be taken over from a flow that was silent for so long: never answered, TCP, and UDP. */
+	__u32 half_open_timeout_s;
+	__u32 tcp_established_timeout_s;
+	__u32 udp_answered_timeout_s;
 	__u32 ping_reply; /* a ping to a ClusterIP is answered (1) or rejected (0) */
-	__u32 service_cidrs; /* used entries below */
-	struct svclb_cidr service_cidr[SVCLB_SERVICE_CIDRS];
 };
 
 #endif

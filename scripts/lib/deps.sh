@@ -10,14 +10,16 @@
 # Package, or package>=version where an older one is of no use, or alternatives a|b of which the first is installed.
 deps_demo=(
     g++ clang cmake ninja-build pkg-config ccache
-    'libbpf-dev>=1:1.3' libnl-route-3-dev libcli11-dev libexpected-dev libfmt-dev libspdlog-dev libyaml-cpp-dev
-    nlohmann-json3-dev 'catch2>=3' libtins-dev libbenchmark-dev
+    'libbpf-dev>=1:1.3' libnl-route-3-dev libcli11-dev libexpected-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libsimdjson-dev
+    nlohmann-json3-dev libcurl4-openssl-dev libmicrohttpd-dev prometheus-cpp-dev
+    'catch2>=3' libtins-dev libbenchmark-dev
     iproute2 util-linux procps curl jq dnsmasq-base bind9-dnsutils
 )
 deps_test=(
     llvm clang-format clang-tidy shellcheck git
-    python3 iperf3 tcpdump ethtool nftables
+    python3 python3-h2 python3-yaml openssl iperf3 tcpdump ethtool nftables
     qemu-system-x86 'busybox-static|busybox' cpio xz-utils zstd
+    dpkg-dev mmdebstrap
 )
 
 # deps_missing SET: the entries that are not satisfied, one a line.

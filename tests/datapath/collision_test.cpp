@@ -153,8 +153,8 @@ TEST_CASE("collision: an idle TCP flow keeps its tuple", "[collision]") {
     Datapath& datapath = fresh_datapath();
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
     const Conversation flow = establish(datapath, world, world.client(), world.frontend());
-    make_idle(datapath, reply_key(world, flow), 100000);
-    make_idle(datapath, forward_key(world, flow), 100000);
+    make_idle(datapath, reply_key(world, flow), 86000);
+    make_idle(datapath, forward_key(world, flow), 86000);
 
     const Conversation direct = begin(datapath, world, world.client(), world.backend());
     CHECK(direct.presented.port != world.client().port);

@@ -4,9 +4,13 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
+#include <utility>
+#include <vector>
 
 #include "kernel_sandbox.hpp"
+#include "svclb/datapath/pinned.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -63,6 +67,7 @@ TEST_CASE("a second agent adopts rows and sizes, whatever sizes it asks for") {
         svclb_service service{};
         service.runs[0] = svclb_run(5, 2, 1);
         service.family = 4;
+        service.epoch_due = 1;
         REQUIRE(first.tables().publish(3, service));
     }
     Options larger = sandbox.options();
@@ -71,6 +76,7 @@ TEST_CASE("a second agent adopts rows and sizes, whatever sizes it asks for") {
     CHECK(count_frontends(second.tables()) == 1);
     CHECK(second.tables().capacity(Sized::services) == 64);
     CHECK(second.tables().services()[3].runs[0] == svclb_run(5, 2, 1));
+    CHECK(second.tables().services()[3].epoch_due == 1);
 }
 
 TEST_CASE("whichever map pins a crash left out, the next open makes the rest of matching size") {
@@ -109,6 +115,66 @@ TEST_CASE("maps of another ABI version are refused, both versions and the way ou
     CHECK(refused.error().message().find("ABI version 77") != std::string::npos);
     CHECK(refused.error().message().find("version 1") != std::string::npos);
     CHECK(refused.error().message().find("--cleanup --bpf-dir " + sandbox.bpf_dir().string()) != std::string::npos);
+}
+
+TEST_CASE("the agent's own row of another release, shorter or longer, is replaced and nothing else is touched") {
+    const KernelSandbox sandbox;
+    {
+        Datapath first = open_or_fail(sandbox.options());
+        REQUIRE(first.tables().put(frontend_key(1), {.service = 3, .kind = 1, .set = 0, .pad = {}}));
+    }
+    for (const std::size_t size : {std::size_t{16}, sizeof(svclb_agent_status) + 64}) {
+        std::vector<char> row(size, 'x');
+        const std::uint32_t version = SVCLB_ABI_VERSION;
+        std::memcpy(row.data(), &version, sizeof(version));
+        const auto path = sandbox.bpf_dir() / "maps" / "agent";
+        fs::remove(path);
+        pin_array(path, static_cast<std::uint32_t>(size), row.data());
+        {
+            const auto reader = Pinned::open(sandbox.bpf_dir());
+            REQUIRE(error_of(reader).empty());
+            CHECK(reader->agent().pid == 0x78787878);
+        }
+        Datapath next = open_or_fail(sandbox.options());
+        CHECK(next.status().abi_version == SVCLB_ABI_VERSION);
+        CHECK(count_frontends(next.tables()) == 1);
+        next.status().pid = 42;
+        CHECK(Pinned::open(sandbox.bpf_dir())->agent().pid == 42);
+    }
+}
+
+TEST_CASE("ranges of ClusterIPs change while the programs run, and too many are refused") {
+    const KernelSandbox sandbox;
+    Datapath datapath = open_or_fail(sandbox.options());
+    const UniqueFd map(bpf_obj_get((sandbox.bpf_dir() / "maps" / "service_cidrs").c_str()));
+    const auto in_force = [&] {
+        svclb_service_cidrs row{};
+        const std::uint32_t index = 0;
+        REQUIRE(bpf_map_lookup_elem(map.get(), &index, &row) == 0);
+        std::vector<std::uint32_t> addresses;
+        for (std::uint32_t i = 0; i < row.used >> 16; ++i)
+            addresses.push_back(row.cidr[(row.used & 0xffff) + i].addr[3]);
+        return std::pair(row.used & 0xffff, addresses);
+    };
+    const auto ranges = [](std::vector<std::uint32_t> addresses) {
+        std::vector<svclb_cidr> cidrs(addresses.size());
+        for (std::size_t i = 0; i < addresses.size(); ++i) cidrs[i].addr[3] = addresses[i];
+        return cidrs;
+    };
+    using Addresses = std::vector<std::uint32_t>;
+    CHECK(in_force() == std::pair(0U, Addresses{}));
+    REQUIRE(datapath.set_service_cidrs(ranges({1, 2})));
+    CHECK(in_force() == std::pair(std::uint32_t{SVCLB_SERVICE_CIDRS}, Addresses{1, 2}));
+    REQUIRE(datapath.set_service_cidrs(ranges({1, 2})));
+    CHECK(in_force() == std::pair(std::uint32_t{SVCLB_SERVICE_CIDRS}, Addresses{1, 2}));
+    REQUIRE(datapath.set_service_cidrs(ranges({3})));
+    CHECK(in_force() == std::pair(0U, Addresses{3}));
+    CHECK(error_of(datapath.set_service_cidrs(ranges(Addresses(SVCLB_SERVICE_CIDRS + 1)))) ==
+          "17 ranges of ClusterIPs, at most 16 can be in force");
+    CHECK(in_force() == std::pair(0U, Addresses{3}));
+    REQUIRE(datapath.set_service_cidrs(ranges(Addresses(SVCLB_SERVICE_CIDRS, 7))));
+    REQUIRE(datapath.set_service_cidrs({}));
+    CHECK(in_force().second.empty());
 }
 
 TEST_CASE("a pinned map with rows of another size is refused by name") {

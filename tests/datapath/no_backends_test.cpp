@@ -203,7 +203,7 @@ TEST_CASE("no backends: an unknown port of a ClusterIP is refused, and TCP in mi
 TEST_CASE("no backends: an address of the Service CIDR that nobody has is dropped", "[no_backends]") {
     const World world = any_world();
     CAPTURE(world);
-    DatapathOptions options;
+    Datapath& datapath = fresh_datapath();
     const auto cidr = [](const Ip& base, std::size_t prefix) {
         svclb_cidr row{};
         std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
@@ -212,12 +212,12 @@ TEST_CASE("no backends: an address of the Service CIDR that nobody has is droppe
         std::memcpy(row.mask, mask.data(), sizeof(row.mask));
         return row;
     };
-    options.settings.service_cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
-    options.settings.service_cidr[1] = cidr(ip("fd00:96::"), 116);
-    options.settings.service_cidrs = 2;
-    static const std::unique_ptr<Datapath> with_cidrs = datapath_with(options);
-    Datapath& datapath = *with_cidrs;
-    datapath.clear();
+    // In turn in either half of the row.
+    auto& ranges = datapath.service_cidrs();
+    const std::uint32_t first = GENERATE(0u, std::uint32_t{SVCLB_SERVICE_CIDRS});
+    ranges.cidr[first] = cidr(ip("10.96.0.0"), 96 + 20);
+    ranges.cidr[first + 1] = cidr(ip("fd00:96::"), 116);
+    ranges.used = first | 2u << 16;
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
 
     const Ip network = world.net("10.96.0.0", "fd00:96::");

@@ -8,18 +8,24 @@ set_source_files_properties(${SVCLB_EMBEDDED_OBJECT} PROPERTIES
     OBJECT_DEPENDS ${CMAKE_BINARY_DIR}/bpf/svclb.bpf.o
     COMPILE_DEFINITIONS SVCLB_BPF_OBJECT="${CMAKE_BINARY_DIR}/bpf/svclb.bpf.o")
 
-add_executable(packet_tests
+add_library(packet_harness OBJECT
     ${SVCLB_HARNESS}/bpf_object.cpp
     ${SVCLB_HARNESS}/frame_layout.cpp
     ${SVCLB_HARNESS}/packet.cpp
     ${SVCLB_HARNESS}/prog_run.cpp
     ${SVCLB_HARNESS}/service_fixture.cpp
-    ${SVCLB_EMBEDDED_OBJECT}
+    ${SVCLB_EMBEDDED_OBJECT})
+add_dependencies(packet_harness svclb_bpf_object)
+target_include_directories(packet_harness PUBLIC ${SVCLB_HARNESS})
+target_link_libraries(packet_harness PUBLIC svclb_flags PkgConfig::LIBBPF)
+
+add_executable(packet_tests
     affinity_test.cpp
     choice_test.cpp
     cluster_ip_test.cpp
     collision_test.cpp
     counters_test.cpp
+    flow_life_test.cpp
     fragments_test.cpp
     hairpin_test.cpp
     headers_test.cpp
@@ -32,7 +38,5 @@ add_executable(packet_tests
     tcp_states_test.cpp
     translation_test.cpp
     udp_test.cpp)
-add_dependencies(packet_tests svclb_bpf_object)
-target_include_directories(packet_tests PRIVATE ${SVCLB_HARNESS})
-target_link_libraries(packet_tests PRIVATE svclb_flags PkgConfig::LIBBPF Catch2::Catch2WithMain)
+target_link_libraries(packet_tests PRIVATE packet_harness Catch2::Catch2WithMain)
 catch_discover_tests(packet_tests TEST_PREFIX "datapath." PROPERTIES SKIP_RETURN_CODE 4 TIMEOUT 60)

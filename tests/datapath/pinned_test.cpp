@@ -87,10 +87,52 @@ TEST_CASE("everything that an agent left can be read without it, and nothing is 
     CHECK(by_name["transient6"].type == "lru_hash");
     CHECK(by_name["services"].entries == 64);
     CHECK(by_name["strings"].entries == 1);
+}
 
-    CHECK(pinned->remove_flow(FlowKey(key4)) == true);
-    CHECK(pinned->remove_flow(FlowKey(key4)) == false);
-    CHECK(pinned->remove_flow(FlowKey(key6)) == true);
+TEST_CASE("flows that are flushed go in pairs, wherever their entries are, and nothing else goes") {
+    const KernelSandbox sandbox;
+    const Datapath datapath = open_or_fail(sandbox.options());
+    const auto flow = [](svclb_flow_kind kind, std::uint32_t address, std::uint16_t port, std::uint16_t client_port) {
+        svclb_flow made{};
+        made.addr[2] = htonl(SVCLB_V4_MAPPED_PREFIX);
+        made.addr[3] = htonl(address);
+        made.port = htons(port);
+        made.client_port = htons(client_port);
+        made.kind = static_cast<std::uint8_t>(kind);
+        return made;
+    };
+    // 10.0.0.1 dials 10.0.0.9:80 and is sent to 10.0.0.2:8080, from each of these ports.
+    for (std::uint16_t port = 1000; port < 1003; ++port) {
+        const svclb_flow_key4 out{htonl(0x0a000001), htonl(0x0a000009), htons(port), htons(80),
+                                  IPPROTO_TCP,       SVCLB_FROM_POD,    /*.pad=*/0};
+        const svclb_flow_key4 back{htonl(0x0a000002), htonl(0x0a000001), htons(8080), htons(port),
+                                   IPPROTO_TCP,       SVCLB_TO_POD,      /*.pad=*/0};
+        const svclb_flow forward = flow(SVCLB_FLOW_FORWARD, 0x0a000002, 8080, port);
+        const svclb_flow reply = flow(SVCLB_FLOW_REPLY, 0x0a000009, 80, port);
+        if (port != 1002) write_row(sandbox, "established4", out, &forward);  // the last one lost its forward entry
+        write_row(sandbox, port == 1001 ? "transient4" : "established4", back, &reply);
+    }
+    svclb_flow_key6 direct_at{};
+    direct_at.sport = htons(1000);
+    const svclb_flow direct = flow(SVCLB_FLOW_DIRECT, 0, 0, 0);
+    write_row(sandbox, "transient6", direct_at, &direct);
+
+    auto pinned = Pinned::open(sandbox.bpf_dir());
+    REQUIRE(pinned);
+    const auto count = [&pinned] {
+        std::size_t entries = 0;
+        REQUIRE(pinned->each_flow([&entries](const FlowKey&, const svclb_flow&, bool) { ++entries; }));
+        return entries;
+    };
+    CHECK(count() == 6);
+    CHECK(pinned->flush_flows([](const FlowKey&, const svclb_flow&) { return false; }) == 0U);
+    CHECK(pinned->flush_flows([](const FlowKey&, const svclb_flow& found) {
+        return found.kind == SVCLB_FLOW_FORWARD && found.client_port == htons(1001);
+    }) == 1U);
+    CHECK(count() == 4);
+    CHECK(pinned->flush_flows([](const FlowKey&, const svclb_flow&) { return true; }) == 3U);
+    CHECK(count() == 0);
+    CHECK(pinned->flush_flows([](const FlowKey&, const svclb_flow&) { return true; }) == 0U);
 }
 
 }  // namespace svclb::datapath

@@ -5,6 +5,10 @@ set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
 
 harness_begin capabilities
+# The machine's own bpffs may let nobody but root in, as systemd mounts it.
+mkdir "$run/bpf"
+mount -t bpf -o mode=1777 bpf "$run/bpf"
+bpf_dir() { echo "$run/bpf/svclb"; }
 web_cluster 2
 mkdir -p "$(bpf_dir)" "$run/state1"
 chown -R nobody "$(bpf_dir)" "$run/state1"

@@ -175,6 +175,7 @@ public:
     Status remove_desired(const svclb_frontend_key& key) override {
         return write({.op = Op::remove_desired, .frontend_key = key}, [&] { return drop(desired, key); });
     }
+    using Tables::put;
     Status put(const svclb_backend_key& key, const svclb_backend& value) override {
         return write({.op = Op::put_backend, .backend_key = key, .backend = value},
                      [&] { return store(backends, key, value, limits.backends, "backends"); });

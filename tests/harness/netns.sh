@@ -25,6 +25,8 @@ harness_names() { # NAME
     tools=$build/tests/e2e/tools
     run=/tmp/$prefix
     manifests=$run/manifests
+    agent_source=(--manifests "$manifests")
+    agent_within=() # a command that runs the agent as its arguments say
     nodes=0
 }
 
@@ -67,6 +69,7 @@ harness_cleanup() {
     for dir in /sys/fs/bpf/"$prefix"-node*; do
         [[ ! -d $dir ]] || rm -rf "$dir"
     done
+    ! mountpoint -q "$run/bpf" || umount "$run/bpf"
     rm -rf "$run"
 }
 
@@ -246,7 +249,7 @@ load_in() {
 # holds JSON EXPRESSION: jq's verdict; the JSON is printed when it is no.
 holds() { jq -e "$2" <<<"$1" >/dev/null || { echo "  $1" && return 1; }; }
 
-# hold_begin ID POD TO COUNT: opens connections and keeps them idle; not in a subshell, which would take the pipe with it.
+# hold_begin ID POD TO COUNT [OPTION...]: opens connections and keeps them idle; not in a subshell, which would take the pipe with it.
 # hold_ask ID: asks one question on each and prints the JSON of how many answered. hold_said ID: prints the last JSON.
 declare -A HOLD_FD
 hold_begin() {
@@ -254,7 +257,7 @@ hold_begin() {
     mkfifo "$run/hold-$1"
     exec {fd}<>"$run/hold-$1"
     HOLD_FD[$1]=$fd
-    pod_exec "$2" "$tools/connect_load" "$3" --connections "$4" --hold <"$run/hold-$1" >"$run/hold-$1.out" 2>&1 &
+    pod_exec "$2" "$tools/connect_load" "$3" --connections "$4" --hold "${@:5}" <"$run/hold-$1" >"$run/hold-$1.out" 2>&1 &
     await 20 test -s "$run/hold-$1.out"
 }
 
@@ -279,12 +282,14 @@ manifest() {
 # manifest_us FILE: when it was written, in microseconds since 1970; it was put into place a little later.
 manifest_us() { stat -c %.6Y "$manifests/$1" | tr -d .,; }
 
-# service NAME IPV4 IPV6 PORT-NAME:PORT:PROTOCOL...
+# service NAME IPV4 IPV6 PORT-NAME:PORT:PROTOCOL...; with affinity_s=SECONDS before it, session affinity.
 service() {
     local name=$1 v4=$2 v6=$3 spec port_name port protocol
     shift 3
     {
         printf 'apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: default}\nspec:\n' "$name"
+        [[ -z ${affinity_s:-} ]] ||
+            printf '  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: %s}}\n' "$affinity_s"
         printf '  clusterIP: %s\n  clusterIPs: ["%s", "%s"]\n  ipFamilies: [IPv4, IPv6]\n  ports:\n' "$v4" "$v4" "$v6"
         for spec in "$@"; do
             IFS=: read -r port_name port protocol <<<"$spec"
@@ -352,7 +357,7 @@ web_backend_state() {
 
 bpf_dir() { echo "/sys/fs/bpf/$prefix-node${1:-1}"; }
 
-# start_agent [-n NODE] OPTION...: returns when the agent has programmed what the manifests say.
+# start_agent [-n NODE] OPTION...: returns when the agent has programmed what its source says.
 start_agent() {
     local node=1
     if [[ ${1:-} == -n ]]; then
@@ -360,14 +365,21 @@ start_agent() {
         shift 2
     fi
     mkdir -p "$run/state$node"
-    nsenter --net="/run/netns/$(node_ns "$node")" "$build/userspace/agent/svclb-agent" --manifests "$manifests" \
-        --node-name "node-$node" --state-dir "$run/state$node" --bpf-dir "$(bpf_dir "$node")" "$@" \
-        >>"$run/agent$node.log" 2>&1 &
-    AGENT_PID[$node]=$!
+    launch_agent "$node" "$@"
     await 20 agent_synced "$node" && return
     echo "the agent of node $node did not come up:"
     cat "$run/agent$node.log"
     return 1
+}
+
+# launch_agent NODE OPTION...: waits for nothing.
+launch_agent() {
+    local node=$1
+    shift
+    nsenter --net="/run/netns/$(node_ns "$node")" "${agent_within[@]}" "$build/userspace/agent/svclb-agent" \
+        "${agent_source[@]}" --node-name "node-$node" --state-dir "$run/state$node" --bpf-dir "$(bpf_dir "$node")" "$@" \
+        >>"$run/agent$node.log" 2>&1 &
+    AGENT_PID[$node]=$!
 }
 
 agent_synced() {

@@ -161,7 +161,8 @@ Datapath::Datapath(const DatapathOptions& options)
       work_area_(map("work_area")),
       services_(map("services"), std::size_t{kServices} * sizeof(svclb_service)),
       slots_(map("slots"), kSlots * sizeof(svclb_slot)),
-      filters_(map("filters"), sizeof(svclb_filters)) {
+      filters_(map("filters"), sizeof(svclb_filters)),
+      service_cidrs_(map("service_cidrs"), sizeof(svclb_service_cidrs)) {
     const bpf_map* work_area = bpf_object__find_map_by_name(object_.get(), "work_area");
     const std::size_t row = (bpf_map__value_size(work_area) + 7) / 8 * 8;
     garbage_.assign(cpus() * row, 0xa5);
@@ -211,6 +212,7 @@ void Datapath::clear() {
     services_.clear();
     slots_.clear();
     filters_.clear();
+    service_cidrs_.clear();
     empty<svclb_frontend_key>(map("frontends"));
     empty<svclb_backend_key>(map("backends"));
     empty<svclb_flow_key4>(map("established4"));

@@ -34,9 +34,9 @@ struct DatapathOptions {
     svclb_settings settings{.hash_seed = 0x5bd1e995,
                             .reject_per_s = 1000,
                             .half_open_timeout_s = 60,
-                            .ping_reply = 0,
-                            .service_cidrs = 0,
-                            .service_cidr = {}};
+                            .tcp_established_timeout_s = 86400,
+                            .udp_answered_timeout_s = 180,
+                            .ping_reply = 0};
     std::uint32_t transient = 1024;
     std::uint32_t established = 4096;
 };
@@ -72,6 +72,7 @@ public:
 
     [[nodiscard]] svclb_service& service(std::uint32_t index) { return services_.rows<svclb_service>()[index]; }
     [[nodiscard]] svclb_slot& slot(std::uint32_t index) { return slots_.rows<svclb_slot>()[index]; }
+    [[nodiscard]] svclb_service_cidrs& service_cidrs() { return *service_cidrs_.rows<svclb_service_cidrs>(); }
     [[nodiscard]] svclb_filters& filters() { return *filters_.rows<svclb_filters>(); }
     // Its counter is reset by clear(): all of them would be most of what a case costs in an emulated machine.
     void counts_backend(std::uint32_t id) { backends_.insert(id); }
@@ -102,6 +103,7 @@ private:
     MappedMap services_;
     MappedMap slots_;
     MappedMap filters_;
+    MappedMap service_cidrs_;
     bool complete_checksums_ = true;
     bool kernel_can_complete_ = true;
 };

@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <stdexcept>
 
@@ -54,11 +55,12 @@ ServiceFixture::ServiceFixture(Datapath& datapath, std::uint32_t index, const En
       proto_(proto),
       options_(options),
       next_slot_(index * kSlotsEach) {
+    const std::uint32_t epoch = row().epoch;
     row() = svclb_service{};
     row().family = frontend.addr.v4() ? 4 : 6;
     row().proto = proto;
     row().affinity_s = options.affinity_s;
-    row().epoch = 1;
+    row().epoch = epoch + 1;
     row().verdicts[options.set] = static_cast<std::uint8_t>(options.verdict_when_empty);
     publish(backends);
     add_frontend(frontend);
@@ -107,7 +109,8 @@ void ServiceFixture::drain(const Endpoint& backend) {
 
 void ServiceFixture::remove_backend(const Endpoint& backend) {
     const auto key = backend_key(index_, backend);
-    must(bpf_map_delete_elem(datapath_.map("backends"), &key), "remove a backend");
+    const int error = bpf_map_delete_elem(datapath_.map("backends"), &key);
+    if (error != -ENOENT) must(error, "remove a backend");
     row().epoch++;
 }
 
@@ -123,7 +126,8 @@ void ServiceFixture::add_frontend(const Endpoint& frontend) {
 
 void ServiceFixture::remove_frontend(const Endpoint& frontend) {
     const auto key = frontend_key(frontend, proto_);
-    must(bpf_map_delete_elem(datapath_.map("frontends"), &key), "remove a frontend");
+    const int error = bpf_map_delete_elem(datapath_.map("frontends"), &key);
+    if (error != -ENOENT) must(error, "remove a frontend");
 }
 
 void ServiceFixture::remove() {

@@ -11,21 +11,25 @@
 #include <array>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
+#include <cstring>
 #include <ctime>
-#include <set>
-#include <string_view>
+#include <iterator>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "cluster.hpp"
+#include "events.hpp"
 #include "grace.hpp"
+#include "input.hpp"
+#include "serving.hpp"
 #include "state_dir.hpp"
+#include "status_row.hpp"
 #include "svclb/base/log.hpp"
 #include "svclb/datapath/datapath.hpp"
 #include "svclb/datapath/devices.hpp"
-#include "svclb/kube/manifests.hpp"
 #include "svclb/reconcile/reconciler.hpp"
+#include "sync.hpp"
 
 namespace svclb::agent {
 namespace {
@@ -39,10 +43,10 @@ constexpr std::uint32_t kCollectBudget = 4096;
 // From the end of one walk over the flow tables to the beginning of the next.
 constexpr seconds kCollectPause{10};
 constexpr seconds kRetryPause{1};
+constexpr std::chrono::minutes kEventRepeat{30};
 
-std::uint64_t realtime_ns() {
-    return static_cast<std::uint64_t>(
-        std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
+RealTime now() {
+    return std::chrono::system_clock::now();
 }
 
 // CLOCK_MONOTONIC, as the programs write it.
@@ -52,25 +56,31 @@ std::uint64_t monotonic_s() {
     return static_cast<std::uint64_t>(now.tv_sec);
 }
 
-template <std::size_t Size>
-void put_text(char (&to)[Size], std::string_view text) {
-    const auto size = std::min(text.size(), Size - 1);
-    std::copy_n(text.begin(), size, to);
-    std::fill(to + size, to + Size, '\0');
+svclb_cidr abi_cidr(const model::Cidr& cidr) {
+    svclb_cidr out{};
+    std::array<std::uint8_t, 16> mask{};
+    for (std::size_t bit = 0; bit < cidr.prefix; ++bit)
+        mask[bit / 8] = static_cast<std::uint8_t>(mask[bit / 8] | 0x80U >> bit % 8);
+    std::memcpy(out.addr, cidr.address.bytes.data(), sizeof(out.addr));
+    std::memcpy(out.mask, mask.data(), sizeof(out.mask));
+    return out;
 }
 
 class Agent {
 public:
     Agent(const Config& config, StateDir state, datapath::Datapath datapath, reconcile::Reconciler reconciler,
-          datapath::Devices devices, kube::Manifests manifests)
+          datapath::Devices devices, Input input)
         : config_(config),
           state_(std::move(state)),
           datapath_(std::move(datapath)),
           reconciler_(std::move(reconciler)),
           devices_(std::move(devices)),
-          manifests_(std::move(manifests)),
-          cluster_(config.node_name),
-          grace_([this] { return datapath_.wait_grace_period(); }) {}
+          input_(std::move(input)),
+          sync_({.node_name = config.node_name, .api = input_.api_seed}, reconciler_),
+          serving_(config),
+          grace_([this] { return datapath_.wait_grace_period(); }) {
+        if (input_.transport) events_.emplace(*input_.transport, config.node_name);
+    }
 
     Status start();
     Status loop();
@@ -79,13 +89,16 @@ private:
     Status watch(int fd);
     Result<bool> handle(int fd);  // false: the end
 
-    Status read_manifests();
+    void read_source();
+    void run_pass();
+    void report(const PassReport& report);
+    void tell_warnings();
+    void tell_source();
+    void make_event(const Warning& warning);
+    void send_events();
+    void set_service_cidrs();
+    Status follow_devices();
     Status read_devices();
-    void hold_programmed(std::vector<reconcile::ServiceChange>& changes);
-    void become_complete();
-    std::vector<reconcile::ServiceChange> build_changes();
-    void program(const std::vector<reconcile::ServiceChange>& changes);
-    void report(const reconcile::PassResult& result, std::string_view what);
     void tick();
     void collect_flows();
     void begin_grace_period();
@@ -95,20 +108,24 @@ private:
     datapath::Datapath datapath_;
     reconcile::Reconciler reconciler_;
     datapath::Devices devices_;
-    kube::Manifests manifests_;
-    Cluster cluster_;
+    Input input_;
+    Sync sync_;
+    Serving serving_;
+    std::optional<EventSender> events_;  // there is nobody to tell where there is no API server
     GraceWaiter grace_;
     UniqueFd epoll_;
     UniqueFd signals_;
     UniqueFd timer_;
-    std::set<model::ObjectKey> retry_;
     std::uint64_t retry_at_s_ = 0;
     std::uint64_t collect_at_s_ = 0;
-    std::set<model::Problem> known_problems_;
-    bool ready_ = false;  // tables and devices: a sync counts from here on
-    bool first_read_ = true;
-    bool complete_ = false;            // every object has been read well once: only then may something disappear
-    std::set<model::ObjectKey> held_;  // Services that stay as adopted until they change or the rest is complete
+    std::uint64_t flow_entries_ = 0;  // seen by this walk over the tables
+    std::vector<Warning> warnings_;
+    std::vector<model::Cidr> service_cidrs_;
+    bool follows_devices_ = false;  // once the tables are worth it
+    bool held_told_ = false;
+    std::optional<bool> connected_told_;
+    std::string error_told_;
+    RealTime events_repeated_ = now();
 };
 
 void block_signals(sigset_t& signals) {
@@ -120,13 +137,14 @@ void block_signals(sigset_t& signals) {
 
 Status Agent::start() {
     auto& status = datapath_.status();
+    const auto slots_capacity = status.slots_capacity;
+    status = {};
+    status.abi_version = SVCLB_ABI_VERSION;
+    status.slots_capacity = slots_capacity;
     status.pid = static_cast<std::uint32_t>(::getpid());
-    status.started_ns = realtime_ns();
-    status.synced_ns = 0;
-    status.passes = status.writes = status.last_writes = status.failures = status.collected = 0;
+    status.started_ns = nanoseconds(now());
     put_text(status.node, config_.node_name);
-    put_text(status.source, "manifests " + config_.manifests.string());
-    put_text(status.error, "");
+    put_text(status.source, input_.text);
 
     sigset_t signals{};
     block_signals(signals);
@@ -137,20 +155,16 @@ Status Agent::start() {
     const itimerspec ticks{.it_interval = interval, .it_value = interval};
     if (!epoll_ || !signals_ || !timer_ || ::timerfd_settime(timer_.get(), 0, &ticks, nullptr) != 0)
         return fail_errno(errno, "set up the event loop");
-    for (const int fd : {signals_.get(), timer_.get(), grace_.fd(), devices_.fd(), manifests_.fd()})
+    if (auto served = serving_.start(); !served) return served;
+    for (const int fd : {signals_.get(), timer_.get(), grace_.fd(), input_.source->fd()})
         if (auto watched = watch(fd); !watched) return watched;
 
     // Slots that no published row points at are free to the reconciler at once; a program that was running when the
     // last agent ended may still read them.
     if (auto waited = datapath_.wait_grace_period(); !waited) return waited;
-    // The tables first, the devices afterwards: a node that starts anew has no packet answered from empty tables.
-    if (auto read = read_manifests(); !read) return read;
-    if (auto read = read_devices(); !read) return read;
-    ready_ = true;
-    if (status.error[0] == '\0') status.synced_ns = realtime_ns();
-    spdlog::info("ready services={} slices={} links={}", cluster_.service_count(), cluster_.slice_count(),
-                 datapath_.attached().size());
-    return {};
+    read_source();
+    tell_source();
+    return follow_devices();
 }
 
 Status Agent::watch(int fd) {
@@ -178,12 +192,11 @@ Status Agent::loop() {
 }
 
 Result<bool> Agent::handle(int fd) {
-    Status status;
     if (fd == signals_.get()) return false;
     if (fd == devices_.fd()) {
-        status = read_devices();
-    } else if (fd == manifests_.fd()) {
-        status = read_manifests();
+        if (auto read = read_devices(); !read) return fail(read.error());
+    } else if (fd == input_.source->fd()) {
+        read_source();
     } else if (fd == grace_.fd()) {
         if (const auto ticket = grace_.finish())
             reconciler_.release(*ticket);
@@ -193,79 +206,129 @@ Result<bool> Agent::handle(int fd) {
     } else {
         tick();
     }
-    if (!status) return fail(status.error());
-    return true;
+    return follow_devices().map([] { return true; });
 }
 
-Status Agent::read_manifests() {
-    const auto change = manifests_.changes();
-    // The directory may come back; what is programmed goes on serving.
+void Agent::read_source() {
+    auto change = input_.source->changes();
+    // It may come back; what is programmed goes on serving.
     if (!change) {
         spdlog::error("{}", change.error().message());
         put_text(datapath_.status().error, change.error().message());
-        return {};
+        return;
     }
-    for (const auto& problem : change->problems) spdlog::error("{}", problem);
+    for (const auto& problem : change->problems) {
+        spdlog::error("{}", problem);
+        const auto object = problem.substr(0, problem.find(": "));
+        if (object.size() < problem.size()) make_event({object, "InvalidObject", problem.substr(object.size() + 2)});
+    }
     datapath_.status().invalid_objects = change->invalid_objects;
-    cluster_.apply(*change);
-    auto changes = build_changes();
-    const bool whole = change->invalid_objects == 0;
-    if (std::exchange(first_read_, false) && !whole) hold_programmed(changes);
-    program(changes);
-    if (whole && !complete_) become_complete();
-    return {};
+    sync_.take(std::move(*change), now());
+    // All that has arrived while this pass runs is one change to the next one.
+    if (!sync_.due()) return;
+    serving_.on_queued(now());
+    run_pass();
 }
 
-// What a Service lacks may only have been left out by a file that does not parse: what a former agent knew of it is
-// better than the rest.
-void Agent::hold_programmed(std::vector<reconcile::ServiceChange>& changes) {
-    std::set<model::ObjectKey> programmed;
-    for (const auto& id : reconciler_.programmed()) programmed.insert(id.service);
-    std::erase_if(changes, [&](const auto& change) {
-        return programmed.contains(change.service) && held_.insert(change.service).second;
-    });
-    spdlog::error("the manifests cannot be read as a whole: held_services={}", programmed.size());
-}
-
-void Agent::become_complete() {
-    complete_ = true;
-    for (const auto& service : held_) cluster_.mark_dirty(service);
-    held_.clear();
-    program(build_changes());
-    report(reconciler_.retain_only(cluster_.service_keys()), "removing what no longer exists");
-}
-
-std::vector<reconcile::ServiceChange> Agent::build_changes() {
-    std::vector<model::Problem> problems;
-    auto changes = cluster_.take_changes(problems);
-    for (const auto& problem : problems)
-        if (known_problems_.insert(problem).second) spdlog::warn("{}: {}", problem.object, problem.what);
-    datapath_.status().services = static_cast<std::uint32_t>(cluster_.service_count());
-    datapath_.status().endpoint_slices = static_cast<std::uint32_t>(cluster_.slice_count());
-    return changes;
-}
-
-void Agent::program(const std::vector<reconcile::ServiceChange>& changes) {
-    for (const auto& change : changes) held_.erase(change.service);
-    if (!changes.empty()) report(reconciler_.apply(changes), "programming");
-}
-
-void Agent::report(const reconcile::PassResult& result, std::string_view what) {
-    auto& status = datapath_.status();
-    status.passes++;
-    status.writes += result.writes;
-    status.last_writes = result.writes;
-    status.failures += result.failures;
-    status.slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
-    for (const auto& error : result.errors) spdlog::error("{}: {}", what, error.message());
-    for (const auto& conflict : result.conflicts)
-        if (known_problems_.insert(conflict).second) spdlog::warn("{}: {}", conflict.object, conflict.what);
-    put_text(status.error, result.errors.empty() ? "" : result.errors.front().message());
-    if (result.errors.empty() && ready_) status.synced_ns = realtime_ns();
-    retry_.insert(result.retry.begin(), result.retry.end());
-    if (!result.retry.empty()) retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kRetryPause.count());
-    spdlog::debug("{} writes={} failures={}", what, result.writes, result.failures);
+void Agent::run_pass() {
+    auto report = sync_.pass(now());
+    report.ended = now();
+    for (const auto& [family, at] : sync_.take_triggers()) report.delays.push_back({family, report.ended - at});
+    show_pass(datapath_.status(), report);
+    serving_.on_pass(report);
+    // An API server knows every Node; in manifests there need not be any.
+    serving_.on_node(sync_.cluster().node_leaving().value_or(report.complete && input_.transport));
+    for (const auto& error : sync_.errors()) spdlog::error("programming: {}", error.message());
+    put_text(datapath_.status().error, sync_.errors().empty() ? "" : sync_.errors().front().message());
+    if (sync_.errors().empty() && follows_devices_) datapath_.status().synced_ns = nanoseconds(report.ended);
+    if (sync_.wants_retry()) retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kRetryPause.count());
+    if (!report.complete && report.held_services != 0 && !std::exchange(held_told_, true))
+        spdlog::warn("the input cannot be read as a whole yet: held_services={}", report.held_services);
+    spdlog::debug("pass writes={} failures={}", report.writes, report.failures);
+    datapath_.status().slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
+    tell_warnings();
+    set_service_cidrs();
     begin_grace_period();
+}
+
+// Each one once, when it comes and when it goes.
+void Agent::tell_warnings() {
+    auto current = sync_.warnings();
+    if (current == warnings_) return;
+    std::vector<Warning> fresh;
+    std::vector<Warning> solved;
+    std::ranges::set_difference(current, warnings_, std::back_inserter(fresh));
+    std::ranges::set_difference(warnings_, current, std::back_inserter(solved));
+    for (const auto& warning : fresh) {
+        spdlog::warn("{}: {}: {}", warning.object, warning.reason, warning.note);
+        make_event(warning);
+    }
+    for (const auto& [object, reason, note] : solved) spdlog::info("{}: {} no more: {}", object, reason, note);
+    warnings_ = std::move(current);
+    datapath_.status().problems = static_cast<std::uint32_t>(warnings_.size());
+    if (auto shown = datapath_.show_problems(problem_rows(warnings_)); !shown)
+        spdlog::warn("{}", shown.error().message());
+}
+
+void Agent::make_event(const Warning& warning) {
+    if (!events_) return;
+    const auto object = object_reference(warning.object);
+    const bool service = object && object->kind == "Service";
+    events_->note(warning, service ? sync_.cluster().uid_of(object->key) : std::string{}, now());
+}
+
+// What still holds is noted again before the API forgets its Event, which is after an hour.
+void Agent::send_events() {
+    if (!events_) return;
+    const auto time = now();
+    if (time - events_repeated_ >= kEventRepeat) {
+        events_repeated_ = time;
+        for (const auto& warning : warnings_) make_event(warning);
+    }
+    if (datapath_.status().source_connected != 0) events_->step(time);
+    show_events(datapath_.status(), events_->counts());
+}
+
+void Agent::tell_source() {
+    const auto state = input_.source->state();
+    show_source(datapath_.status(), state, now());
+    serving_.on_source(state, events_ ? events_->counts() : EventCounts{});
+    if (state.connected) {
+        if (connected_told_ != true) spdlog::info("following {}", input_.text);
+        error_told_.clear();
+    } else if (state.error != error_told_) {
+        spdlog::warn("{}: {}; what is programmed goes on serving", input_.text, state.error);
+        error_told_ = state.error;
+    }
+    connected_told_ = state.connected;
+}
+
+// The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
+void Agent::set_service_cidrs() {
+    if (!sync_.complete()) return;
+    auto ranges = sync_.cluster().service_cidrs();
+    ranges.insert(ranges.end(), config_.service_cidrs.begin(), config_.service_cidrs.end());
+    std::ranges::sort(ranges);
+    ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
+    if (ranges == service_cidrs_) return;
+    service_cidrs_ = ranges;
+    std::vector<svclb_cidr> rows(ranges.size());
+    std::ranges::transform(ranges, rows.begin(), abi_cidr);
+    if (auto set = datapath_.set_service_cidrs(rows); !set) spdlog::error("{}", set.error().message());
+}
+
+// The tables first, the devices afterwards: a node that starts anew has no packet answered from empty tables, and one
+// whose tables a former agent has filled need not wait for anybody.
+Status Agent::follow_devices() {
+    if (follows_devices_ || !(sync_.complete() || sync_.programmed())) return {};
+    follows_devices_ = true;
+    if (auto watched = watch(devices_.fd()); !watched) return watched;
+    if (auto read = read_devices(); !read) return read;
+    auto& status = datapath_.status();
+    if (status.error[0] == '\0') status.synced_ns = nanoseconds(now());
+    spdlog::info("ready services={} slices={} links={}", sync_.cluster().service_count(), sync_.cluster().slice_count(),
+                 datapath_.attached().size());
+    return {};
 }
 
 Status Agent::read_devices() {
@@ -291,21 +354,25 @@ void Agent::tick() {
     std::uint64_t expirations = 0;
     if (::read(timer_.get(), &expirations, sizeof(expirations)) != sizeof(expirations)) return;
     collect_flows();
-    if (retry_.empty() || monotonic_s() < retry_at_s_) return;
-    for (const auto& service : retry_) cluster_.mark_dirty(service);
-    retry_.clear();
-    program(build_changes());
+    tell_source();
+    send_events();
+    if (!sync_.wants_retry() || monotonic_s() < retry_at_s_) return;
+    sync_.retry();
+    run_pass();
 }
 
 void Agent::collect_flows() {
     if (monotonic_s() < collect_at_s_) return;
-    const auto step = datapath_.collect({}, monotonic_s(), kCollectBudget);
+    const auto step = datapath_.collect(config_.flow_timeouts, monotonic_s(), kCollectBudget);
     if (!step) {
         spdlog::warn("{}", step.error().message());
         return;
     }
     datapath_.status().collected += step->removed;
-    if (step->finished) collect_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kCollectPause.count());
+    flow_entries_ += step->visited;
+    if (!step->finished) return;
+    serving_.on_flows(std::exchange(flow_entries_, 0));
+    collect_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kCollectPause.count());
 }
 
 void Agent::begin_grace_period() {
@@ -317,9 +384,9 @@ void Agent::begin_grace_period() {
 Status run(const Config& config) {
     auto state = StateDir::take(config.state_dir);
     if (!state) return fail(state.error());
-    // Before anything in the kernel is touched: a wrong directory must not empty a node.
-    auto manifests = kube::Manifests::open(config.manifests);
-    if (!manifests) return fail(manifests.error());
+    // Before anything in the kernel is touched: wrong input must not empty a node.
+    auto input = open_input(config);
+    if (!input) return fail(input.error());
     auto devices = datapath::Devices::open(config.devices);
     if (!devices) return fail(devices.error());
     auto datapath = datapath::Datapath::open(config.datapath);
@@ -330,50 +397,10 @@ Status run(const Config& config) {
     }
     auto reconciler = reconcile::Reconciler::adopt(datapath->tables());
     if (!reconciler) return fail(reconciler.error());
-    Agent agent{config,
-                std::move(*state),
-                std::move(*datapath),
-                std::move(*reconciler),
-                std::move(*devices),
-                std::move(*manifests)};
+    Agent agent{config,           std::move(*state), std::move(*datapath), std::move(*reconciler), std::move(*devices),
+                std::move(*input)};
     if (auto started = agent.start(); !started) return started;
     return agent.loop();
-}
-
-Result<bool> check(const Config& config) {
-    bool usable = true;
-    for (const auto& missing : datapath::missing_features()) {
-        std::printf("kernel: %s\n", missing.what.c_str());
-        usable = usable && !missing.needed;
-    }
-    auto manifests = kube::Manifests::open(config.manifests);
-    if (!manifests) return fail(manifests.error());
-    const auto change = manifests->changes();
-    if (!change) return fail(change.error());
-    for (const auto& problem : change->problems) {
-        std::printf("manifests: %s\n", problem.c_str());
-        usable = false;
-    }
-    Cluster cluster{config.node_name};
-    cluster.apply(*change);
-    std::vector<model::Problem> problems;
-    std::size_t service_ports = 0;
-    for (const auto& built : cluster.take_changes(problems)) service_ports += built.state.size();
-    for (const auto& problem : problems) {
-        std::printf("manifests: %s: %s\n", problem.object.c_str(), problem.what.c_str());
-        usable = false;
-    }
-    std::printf("node %s: %zu Services, %zu EndpointSlices, %zu service ports by family\n", config.node_name.c_str(),
-                cluster.service_count(), cluster.slice_count(), service_ports);
-    auto devices = datapath::Devices::open(config.devices);
-    if (!devices) return fail(devices.error());
-    const auto found = devices->changes();
-    if (!found) return fail(found.error());
-    for (const auto& [device, gone] : *found)
-        std::printf("%s %s (ifindex %d)\n", device.kind == datapath::LinkKind::pod ? "pod link" : "uplink",
-                    device.name.c_str(), device.ifindex);
-    std::printf("%s\n", usable ? "usable" : "not usable as it is");
-    return usable;
 }
 
 Status clean_up(const Config& config) {
@@ -382,7 +409,9 @@ Status clean_up(const Config& config) {
     if (auto cleaned = datapath::cleanup(config.datapath.bpf_dir); !cleaned) return cleaned;
     std::error_code code;
     std::filesystem::remove_all(config.state_dir, code);
-    if (code) return fail({code, fmt::format("remove {}", config.state_dir.string())});
+    // In a container the directory itself is a mount point, and stays.
+    if (code && code != std::errc::device_or_resource_busy)
+        return fail({code, fmt::format("remove {}", config.state_dir.string())});
     return {};
 }
 

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "cluster.hpp"
 
+#include <tuple>
+#include <utility>
+
+#include "svclb/model/keys.hpp"
+
 namespace svclb::agent {
 namespace {
 
@@ -9,32 +14,62 @@ model::ObjectKey owner_of(const model::EndpointSlice& slice) {
     return {slice.key.ns, slice.service};
 }
 
+const std::string* weight_of(const model::EndpointSlice& slice) {
+    const auto found = slice.annotations.find(std::string{model::kWeightAnnotation});
+    return found == slice.annotations.end() ? nullptr : &found->second;
+}
+
+// But for the time of the change that led to it.
+bool builds_alike(const model::EndpointSlice& a, const model::EndpointSlice& b) {
+    const auto* weight = weight_of(a);
+    const auto* other = weight_of(b);
+    const bool same_weight = weight && other ? *weight == *other : weight == other;
+    return same_weight && std::tie(a.service, a.labels, a.family, a.ports, a.endpoints) ==
+                              std::tie(b.service, b.labels, b.family, b.ports, b.endpoints);
+}
+
 }  // namespace
 
-void Cluster::apply(const kube::Change& change) {
-    for (const auto& object : change.changed) std::visit([this](const auto& value) { put(value); }, object);
+void Cluster::apply(kube::Change change) {
+    for (auto& object : change.changed) std::visit([this](auto& value) { put(std::move(value)); }, object);
     for (const auto& key : change.gone_slices) remove_slice(key);
     for (const auto& key : change.gone_services)
         if (services_.erase(key) != 0) dirty_.insert(key);
     for (const auto& name : change.gone_service_cidrs) service_cidrs_.erase(name);
-    for (const auto& name : change.gone_nodes)
-        if (name == node_.name) set_node({.name = name, .zone = {}});
+    for (const auto& name : change.gone_nodes) {
+        if (name != node_.name) continue;
+        set_node({.name = name, .zone = {}});
+        node_leaving_ = true;
+    }
 }
 
-std::vector<reconcile::ServiceChange> Cluster::take_changes(std::vector<model::Problem>& problems) {
-    std::vector<reconcile::ServiceChange> changes;
-    changes.reserve(dirty_.size());
-    for (const auto& key : dirty_) {
-        auto& change = changes.emplace_back(reconcile::ServiceChange{.service = key, .state = {}});
+std::vector<Cluster::Built> Cluster::take_changes(const Held& held) {
+    std::vector<Built> all;
+    all.reserve(dirty_.size());
+    std::erase_if(dirty_, [&](const model::ObjectKey& key) {
+        if (held(key)) return false;
+        auto& built = all.emplace_back(Built{.change = {.service = key, .state = {}}, .problems = {}});
         const auto service = services_.find(key);
-        if (service == services_.end()) continue;
+        if (service == services_.end()) return true;
         std::vector<const model::EndpointSlice*> slices;
         if (const auto keys = slices_of_.find(key); keys != slices_of_.end())
             for (const auto& slice : keys->second) slices.push_back(&slices_.at(slice));
-        change.state = model::build_service(service->second, slices, node_, problems);
-    }
-    dirty_.clear();
-    return changes;
+        built.change.state = model::build_service(service->second, slices, node_, built.problems);
+        return true;
+    });
+    return all;
+}
+
+std::string Cluster::uid_of(const model::ObjectKey& service) const {
+    const auto found = services_.find(service);
+    return found == services_.end() ? std::string{} : found->second.uid;
+}
+
+std::string Cluster::trigger_time(const model::ObjectKey& slice) const {
+    const auto found = slices_.find(slice);
+    if (found == slices_.end()) return {};
+    const auto text = found->second.annotations.find(std::string{model::kTriggerTimeAnnotation});
+    return text == found->second.annotations.end() ? std::string{} : text->second;
 }
 
 std::set<model::ObjectKey> Cluster::service_keys() const {
@@ -51,25 +86,38 @@ std::vector<model::Cidr> Cluster::service_cidrs() const {
     return {ranges.begin(), ranges.end()};
 }
 
-void Cluster::put(const model::Service& service) {
-    services_.insert_or_assign(service.key, service);
-    dirty_.insert(service.key);
+void Cluster::put(model::Service service) {
+    auto key = service.key;
+    const auto known = services_.find(key);
+    if (known != services_.end() && known->second == service) return;
+    dirty_.insert(key);
+    services_.insert_or_assign(std::move(key), std::move(service));
 }
 
-void Cluster::put(const model::EndpointSlice& slice) {
+void Cluster::put(model::EndpointSlice slice) {
+    const auto known = slices_.find(slice.key);
+    if (known != slices_.end() && builds_alike(known->second, slice)) {
+        known->second = std::move(slice);
+        return;
+    }
     remove_slice(slice.key);  // its label may have named another Service
-    slices_.emplace(slice.key, slice);
-    if (slice.service.empty()) return;
-    slices_of_[owner_of(slice)].insert(slice.key);
-    dirty_.insert(owner_of(slice));
+    auto key = slice.key;
+    if (!slice.service.empty()) {
+        slices_of_[owner_of(slice)].insert(key);
+        dirty_.insert(owner_of(slice));
+    }
+    slices_.emplace(std::move(key), std::move(slice));
 }
 
 void Cluster::put(const model::Node& node) {
-    if (node.name == node_.name) set_node(model::node_view(node));
+    if (node.name != node_.name) return;
+    set_node(model::node_view(node));
+    node_leaving_ = node.leaving;
 }
 
-void Cluster::put(const model::ServiceCidr& range) {
-    service_cidrs_.insert_or_assign(range.name, range);
+void Cluster::put(model::ServiceCidr range) {
+    auto name = range.name;
+    service_cidrs_.insert_or_assign(std::move(name), std::move(range));
 }
 
 void Cluster::remove_slice(const model::ObjectKey& key) {

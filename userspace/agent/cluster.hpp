@@ -2,8 +2,11 @@
 // The objects as last seen, and which Services have to be built anew because of what changed. Pure: no clock, no file.
 #pragma once
 
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "svclb/kube/source.hpp"
@@ -19,27 +22,40 @@ public:
     // `node_name` is this node's, known or not yet known as an object.
     explicit Cluster(std::string node_name) : node_{.name = std::move(node_name), .zone = {}} {}
 
-    void apply(const kube::Change& change);
+    void apply(kube::Change change);
     void mark_dirty(const model::ObjectKey& service) { dirty_.insert(service); }
 
-    // Builds every Service that something has changed for since the last call.
-    std::vector<reconcile::ServiceChange> take_changes(std::vector<model::Problem>& problems);
+    struct Built {
+        reconcile::ServiceChange change;
+        std::vector<model::Problem> problems;
+    };
+    // Builds every Service that something has changed for since it was built last, but for those that are `held`: they
+    // are built by a later call that holds them no more.
+    using Held = std::function<bool(const model::ObjectKey&)>;
+    std::vector<Built> take_changes(const Held& held);
 
+    [[nodiscard]] bool has_service(const model::ObjectKey& key) const { return services_.contains(key); }
+    // "" where there is none.
+    [[nodiscard]] std::string uid_of(const model::ObjectKey& service) const;
+    [[nodiscard]] std::string trigger_time(const model::ObjectKey& slice) const;
     [[nodiscard]] std::set<model::ObjectKey> service_keys() const;
     // The ranges of all ServiceCIDR objects, sorted and unique; what cannot be parsed is left out.
     [[nodiscard]] std::vector<model::Cidr> service_cidrs() const;
+    // Whether the own Node is gone, or about to go; nothing while it has never been told of.
+    [[nodiscard]] std::optional<bool> node_leaving() const { return node_leaving_; }
     [[nodiscard]] std::size_t service_count() const { return services_.size(); }
     [[nodiscard]] std::size_t slice_count() const { return slices_.size(); }
 
 private:
-    void put(const model::Service& service);
-    void put(const model::EndpointSlice& slice);
+    void put(model::Service service);
+    void put(model::EndpointSlice slice);
     void put(const model::Node& node);
-    void put(const model::ServiceCidr& range);
+    void put(model::ServiceCidr range);
     void remove_slice(const model::ObjectKey& key);
     void set_node(model::NodeView node);
 
     model::NodeView node_;
+    std::optional<bool> node_leaving_;
     std::map<model::ObjectKey, model::Service> services_;
     std::map<model::ObjectKey, model::EndpointSlice> slices_;
     std::map<model::ObjectKey, std::set<model::ObjectKey>> slices_of_;  // by Service

@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "config.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstring>
-#include <map>
-#include <random>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <utility>
 
-#include "svclb/model/address.hpp"
+#include "config_file.hpp"
 
 namespace svclb::agent {
 namespace {
 
 constexpr int kBadUsage = 2;
 constexpr std::size_t kHostNameSize = 256;
+constexpr std::size_t kLargestFile = std::size_t{1} << 20U;
 
 // As the API has it: Node names are DNS names, and those are lower case.
 std::string host_name() {
@@ -29,36 +32,89 @@ std::string host_name() {
     return name;
 }
 
+// The kubelet tells every Pod where the API server is.
+bool in_pod() {
+    return std::getenv("KUBERNETES_SERVICE_HOST") != nullptr;
+}
+
 std::string refuse_cidr(const std::string& text) {
     return model::parse_cidr(text) ? std::string{} : "not a CIDR: " + text;
 }
 
-svclb_cidr abi_cidr(const model::Cidr& cidr) {
-    svclb_cidr out{};
-    std::array<std::uint8_t, 16> mask{};
-    for (std::size_t bit = 0; bit < cidr.prefix; ++bit)
-        mask[bit / 8] = static_cast<std::uint8_t>(mask[bit / 8] | 0x80U >> bit % 8);
-    std::memcpy(out.addr, cidr.address.bytes.data(), sizeof(out.addr));
-    std::memcpy(out.mask, mask.data(), sizeof(out.mask));
-    return out;
+std::string refuse_address_port(const std::string& text) {
+    return model::parse_address_port(text) ? std::string{} : "not an ADDRESS:PORT: " + text;
 }
 
-}  // namespace
+std::string refuse_served_address(const std::string& text) {
+    return is_off(text) ? std::string{} : refuse_address_port(text);
+}
 
-std::variant<Config, int> config_from(int argc, char** argv) {
-    Config config;
-    std::string log_level = "info";
-    std::string attach = "auto";
-    std::string ping = "reject";
-    std::vector<std::string> service_cidrs;
-    bool check = false;
-    bool clean_up = false;
+Result<std::string> read_file(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::string text(kLargestFile + 1, '\0');
+    if (!file || !file.read(text.data(), static_cast<std::streamsize>(text.size())).eof()) {
+        if (file) return fail(Error::invalid(fmt::format("{}: larger than {} bytes", path.string(), kLargestFile)));
+        return fail_errno(errno, "read " + path.string());
+    }
+    text.resize(static_cast<std::size_t>(file.gcount()));
+    return text;
+}
 
-    CLI::App app{"svclb-agent keeps the BPF maps of this node equal to what Services and EndpointSlices say"};
+// The way out of CLI11's parsing.
+struct BadFile {
+    std::vector<std::string> problems;
+};
+
+void apply_file(const std::string& name, Config& config) {
+    const auto text = read_file(name);
+    if (!text) throw BadFile{{"--config: " + text.error().message()}};
+    auto findings = read_config(*text, name, config);
+    if (!findings.problems.empty()) throw BadFile{std::move(findings.problems)};
+    config.warnings = std::move(findings.warnings);
+}
+
+std::string served_text(const std::optional<model::AddressPort>& at) {
+    return at ? model::endpoint_text(at->address, at->port) : "off";
+}
+
+// Where a flag and the file speak of one thing, the flag wins: CLI11 reads the file as soon as it meets its name, and
+// the other options after the last argument.
+void add_options(CLI::App& app, Config& config) {
+    using Text = std::string;
+    using Texts = std::vector<std::string>;
     app.set_version_flag("--version", SVCLB_VERSION);
-    auto* manifests =
-        app.add_option("--manifests", config.manifests, "directory of YAML or JSON files in the API's format")
-            ->type_name("DIR");
+    app.add_option_function<Text>(
+           "--config", [&config](const Text& name) { apply_file(name, config); },
+           "our own YAML or kube-proxy's KubeProxyConfiguration; flags win over it")
+        ->type_name("FILE")
+        ->trigger_on_parse();
+    auto* manifests = app.add_option_function<Text>(
+                             "--manifests",
+                             [&config](const Text& directory) {
+                                 config.manifests = directory;
+                                 config.kubeconfig.clear();
+                             },
+                             "directory of YAML or JSON files in the API's format")
+                          ->type_name("DIR");
+    app.add_option_function<Text>(
+           "--kubeconfig",
+           [&config](const Text& file) {
+               config.kubeconfig = file;
+               config.manifests.clear();
+           },
+           "how to reach the API server (default in a Pod: its own account)")
+        ->type_name("FILE")
+        ->excludes(manifests);
+    app.add_option_function<Texts>(
+           "--api-endpoint",
+           [&config](const Texts& texts) {
+               config.api_endpoints.clear();
+               for (const auto& text : texts) config.api_endpoints.push_back(*model::parse_address_port(text));
+           },
+           "an API server, to make its own Service work before it has been heard")
+        ->delimiter(',')
+        ->type_name("A:P,..")
+        ->check(refuse_address_port);
     app.add_option("--node-name", config.node_name, "name of this Node (default: the host name)")->type_name("NAME");
     app.add_option("--state-dir", config.state_dir, "where the agent's lock is")
         ->type_name("DIR")
@@ -73,55 +129,107 @@ std::variant<Config, int> config_from(int argc, char** argv) {
     app.add_option("--uplinks", config.devices.uplinks, "shell patterns of uplinks, '!' excludes (default: found)")
         ->delimiter(',')
         ->type_name("PATTERN,..");
-    app.add_option("--attach", attach, "how to attach to devices")
+    app.add_option_function<Text>(
+           "--attach", [&config](const Text& word) { config.datapath.mode = *attach_mode(word); },
+           "how to attach to devices")
         ->check(CLI::IsMember({"auto", "tcx", "clsact"}))
-        ->capture_default_str();
-    app.add_option("--service-cidr", service_cidrs, "addresses in it that no Service has are dropped")
+        ->default_str("auto");
+    app.add_option_function<Texts>(
+           "--service-cidr",
+           [&config](const Texts& texts) {
+               config.service_cidrs.clear();
+               for (const auto& text : texts) config.service_cidrs.push_back(*model::parse_cidr(text));
+           },
+           "addresses in it that no Service has are dropped")
         ->delimiter(',')
         ->type_name("CIDR,..")
         ->check(refuse_cidr)
         ->expected(1, SVCLB_SERVICE_CIDRS);
-    app.add_option("--ping", ping,
-                   "what a ping to a ClusterIP gets: an echo reply, or port unreachable as by kube-proxy")
+    app.add_option_function<Text>(
+           "--ping", [&config](const Text& word) { config.datapath.settings.ping_reply = *ping_reply(word); },
+           "what a ping to a ClusterIP gets: an echo reply, or port unreachable as by kube-proxy")
         ->check(CLI::IsMember({"reply", "reject"}))
-        ->capture_default_str();
+        ->default_str("reject");
     app.add_option("--flow-entries", config.datapath.sizes.established,
                    "entries of each table of established flows, two for a flow (default: by the machine's memory)")
         ->type_name("N")
-        ->check(CLI::Range(1024U, 1U << 24U));
-    app.add_option("--log-level", log_level, "least severe level that is logged")
+        ->check(CLI::Range(kFewestFlowEntries, kMostFlowEntries));
+    app.add_option_function<Text>(
+           "--healthz-address",
+           [&config](const Text& text) { config.healthz_address = model::parse_address_port(text); },
+           "where /healthz and /livez are served, \"off\" for nowhere")
+        ->type_name("A:P")
+        ->check(refuse_served_address)
+        ->default_str(served_text(config.healthz_address));
+    app.add_option_function<Text>(
+           "--metrics-address",
+           [&config](const Text& text) { config.metrics_address = model::parse_address_port(text); },
+           "where /metrics is served, \"off\" for nowhere")
+        ->type_name("A:P")
+        ->check(refuse_served_address)
+        ->default_str(served_text(config.metrics_address));
+    app.add_option_function<Text>(
+           "--log-level", [&config](const Text& word) { config.log_level = *log_level(word); },
+           "least severe level that is logged")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
-        ->capture_default_str();
+        ->default_str("info");
+}
+
+}  // namespace
+
+bool is_off(std::string_view address) {
+    return address.empty() || address == "off";
+}
+
+std::optional<datapath::AttachMode> attach_mode(std::string_view word) {
+    if (word == "auto") return datapath::AttachMode::automatic;
+    if (word == "tcx") return datapath::AttachMode::tcx;
+    if (word == "clsact") return datapath::AttachMode::clsact;
+    return std::nullopt;
+}
+
+std::optional<std::uint32_t> ping_reply(std::string_view word) {
+    if (word == "reply") return 1;
+    if (word == "reject") return 0;
+    return std::nullopt;
+}
+
+std::optional<spdlog::level::level_enum> log_level(std::string_view word) {
+    if (word == "debug") return spdlog::level::debug;
+    if (word == "info") return spdlog::level::info;
+    if (word == "warn") return spdlog::level::warn;
+    if (word == "error") return spdlog::level::err;
+    return std::nullopt;
+}
+
+std::variant<Config, int> config_from(int argc, char** argv) {
+    Config config;
+    bool check = false;
+    bool clean_up = false;
+    CLI::App app{"svclb-agent keeps the BPF maps of this node equal to what Services and EndpointSlices say"};
+    add_options(app, config);
     auto* check_flag = app.add_flag("--check", check,
                                     "validate configuration, kernel and input, print what was found, change nothing");
     app.add_flag("--cleanup", clean_up, "remove every trace of svclb from this node")->excludes(check_flag);
-
     try {
         app.parse(argc, argv);
-        if (!clean_up && manifests->empty()) throw CLI::RequiredError("--manifests");
+        if (!clean_up && config.manifests.empty() && config.kubeconfig.empty() && !in_pod())
+            throw CLI::RequiredError("--manifests or --kubeconfig (outside of a Pod)");
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : kBadUsage;
+    } catch (const BadFile& file) {
+        for (const auto& problem : file.problems) std::fprintf(stderr, "%s\n", problem.c_str());
+        return kBadUsage;
     }
     if (check) config.action = Action::check;
     if (clean_up) config.action = Action::clean_up;
     if (config.node_name.empty()) config.node_name = host_name();
-    const std::map<std::string, datapath::AttachMode> modes{{"auto", datapath::AttachMode::automatic},
-                                                            {"tcx", datapath::AttachMode::tcx},
-                                                            {"clsact", datapath::AttachMode::clsact}};
-    config.datapath.mode = modes.at(attach);
-    config.log_level = spdlog::level::from_str(log_level);
     auto& settings = config.datapath.settings;
     settings.hash_seed = 0x5bd1e995;
     settings.reject_per_s = 1000;
-    settings.ping_reply = ping == "reply" ? 1 : 0;
-    settings.half_open_timeout_s = datapath::FlowTimeouts{}.tcp_half_open_s;
-    for (const auto& text : service_cidrs) {
-        if (settings.service_cidrs == SVCLB_SERVICE_CIDRS) {
-            std::fprintf(stderr, "--service-cidr: more than %d\n", SVCLB_SERVICE_CIDRS);
-            return kBadUsage;
-        }
-        settings.service_cidr[settings.service_cidrs++] = abi_cidr(*model::parse_cidr(text));
-    }
+    settings.half_open_timeout_s = config.flow_timeouts.tcp_half_open_s;
+    settings.tcp_established_timeout_s = config.flow_timeouts.tcp_established_s;
+    settings.udp_answered_timeout_s = config.flow_timeouts.udp_answered_s;
     return config;
 }
 

@@ -31,10 +31,12 @@ int act(const svclb::agent::Config& config) {
 
 int main(int argc, char** argv) {
     try {
-        const auto config = svclb::agent::config_from(argc, argv);
-        if (const auto* exit_code = std::get_if<int>(&config)) return *exit_code;
-        svclb::set_up_log(std::get<svclb::agent::Config>(config).log_level);
-        return act(std::get<svclb::agent::Config>(config));
+        const auto parsed = svclb::agent::config_from(argc, argv);
+        if (const auto* exit_code = std::get_if<int>(&parsed)) return *exit_code;
+        const auto& config = std::get<svclb::agent::Config>(parsed);
+        svclb::set_up_log(config.log_level);
+        for (const auto& warning : config.warnings) spdlog::warn("{}", warning);
+        return act(config);
     } catch (const std::exception& error) {
         std::fprintf(stderr, "svclb-agent: %s\n", error.what());
         return kFailed;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// svclb-ctl: what the datapath of this node holds, by name, with the agent running or not. It only reads.
+// svclb-ctl: what the datapath of this node holds, by name, with the agent running or not. It only reads, but for flows
+// that it is told to flush.
 // Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 3 differences found (verify).
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "flush.hpp"
 #include "output.hpp"
 #include "render.hpp"
 #include "snapshot.hpp"
@@ -34,6 +36,7 @@ struct Flags {
     std::string backend;
     std::string client;
     std::string state;
+    std::string protocol;
     bool direct = false;
 };
 
@@ -90,6 +93,7 @@ Status apply_filter_flags(const Flags& flags, FlowFilter& filter) {
     if (done) done = set(flags.backend, "--backend", parse_endpoint, filter.backend);
     if (done) done = set(flags.client, "--client", parse_endpoint, filter.client);
     if (done) done = set(flags.state, "--state", parse_state, filter.state);
+    if (done) done = set(flags.protocol, "--protocol", parse_protocol, filter.proto);
     filter.direct = flags.direct || flags.format == Format::wide;
     return done;
 }
@@ -115,6 +119,28 @@ int get_flows(const Flags& flags) {
         return flows(snapshot, selection, filter);
     };
     return get_of_services(flags, {.flows = true}, to_items, flows_table, flows_json);
+}
+
+int flush_flows(const Flags& flags) {
+    FlowFilter filter;
+    if (const Status done = apply_filter_flags(flags, filter); !done)
+        return complain(kBadUsage, done.error().message());
+    filter.direct = flags.direct;
+    const auto selection = selection_of(flags);
+    if (!selection) return complain(kBadUsage, selection.error().message());
+    const bool filtered = selection->ns || !selection->names.empty() || filter.service || filter.backend ||
+                          filter.client || filter.state || filter.proto;
+    if (filtered == flags.direct)
+        return complain(kBadUsage, filtered ? "flush flows: either a filter or --all"
+                                            : "flush flows: cuts every connection without a filter: say --all");
+    const auto snapshot = read_snapshot(flags.bpf_dir, {});
+    if (!snapshot) return complain(kFailed, snapshot.error().message());
+    if (const auto unknown = unknown_service(*snapshot, *selection))
+        return complain(kFailed, "service \"" + *unknown + "\" not found");
+    const auto flushed = flush(flags.bpf_dir, *snapshot, *selection, filter);
+    if (!flushed) return complain(kFailed, flushed.error().message());
+    if (!is_table(flags.format)) return print(Json{{"flushed", *flushed}}, flags.format);
+    return print(std::to_string(*flushed) + (*flushed == 1 ? " flow flushed\n" : " flows flushed\n"));
 }
 
 // Links and maps: things of the node with a name of their own. A namespace means nothing to them and is ignored.
@@ -175,6 +201,29 @@ void needs_command(CLI::App& app, const char* commands) {
     });
 }
 
+void add_flow_filters(CLI::App& list, Flags& flags) {
+    list.add_option("NAME", flags.names, "Services: NAME, NAMESPACE/NAME or NAMESPACE/NAME:PORT");
+    list.add_option("--service", flags.service, "Only of this service: NAMESPACE/NAME[:PORT]");
+    list.add_option("--backend", flags.backend, "Only to this backend: ADDRESS[:PORT]");
+    list.add_option("--client", flags.client, "Only from this client: ADDRESS[:PORT]");
+    list.add_option("--state", flags.state,
+                    "Only in this state: SYN_SENT, ESTABLISHED, CLOSING, CLOSED (TCP), "
+                    "UNREPLIED, ASSURED (other protocols)");
+    list.add_option("--protocol", flags.protocol, "Only of this protocol: TCP, UDP, SCTP");
+}
+
+void add_flush(CLI::App& app, Flags& flags, int& exit_code) {
+    CLI::App* flush = app.add_subcommand("flush", "Remove flows: open connections end, others begin anew");
+    flush->fallthrough();
+    needs_command(*flush, "flows");
+    CLI::App* list = flush->add_subcommand("flows", "Connections and conversations being translated")->fallthrough();
+    add_flow_filters(*list, flags);
+    list->add_option("-n,--namespace", flags.ns, "Only of services in this namespace");
+    list->add_flag("--all", flags.direct,
+                   "Every flow, and every note about a conversation that dials a backend itself");
+    list->callback([&flags, &exit_code] { exit_code = flush_flows(flags); });
+}
+
 void add_get(CLI::App& app, Flags& flags, int& exit_code) {
     CLI::App* get = app.add_subcommand("get", "List what the tables hold");
     get->fallthrough();
@@ -201,13 +250,7 @@ void add_get(CLI::App& app, Flags& flags, int& exit_code) {
     });
     takes_services(list);
     list = add("flows", "flow", "Connections and conversations being translated", get_flows);
-    takes_services(list);
-    list->add_option("--service", flags.service, "Only of this service: NAMESPACE/NAME[:PORT]");
-    list->add_option("--backend", flags.backend, "Only to this backend: ADDRESS[:PORT]");
-    list->add_option("--client", flags.client, "Only from this client: ADDRESS[:PORT]");
-    list->add_option("--state", flags.state,
-                     "Only in this state: SYN_SENT, ESTABLISHED, CLOSING, CLOSED (TCP), "
-                     "UNREPLIED, ASSURED (other protocols)");
+    add_flow_filters(*list, flags);
     list->add_flag("--all", flags.direct, "Also conversations that dial a backend themselves; -o wide has them too");
     list = add("affinity", "affinities", "Clients that stay with a backend", [](const Flags& f) {
         return get_of_services(f, {.affinity = true}, affinity, affinity_table, affinity_json);
@@ -228,7 +271,7 @@ int run(int argc, char** argv) {
 
     CLI::App app{"Shows what svclb balances on this node, from the pinned maps alone: no agent has to run.",
                  "svclb-ctl"};
-    needs_command(app, "status, get or verify");
+    needs_command(app, "status, get, flush or verify");
     app.set_version_flag("--version", std::string("svclb-ctl ") + SVCLB_VERSION);
     app.add_option("--bpf-dir", flags.bpf_dir, "Directory of the agent's pins")->capture_default_str();
     app.add_option("-o,--output", format, "table, wide, json or yaml")
@@ -239,6 +282,7 @@ int run(int argc, char** argv) {
         exit_code = status(flags);
     });
     add_get(app, flags, exit_code);
+    add_flush(app, flags, exit_code);
     app.add_subcommand("verify", "Compare what the agent wanted with what the maps hold, both ways")
         ->fallthrough()
         ->callback([&] { exit_code = verify(flags); });

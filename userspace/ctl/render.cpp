@@ -126,7 +126,8 @@ Json service_json(const ServiceItem& item) {
             {"flows", item.counter.flows},
             {"packets", item.counter.packets},
             {"bytes", item.counter.bytes},
-            {"families", std::move(families)}};
+            {"families", std::move(families)},
+            {"problems", item.problems}};
 }
 
 Json flow_json(const FlowItem& item) {
@@ -163,7 +164,7 @@ void append(std::vector<std::string>& to, std::vector<std::string> more) {
 Table services_table(const std::vector<ServiceItem>& items, bool wide) {
     Table table{{"NAMESPACE", "NAME", "PORT", "PROTOCOL", "FRONTENDS", "BACKENDS", "CONNECTIONS", "PACKETS", "BYTES"},
                 {}};
-    if (wide) append(table.headers, {"VERDICT", "POLICIES", "AFFINITY", "INDEX"});
+    if (wide) append(table.headers, {"VERDICT", "POLICIES", "AFFINITY", "INDEX", "PROBLEMS"});
     for (const ServiceItem& item : items) {
         auto& row = table.rows.emplace_back();
         row = {item.name.ns,
@@ -177,7 +178,8 @@ Table services_table(const std::vector<ServiceItem>& items, bool wide) {
                std::to_string(item.counter.bytes)};
         if (wide)
             append(row, {verdicts_cell(item), set_text(item.internal_set) + "/" + set_text(item.external_set),
-                         seconds_cell(item.affinity_s), indexes_cell(item)});
+                         seconds_cell(item.affinity_s), indexes_cell(item),
+                         fmt::format("{}", fmt::join(item.problems, "; "))});
     }
     return table;
 }

@@ -111,7 +111,13 @@ Status read_rows(const datapath::Pinned& pinned, Snapshot& out) {
         return done;
     sort_unique(out.frontends);
     sort_unique(out.backends);
-    return {};
+    auto done = pinned.each_problem([&](std::uint32_t, const svclb_problem& value) {
+        out.problems.push_back({padded_text(value.object, sizeof value.object),
+                                padded_text(value.reason, sizeof value.reason),
+                                padded_text(value.text, sizeof value.text)});
+    });
+    sort_unique(out.problems);
+    return done;
 }
 
 Status read_tables(const datapath::Pinned& pinned, Snapshot& out) {

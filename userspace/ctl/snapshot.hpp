@@ -87,6 +87,14 @@ struct Drop {
     std::uint64_t bytes = 0;
 };
 
+// What the agent shows as long as it is so.
+struct Problem {
+    std::string object;  // "Service default/web"
+    std::string reason;
+    std::string text;
+    auto operator<=>(const Problem&) const = default;
+};
+
 struct Snapshot {
     std::string bpf_dir;
     svclb_agent_status agent{};
@@ -112,7 +120,8 @@ struct Snapshot {
     std::unordered_map<std::uint32_t, std::uint64_t> backend_connections;
 
     std::vector<AffinityRow> affinity;
-    std::vector<Drop> drops;  // every reason, in the order of abi.h
+    std::vector<Problem> problems;  // sorted
+    std::vector<Drop> drops;        // every reason, in the order of abi.h
     std::vector<datapath::AttachedLink> links;
     std::vector<datapath::MapInfo> maps;
 };

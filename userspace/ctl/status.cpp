@@ -65,6 +65,28 @@ std::string agent_text(const Snapshot& snapshot) {
     return fmt::format("running (pid {})", snapshot.agent.pid);
 }
 
+std::span<const svclb_source_part> parts(const svclb_agent_status& agent) {
+    return {agent.source_part, std::min<std::size_t>(agent.source_parts, SVCLB_SOURCE_PARTS)};
+}
+
+// Only a source that can be away has more to say than its name.
+std::string connection_text(const Snapshot& snapshot) {
+    const svclb_agent_status& agent = snapshot.agent;
+    if (agent.source_parts == 0) return "";
+    const auto since =
+        fmt::format("for {}s (since {})", age_s(snapshot, agent.source_since_ns), time_text(agent.source_since_ns));
+    if (agent.source_connected != 0) return "up " + since;
+    return fmt::format("down {}, serving the last state: {}", since, row_text(agent.source_error));
+}
+
+std::string watch_text(const Snapshot& snapshot, const svclb_source_part& part) {
+    const auto* state = part.connected != 0 ? "followed" : part.synced != 0 ? "interrupted" : "not read yet";
+    const auto heard =
+        part.heard_ns == 0 ? "never heard" : fmt::format("heard {}s ago", age_s(snapshot, part.heard_ns));
+    return fmt::format("{} {}, {}, {} objects, {} lists, {} watches, {} failures", row_text(part.name), state, heard,
+                       part.objects, part.lists, part.watches, part.failures);
+}
+
 }  // namespace
 
 Json status_json(const Snapshot& snapshot) {
@@ -89,6 +111,22 @@ Json status_json(const Snapshot& snapshot) {
                     {"startedAt", agent.started_ns == 0 ? "" : time_text(agent.started_ns)}};
     out["node"] = row_text(agent.node);
     out["source"] = row_text(agent.source);
+    out["complete"] = agent.complete != 0;
+    out["connected"] = agent.source_connected != 0;
+    if (agent.source_since_ns != 0) {
+        out["connectionSince"] = time_text(agent.source_since_ns);
+        out["connectionAgeSeconds"] = age_s(snapshot, agent.source_since_ns);
+    }
+    out["sourceError"] = row_text(agent.source_error);
+    out["bytesReceived"] = agent.source_bytes;
+    out["watches"] = Json::array();
+    for (const auto& part : parts(agent)) {
+        Json watch = {{"name", row_text(part.name)}, {"synced", part.synced != 0}, {"connected", part.connected != 0},
+                      {"objects", part.objects},     {"lists", part.lists},        {"watches", part.watches},
+                      {"failures", part.failures}};
+        if (part.heard_ns != 0) watch["heardAgeSeconds"] = age_s(snapshot, part.heard_ns);
+        out["watches"].push_back(std::move(watch));
+    }
     out["lastSync"] = agent.synced_ns == 0 ? "" : time_text(agent.synced_ns);
     if (agent.synced_ns != 0) out["lastSyncAgeSeconds"] = age_s(snapshot, agent.synced_ns);
     out["passes"] = agent.passes;
@@ -99,6 +137,12 @@ Json status_json(const Snapshot& snapshot) {
     out["collectedFlows"] = agent.collected;
     out["objects"] = {
         {"services", agent.services}, {"endpointSlices", agent.endpoint_slices}, {"invalid", agent.invalid_objects}};
+    out["heldServices"] = agent.held_services;
+    out["conflicts"] = agent.conflicts;
+    out["problems"] = Json::array();
+    for (const Problem& problem : snapshot.problems)
+        out["problems"].push_back({{"object", problem.object}, {"reason", problem.reason}, {"text", problem.text}});
+    out["events"] = {{"sent", agent.events_sent}, {"failed", agent.events_failed}, {"dropped", agent.events_dropped}};
     out["servicePorts"] = all.service_ports;
     out["frontends"] = all.frontends;
     out["backends"] = all.backends;
@@ -121,6 +165,8 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("started", agent.started_ns == 0 ? "" : time_text(agent.started_ns));
     add("node", row_text(agent.node));
     add("source", row_text(agent.source));
+    if (agent.source_parts != 0) add("connection", connection_text(snapshot));
+    for (const auto& part : parts(agent)) add(&part == agent.source_part ? "watches" : "", watch_text(snapshot, part));
     add("last sync", agent.synced_ns == 0
                          ? ""
                          : fmt::format("{}s ago ({})", age_s(snapshot, agent.synced_ns), time_text(agent.synced_ns)));
@@ -130,6 +176,9 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("last error", row_text(agent.error));
     add("objects", fmt::format("{} services, {} endpoint slices, {} invalid", agent.services, agent.endpoint_slices,
                                agent.invalid_objects));
+    if (agent.held_services != 0 || (agent.complete == 0 && agent.source_since_ns != 0))
+        add("held", fmt::format("{} services stay as an earlier agent left them{}", agent.held_services,
+                                agent.complete == 0 ? ", the input is not known as a whole yet" : ""));
     add("service ports", std::to_string(all.service_ports));
     add("frontends", std::to_string(all.frontends));
     add("backends", std::to_string(all.backends));
@@ -143,6 +192,10 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
         add("fullest map", map_fill.empty() ? "" : fill_text(map_fill.front()));
     }
 
+    Table problems{{"OBJECT", "REASON", "PROBLEM"}, {}};
+    for (const Problem& problem : snapshot.problems)
+        problems.rows.push_back({problem.object, problem.reason, problem.text});
+    if (!problems.rows.empty()) out += fmt::format("problems:       {}\n", agent.problems) + to_text(problems);
     Table drops{{"REASON", "PACKETS", "BYTES", "MEANING"}, {}};
     for (const Drop& drop : snapshot.drops)
         if (drop.packets != 0)

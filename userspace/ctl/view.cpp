@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "view.hpp"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <map>
 #include <set>
 #include <tuple>
 #include <utility>
+
+#include "text.hpp"
 
 namespace svclb::ctl {
 namespace {
@@ -18,6 +21,11 @@ constexpr std::array<std::pair<FlowState, std::string_view>, 6> kStates{{{FlowSt
                                                                          {FlowState::closed, "CLOSED"},
                                                                          {FlowState::unreplied, "UNREPLIED"},
                                                                          {FlowState::assured, "ASSURED"}}};
+
+// `word` is in capitals.
+bool same_word(std::string_view text, std::string_view word) {
+    return std::ranges::equal(text, word, [](char a, char b) { return (a >= 'a' && a <= 'z' ? a - 32 : a) == b; });
+}
 
 bool matches(const NameSelector& selector, const ServiceName& name) {
     return selector.name == name.name && (!selector.ns || *selector.ns == name.ns) &&
@@ -121,30 +129,24 @@ Result<NameSelector> parse_name(std::string_view text) {
 }
 
 Result<Endpoint> parse_endpoint(std::string_view text) {
-    const auto bad = [&] { return fail(Error::invalid("not an ADDRESS or ADDRESS:PORT: " + std::string(text))); };
     if (const auto address = model::parse_address(text)) return Endpoint{*address, {}};
-    const auto colon = text.rfind(':');
-    if (colon == std::string_view::npos) return bad();
-    std::string_view host = text.substr(0, colon);
-    const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-    if (bracketed) host = host.substr(1, host.size() - 2);
-    const auto address = model::parse_address(host);
-    if (!address || bracketed != (host.find(':') != std::string_view::npos)) return bad();
-    const std::string_view digits = text.substr(colon + 1);
-    std::uint16_t port = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-    if (error != std::errc{} || end != digits.data() + digits.size() || port == 0) return bad();
-    return Endpoint{*address, port};
+    if (const auto both = model::parse_address_port(text)) return Endpoint{both->address, both->port};
+    return fail(Error::invalid("not an ADDRESS or ADDRESS:PORT: " + std::string(text)));
 }
 
 Result<FlowState> parse_state(std::string_view text) {
     std::string known;
     for (const auto& [state, name] : kStates) {
-        if (std::ranges::equal(text, name, [](char a, char b) { return (a >= 'a' && a <= 'z' ? a - 32 : a) == b; }))
-            return state;
+        if (same_word(text, name)) return state;
         known += (known.empty() ? "" : ", ") + std::string(name);
     }
     return fail(Error::invalid("not a flow state (" + known + "): " + std::string(text)));
+}
+
+Result<std::uint8_t> parse_protocol(std::string_view text) {
+    for (const auto proto : std::array<std::uint8_t, 3>{IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP})
+        if (same_word(text, protocol_text(proto))) return proto;
+    return fail(Error::invalid("not a protocol (TCP, UDP, SCTP): " + std::string(text)));
 }
 
 std::string_view to_string(FlowState state) {
@@ -192,6 +194,9 @@ std::vector<ServiceItem> services(const Snapshot& snapshot, const Selection& sel
                           [](const FrontendRow& row) { return std::tuple(row.kind, row.address, row.port); });
         std::ranges::sort(item.backends,
                           [](const auto& a, const auto& b) { return backend_order(a) < backend_order(b); });
+        const auto object = "Service " + item.name.ns + "/" + item.name.name;
+        for (const Problem& problem : snapshot.problems)
+            if (problem.object == object) item.problems.push_back(problem.reason + ": " + problem.text);
         sorted.push_back(std::move(item));
     }
     return sorted;
@@ -205,33 +210,34 @@ std::vector<BackendItem> backends(const Snapshot& snapshot, const Selection& sel
     return items;
 }
 
-std::vector<FlowItem> flows(const Snapshot& snapshot, const Selection& selection, const FlowFilter& filter) {
-    struct Owner {
-        std::string text;
-        bool wanted = false;
-    };
-    std::unordered_map<std::uint32_t, Owner> owners;  // names are joined once for each service port, not for each flow
-    const auto owner_of = [&](std::uint32_t service) -> const Owner& {
-        auto [found, fresh] = owners.try_emplace(service);
-        if (fresh) {
-            const ServiceName name = name_of(snapshot, service);
-            found->second = {to_string(name),
-                             matches(selection, name) && (!filter.service || matches(*filter.service, name))};
-        }
+const FlowMatcher::Owner& FlowMatcher::owner_of(const FlowRow& row) {
+    constexpr std::uint32_t kDirect = ~0U;  // no index
+    const bool direct = row.kind == SVCLB_FLOW_DIRECT;
+    auto [found, fresh] = owners_.try_emplace(direct ? kDirect : row.service);
+    if (!fresh) return found->second;
+    if (direct || row.service == SVCLB_NONE) {  // the latter: one whose source port had to be translated
+        const bool by_service = selection_.ns || !selection_.names.empty() || filter_.service;
+        found->second = {{}, !by_service && (filter_.direct || !direct)};
         return found->second;
-    };
-
-    const bool by_service = selection.ns || !selection.names.empty() || filter.service;
-    std::vector<FlowItem> items;
-    for (const FlowRow& row : snapshot.flows) {
-        const bool direct = row.kind == SVCLB_FLOW_DIRECT;
-        if (direct && (!filter.direct || by_service)) continue;
-        if (!direct && !owner_of(row.service).wanted) continue;
-        if (filter.backend && !matches(*filter.backend, row.backend, row.backend_port)) continue;
-        if (filter.client && !matches(*filter.client, row.client, row.client_port)) continue;
-        if (filter.state && *filter.state != row.state) continue;
-        items.push_back({row, direct ? std::string{} : owner_of(row.service).text});
     }
+    const ServiceName name = name_of(snapshot_, row.service);
+    found->second = {to_string(name),
+                     ctl::matches(selection_, name) && (!filter_.service || ctl::matches(*filter_.service, name))};
+    return found->second;
+}
+
+bool FlowMatcher::matches(const FlowRow& row) {
+    return owner_of(row).wanted && (!filter_.proto || *filter_.proto == row.proto) &&
+           (!filter_.backend || ctl::matches(*filter_.backend, row.backend, row.backend_port)) &&
+           (!filter_.client || ctl::matches(*filter_.client, row.client, row.client_port)) &&
+           (!filter_.state || *filter_.state == row.state);
+}
+
+std::vector<FlowItem> flows(const Snapshot& snapshot, const Selection& selection, const FlowFilter& filter) {
+    FlowMatcher matcher(snapshot, selection, filter);
+    std::vector<FlowItem> items;
+    for (const FlowRow& row : snapshot.flows)
+        if (matcher.matches(row)) items.push_back({row, matcher.service_of(row)});
     std::ranges::sort(items, [](const FlowItem& a, const FlowItem& b) {
         return std::tie(a.service, a.row) < std::tie(b.service, b.row);
     });

@@ -50,6 +50,7 @@ struct ServiceItem {
     std::uint32_t affinity_s = 0;
     std::uint64_t connections = 0;
     svclb_counter counter{};
+    std::vector<std::string> problems;  // of the whole Service
 };
 
 struct FlowItem {
@@ -85,13 +86,39 @@ struct FlowFilter {
     std::optional<Endpoint> backend{};
     std::optional<Endpoint> client{};
     std::optional<FlowState> state{};
+    std::optional<std::uint8_t> proto{};
     bool direct = false;  // conversations that dial a backend themselves, too
+};
+
+// Which flows are meant. Names are joined once for each service port, not for each flow; what is given must live
+// longer.
+class FlowMatcher {
+public:
+    FlowMatcher(const Snapshot& snapshot, const Selection& selection, const FlowFilter& filter)
+        : snapshot_(snapshot), selection_(selection), filter_(filter) {}
+
+    [[nodiscard]] bool matches(const FlowRow& row);
+    // "" for a direct conversation.
+    [[nodiscard]] const std::string& service_of(const FlowRow& row) { return owner_of(row).text; }
+
+private:
+    struct Owner {
+        std::string text;
+        bool wanted = false;
+    };
+    const Owner& owner_of(const FlowRow& row);
+
+    const Snapshot& snapshot_;
+    const Selection& selection_;
+    const FlowFilter& filter_;
+    std::unordered_map<std::uint32_t, Owner> owners_;
 };
 
 Result<NameSelector> parse_name(std::string_view text);
 // "10.0.0.1", "10.0.0.1:80", "fd00::1", "[fd00::1]:80".
 Result<Endpoint> parse_endpoint(std::string_view text);
 Result<FlowState> parse_state(std::string_view text);
+Result<std::uint8_t> parse_protocol(std::string_view text);
 [[nodiscard]] std::string_view to_string(FlowState state);
 
 // "default/web:http", "default/web"; "#7" for an index that nobody has named.

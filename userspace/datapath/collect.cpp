@@ -1,31 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "collect.hpp"
 
-#include <cstring>
-#include <optional>
 #include <utility>
 
 #include "flow_age.hpp"
 
 namespace svclb::datapath {
 namespace {
-
-template <class Key>
-bool same(const Key& a, const Key& b) {
-    return std::memcmp(&a, &b, sizeof(Key)) == 0;
-}
-
-// The other direction, if that is what lies under its key: another flow may own that tuple by now.
-template <class Key>
-Result<std::optional<svclb_flow>> find_partner(const FlowMaps<Key>& maps, const Key& key,
-                                               const std::optional<Key>& at) {
-    if (!at) return std::optional<svclb_flow>();
-    auto partner = maps.find(*at);
-    if (!partner || !*partner) return partner;
-    const auto back = partner_key(*at, **partner);
-    if (!back || !same(*back, key)) return std::optional<svclb_flow>();
-    return partner;
-}
 
 // How many entries were removed: none, one, or a pair.
 template <class Key>
@@ -36,20 +17,23 @@ Result<std::uint32_t> collect_one(const FlowMaps<Key>& maps, const Key& key, con
     const auto flow = maps.established.get(key);
     if (!flow) return fail(flow.error());
     if (!*flow) return 0U;  // removed as the other half of an earlier one
-    const auto partner_at = partner_key(key, **flow);
-    const auto partner = find_partner(maps, key, partner_at);
-    if (!partner) return fail(partner.error());
-    if (!is_dead(key.proto, **flow, *partner ? &**partner : nullptr, now_s, timeouts)) return 0U;
+    const auto found = maps.find_partner(key, **flow);
+    if (!found) return fail(found.error());
+    const svclb_flow* partner = *found ? &**found : nullptr;
+    if (!is_dead(key.proto, **flow, partner, now_s, timeouts)) return 0U;
 
-    const auto removed = maps.remove(key);
-    if (!removed) return fail(removed.error());
-    std::uint32_t count = *removed ? 1 : 0;
-    if (*partner) {
-        const auto other = maps.remove(*partner_at);
-        if (!other) return fail(other.error());
-        if (*other) ++count;
+    // A packet may come while we judge. It tells both entries, so either of them knows when it goes.
+    const auto last = maps.established.take(key);
+    if (!last) return fail(last.error());
+    if (!*last) return 0U;
+    if (!is_dead(key.proto, **last, partner, now_s, timeouts)) {
+        if (auto back = maps.established.put_back(key, **last); !back) return fail(back.error());
+        return 0U;
     }
-    return count;
+    if (partner == nullptr) return 1U;
+    const auto other = maps.remove(*partner_key(key, **last));
+    if (!other) return fail(other.error());
+    return *other ? 2U : 1U;
 }
 
 template <class Key>

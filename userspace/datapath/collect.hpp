@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <optional>
 
+#include "flow_age.hpp"
 #include "map_ref.hpp"
 #include "map_set.hpp"
 #include "svclb/abi.h"
@@ -33,13 +35,24 @@ struct FlowMaps {
         return transient.get(key);
     }
 
-    // From both; false: it was in neither.
+    // From both, for it may be on its way from one to the other; false: it was in neither.
     [[nodiscard]] Result<bool> remove(const Key& key) const {
         auto was_established = established.remove(key);
         if (!was_established) return was_established;
         auto was_transient = transient.remove(key);
         if (!was_transient) return was_transient;
         return *was_established || *was_transient;
+    }
+
+    // The entry of the other direction, if that is what lies under its key: another flow may own that tuple by now.
+    [[nodiscard]] Result<std::optional<svclb_flow>> find_partner(const Key& key, const svclb_flow& flow) const {
+        const auto at = partner_key(key, flow);
+        if (!at) return std::optional<svclb_flow>();
+        auto partner = find(*at);
+        if (!partner || !*partner) return partner;
+        const auto back = partner_key(*at, **partner);
+        if (!back || std::memcmp(&*back, &key, sizeof(Key)) != 0) return std::optional<svclb_flow>();
+        return partner;
     }
 };
 

@@ -4,15 +4,19 @@
 #include "svclb/datapath/datapath.hpp"
 
 #include <bpf/bpf.h>
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <cstdio>
+#include <cstring>
 #include <initializer_list>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "grow.hpp"
 
@@ -91,10 +95,24 @@ Status remove_new_pins(const BpfDir& dir) {
     return {};
 }
 
+// The agent's own row may be of another size in another release: no program reads it, so a new one replaces it.
+Status forget_other_status(MapSet& pinned) {
+    const int fd = pinned.find("agent");
+    if (fd < 0) return {};
+    const auto info = map_info(fd, "agent");
+    if (!info) return fail(info.error());
+    if (info->value_size != sizeof(svclb_agent_status)) pinned.remove("agent");
+    return {};
+}
+
 // The row with the ABI version comes first: with it in place, whoever finds a half-filled directory knows whose it is.
 Status pin_maps(const BpfDir& dir, const MapSet& maps, const MapSet& pinned) {
     if (pinned.find("agent") < 0) {
-        if (auto done = pin(maps.find("agent"), dir.map("agent")); !done) return done;
+        // Over the one of another size, if there is one: at no time is there none.
+        const auto fresh = dir.map(std::string("agent").append(kNewSuffix));
+        if (auto done = pin(maps.find("agent"), fresh); !done) return done;
+        if (std::rename(fresh.c_str(), dir.map("agent").c_str()) != 0)
+            return fail_errno(errno, "put map agent in place");
     }
     for (const auto& [name, fd] : maps.all()) {
         if (name == "agent" || pinned.find(name) >= 0) continue;
@@ -130,9 +148,10 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (!tcx) return fail(tcx.error());
     if (auto prepared = prepare(dir); !prepared) return fail(prepared.error());
     if (auto removed = remove_new_pins(dir); !removed) return fail(removed.error());
-    const auto pinned = MapSet::open(dir, false);
+    auto pinned = MapSet::open(dir, false);
     if (!pinned) return fail(pinned.error());
     if (auto version = check_abi_version(*pinned, dir); !version) return fail(version.error());
+    if (auto forgotten = forget_other_status(*pinned); !forgotten) return fail(forgotten.error());
 
     auto loaded = load_object(options.settings, *pinned, entries_for(options.sizes, *pinned));
     if (!loaded) return fail(loaded.error());
@@ -144,6 +163,8 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (!collector) return fail(collector.error());
     auto agent = MappedArray<svclb_agent_status>::open(loaded->maps, "agent");
     if (!agent) return fail(agent.error());
+    auto service_cidrs = MappedArray<svclb_service_cidrs>::open(loaded->maps, "service_cidrs");
+    if (!service_cidrs) return fail(service_cidrs.error());
     std::atomic_ref(agent->rows()[0].abi_version).store(SVCLB_ABI_VERSION, std::memory_order_release);
     if (auto done = pin_maps(dir, loaded->maps, *pinned); !done) return fail(done.error());
 
@@ -158,6 +179,7 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .programs = std::move(loaded->programs),
                                                         .links = std::move(*links),
                                                         .agent = std::move(*agent),
+                                                        .service_cidrs = std::move(*service_cidrs),
                                                         .tables = std::move(*tables),
                                                         .collector = std::move(*collector)},
                                                .barrier = std::move(*barrier)});
@@ -191,6 +213,44 @@ std::vector<AttachedLink> Datapath::attached() const {
 
 Status Datapath::wait_grace_period() const {
     return state_->barrier.wait();
+}
+
+Status Datapath::set_service_cidrs(std::span<const svclb_cidr> cidrs) {
+    if (cidrs.size() > SVCLB_SERVICE_CIDRS) {
+        return fail(Error::invalid(
+            fmt::format("{} ranges of ClusterIPs, at most {} can be in force", cidrs.size(), SVCLB_SERVICE_CIDRS)));
+    }
+    svclb_service_cidrs& row = state_->core.service_cidrs.rows()[0];
+    const std::uint32_t first = (row.used & 0xffff) == 0 ? 0 : SVCLB_SERVICE_CIDRS;
+    const auto same = [](const svclb_cidr& a, const svclb_cidr& b) { return std::memcmp(&a, &b, sizeof(a)) == 0; };
+    if (row.used >> 16 == cidrs.size() && std::equal(cidrs.begin(), cidrs.end(), &row.cidr[first], same)) return {};
+    const std::uint32_t other = SVCLB_SERVICE_CIDRS - first;
+    std::copy(cidrs.begin(), cidrs.end(), &row.cidr[other]);
+    const auto used = other | static_cast<std::uint32_t>(cidrs.size()) << 16;
+    std::atomic_ref(row.used).store(used, std::memory_order_release);
+    return {};
+}
+
+Status Datapath::show_problems(std::span<const svclb_problem> problems) {
+    const auto map = MapRef<std::uint32_t, svclb_problem>::open(state_->core.maps, "problems");
+    if (!map) return fail(map.error());
+    problems = problems.first(std::min<std::size_t>(problems.size(), SVCLB_PROBLEMS));
+    std::vector<std::uint32_t> stale;
+    std::vector<bool> shown(problems.size());
+    auto read = map->each([&](std::uint32_t number, const svclb_problem& row) {
+        if (number >= problems.size())
+            stale.push_back(number);
+        else
+            shown[number] = std::memcmp(&row, &problems[number], sizeof(row)) == 0;
+    });
+    if (!read) return read;
+    for (std::uint32_t number = 0; number < problems.size(); ++number) {
+        if (shown[number]) continue;
+        if (auto written = map->put(number, problems[number]); !written) return written;
+    }
+    for (const auto number : stale)
+        if (auto removed = map->remove(number); !removed) return fail(removed.error());
+    return {};
 }
 
 Result<CollectStep> Datapath::collect(const FlowTimeouts& timeouts, std::uint64_t now_s, std::uint32_t budget) {

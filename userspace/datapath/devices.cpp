@@ -39,7 +39,7 @@ constexpr int kReceiveBuffer = 4 << 20;
 constexpr int kDumpAttempts = 8;
 
 Error netlink_error(int code, const std::string& doing) {
-    return Error(std::make_error_code(std::errc::io_error), doing + ": netlink: " + nl_geterror(code));
+    return {std::make_error_code(std::errc::io_error), doing + ": netlink: " + nl_geterror(code)};
 }
 
 int call_handler(nl_msg* message, void* handler) {

@@ -24,6 +24,7 @@ struct Core {
     Links links;
     // Apart from the tables, so that nobody's reference to the row ends when a map grows.
     MappedArray<svclb_agent_status> agent;
+    MappedArray<svclb_service_cidrs> service_cidrs;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
 };

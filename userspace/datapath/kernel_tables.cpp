@@ -120,6 +120,20 @@ Status KernelTables::put(const svclb_backend_key& key, const svclb_backend& valu
 Status KernelTables::remove(const svclb_backend_key& key) {
     return removed(rows_.backends.remove(key));
 }
+Tables::Batch KernelTables::put(std::span<const svclb_backend_key> keys, std::span<const svclb_backend> values) {
+    Batch batch;
+    batch.status = rows_.backends.put(keys, values, batch.done);
+    return batch;
+}
+Tables::Batch KernelTables::reset_backend_counters(std::span<const std::uint32_t> backends) {
+    Batch batch;
+    batch.status = backend_counters_.reset(backends, batch.done);
+    if (batch.status) return batch;
+    // Arrays of one value a CPU take many at once since 5.13; what is left is reset one by one.
+    const auto rest = backends.subspan(batch.done);
+    const auto one_by_one = each_of(rest.size(), [&](std::size_t at) { return backend_counters_.reset(rest[at]); });
+    return {.done = batch.done + one_by_one.done, .status = one_by_one.status};
+}
 Status KernelTables::put_name(std::uint32_t service, const svclb_service_name& value) {
     return rows_.names.put(service, value);
 }
@@ -157,6 +171,7 @@ Status KernelTables::publish(std::uint32_t service, const svclb_service& row) {
         std::atomic_ref(live.runs[set]).store(row.runs[set], std::memory_order_release);
     }
     std::atomic_ref(live.epoch).store(row.epoch, std::memory_order_release);
+    std::atomic_ref(live.epoch_due).store(row.epoch_due, std::memory_order_release);
     return {};
 }
 

@@ -50,6 +50,8 @@ public:
     Status remove_desired(const svclb_frontend_key& key) override;
     Status put(const svclb_backend_key& key, const svclb_backend& value) override;
     Status remove(const svclb_backend_key& key) override;
+    Batch put(std::span<const svclb_backend_key> keys, std::span<const svclb_backend> values) override;
+    Batch reset_backend_counters(std::span<const std::uint32_t> backends) override;
     Status put_name(std::uint32_t service, const svclb_service_name& value) override;
     Status remove_name(std::uint32_t service) override;
     Status put_string(std::uint32_t id, const svclb_string& value) override;

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
@@ -108,12 +109,47 @@ public:
         return {};
     }
 
+    // `done`: how many were written, all of them or those before the first failure.
+    Status put(std::span<const Key> keys, std::span<const Value> values, std::size_t& done) const {
+        bpf_map_batch_opts opts{};
+        opts.sz = sizeof(opts);
+        auto count = static_cast<std::uint32_t>(keys.size());
+        const int error = bpf_map_update_batch(fd_, keys.data(), values.data(), &count, &opts);
+        done = error == 0 ? keys.size() : std::min<std::size_t>(count, keys.size());
+        if (error == -E2BIG) return fail_errno(ENOSPC, fmt::format("map {} is full", name_));
+        if (error != 0) return fail_errno(-error, fmt::format("write rows of map {}", name_));
+        return {};
+    }
+
     // False: it was not there.
     Result<bool> remove(const Key& key) const {
         const int error = bpf_map_delete_elem(fd_, &key);
         if (error == -ENOENT) return false;
         if (error != 0) return fail_errno(-error, fmt::format("remove a row of map {}", name_));
         return true;
+    }
+
+    // Removes the row and returns it as it was at that moment; before Linux 5.14 as it was right before.
+    Result<std::optional<Value>> take(const Key& key) const {
+        constexpr int kNotSupported = 524;  // the kernel's own ENOTSUPP
+        Value value{};
+        const int error = bpf_map_lookup_and_delete_elem(fd_, &key, &value);
+        if (error == 0) return std::optional<Value>(value);
+        if (error == -ENOENT) return std::optional<Value>();
+        if (error != -EINVAL && error != -kNotSupported && error != -EOPNOTSUPP)
+            return fail_errno(-error, fmt::format("take a row of map {}", name_));
+        auto row = get(key);
+        if (!row || !*row) return row;
+        const auto removed = remove(key);
+        if (!removed) return fail(removed.error());
+        return *removed ? row : std::optional<Value>();
+    }
+
+    // Unless something lies under the key by now.
+    Status put_back(const Key& key, const Value& value) const {
+        const int error = bpf_map_update_elem(fd_, &key, &value, BPF_NOEXIST);
+        if (error != 0 && error != -EEXIST) return fail_errno(-error, fmt::format("write a row of map {}", name_));
+        return {};
     }
 
     template <class Visit>
@@ -169,6 +205,18 @@ public:
     Status reset(std::uint32_t index) const {
         const std::vector<std::array<std::uint64_t, kFields>> zeros(cpus_);
         return write(index, zeros.data());
+    }
+
+    // `done`: how many were reset, all of them or those before the first failure.
+    Status reset(std::span<const std::uint32_t> indices, std::size_t& done) const {
+        const std::vector<std::array<std::uint64_t, kFields>> zeros(cpus_ * indices.size());
+        bpf_map_batch_opts opts{};
+        opts.sz = sizeof(opts);
+        auto count = static_cast<std::uint32_t>(indices.size());
+        const int error = bpf_map_update_batch(fd_, indices.data(), zeros.data(), &count, &opts);
+        done = error == 0 ? indices.size() : std::min<std::size_t>(count, indices.size());
+        if (error != 0) return fail_errno(-error, fmt::format("reset entries of map {}", name_));
+        return {};
     }
 
     // Into a map that has at least as many entries.

@@ -5,7 +5,9 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <fstream>
 #include <string_view>
 #include <utility>
@@ -56,6 +58,28 @@ Result<std::uint32_t> rows_in(int fd, const bpf_map_info& info, const std::strin
     }
 }
 
+template <class Key, class Wanted>
+Result<std::uint64_t> flush_family(const FlowMaps<Key>& maps, const Wanted& wanted) {
+    std::vector<std::pair<Key, svclb_flow>> found;
+    const auto visit = [&](const Key& key, const svclb_flow& flow) {
+        if (wanted(FlowKey(key), flow)) found.emplace_back(key, flow);
+    };
+    if (auto done = maps.established.each(visit); !done) return fail(done.error());
+    if (auto done = maps.transient.each(visit); !done) return fail(done.error());
+    std::uint64_t flows = 0;
+    for (const auto& [key, flow] : found) {
+        const auto partner = maps.find_partner(key, flow);
+        if (!partner) return fail(partner.error());
+        const auto removed = maps.remove(key);
+        if (!removed) return fail(removed.error());
+        if (!*removed) continue;  // as the other half of an earlier one
+        ++flows;
+        if (!*partner) continue;
+        if (auto other = maps.remove(*partner_key(key, flow)); !other) return fail(other.error());
+    }
+    return flows;
+}
+
 void end_strings(svclb_agent_status& status) {
     for (auto* text : {&status.node, &status.source, &status.error}) (*text)[SVCLB_STRING_SIZE - 1] = '\0';
 }
@@ -67,7 +91,6 @@ struct Pinned::State {
     MapSet maps;
     RowMaps rows;
     MappedRows mapped;
-    MappedArray<svclb_agent_status> agent;
     FlowMaps<svclb_flow_key4> flows4;
     FlowMaps<svclb_flow_key6> flows6;
     MapRef<svclb_affinity_key, svclb_affinity> affinity;
@@ -99,7 +122,6 @@ Result<Pinned> Pinned::open(const std::filesystem::path& bpf_dir) {
     Opener opener;
     opener.into(state->rows, RowMaps::open(state->maps));
     opener.into(state->mapped, MappedRows::open(*writable, true));
-    opener.into(state->agent, MappedArray<svclb_agent_status>::open(*writable, "agent", true));
     opener.into(state->flows4, FlowMaps<svclb_flow_key4>::open(state->maps, "established4", "transient4"));
     opener.into(state->flows6, FlowMaps<svclb_flow_key6>::open(state->maps, "established6", "transient6"));
     opener.into(state->affinity, decltype(state->affinity)::open(state->maps, "affinity"));
@@ -112,7 +134,14 @@ Result<Pinned> Pinned::open(const std::filesystem::path& bpf_dir) {
 }
 
 svclb_agent_status Pinned::agent() const {
-    svclb_agent_status copy = state_->agent.rows()[0];
+    // The row of another release may be shorter or longer.
+    svclb_agent_status copy{};
+    const int fd = state_->maps.find("agent");
+    const auto info = map_info(fd, "agent");
+    std::vector<char> row(info ? info->value_size : 0);
+    const std::uint32_t index = 0;
+    if (!row.empty() && bpf_map_lookup_elem(fd, &index, row.data()) == 0)
+        std::memcpy(&copy, row.data(), std::min(row.size(), sizeof(copy)));
     end_strings(copy);
     return copy;
 }
@@ -138,6 +167,11 @@ Status Pinned::each_backend(const std::function<void(const svclb_backend_key&, c
 }
 Status Pinned::each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const {
     return state_->rows.names.each(visit);
+}
+Status Pinned::each_problem(const std::function<void(std::uint32_t, const svclb_problem&)>& visit) const {
+    if (state_->maps.find("problems") < 0) return {};
+    const auto map = MapRef<std::uint32_t, svclb_problem>::open(state_->maps, "problems");
+    return map ? map->each(visit) : fail(map.error());
 }
 Status Pinned::each_string(const std::function<void(std::uint32_t, const svclb_string&)>& visit) const {
     return state_->rows.strings.each(visit);
@@ -172,7 +206,7 @@ Result<svclb_drop_counter> Pinned::drop_counter(svclb_reason reason) const {
     return state_->drop_counters.sum(static_cast<std::uint32_t>(reason));
 }
 
-Result<std::vector<MapInfo>> Pinned::maps() const {
+Result<std::vector<MapInfo>> Pinned::maps(bool count_rows) const {
     std::vector<MapInfo> maps;
     for (const auto& [name, fd] : state_->maps.all()) {
         const auto info = map_info(fd.get(), name);
@@ -184,7 +218,7 @@ Result<std::vector<MapInfo>> Pinned::maps() const {
                     .max_entries = info->max_entries,
                     .bytes = memory_of(fd.get())};
         if (is_hash(info->type)) {
-            const auto rows = rows_in(fd.get(), *info, name);
+            const auto rows = count_rows ? rows_in(fd.get(), *info, name) : 0;
             if (!rows) return fail(rows.error());
             map.entries = *rows;
         }
@@ -199,20 +233,24 @@ Result<std::vector<AttachedLink>> Pinned::links() const {
     return links->attached();
 }
 
-Result<bool> Pinned::remove_flow(const FlowKey& key) {
-    return std::visit(
-        [this](const auto& typed) -> Result<bool> {
-            using Key = std::decay_t<decltype(typed)>;
-            constexpr bool kV4 = std::is_same_v<Key, svclb_flow_key4>;
-            // The descriptors that we look through do not allow it.
-            const auto writable = MapSet::open(state_->dir, false);
-            if (!writable) return fail(writable.error());
-            const auto maps = FlowMaps<Key>::open(*writable, kV4 ? "established4" : "established6",
-                                                  kV4 ? "transient4" : "transient6");
-            if (!maps) return fail(maps.error());
-            return maps->remove(typed);
-        },
-        key);
+Result<std::uint64_t> Pinned::flush_flows(
+    const std::function<bool(const FlowKey& key, const svclb_flow& flow)>& wanted) {
+    // The descriptors that we look through do not allow it.
+    const auto writable = MapSet::open(state_->dir, false);
+    if (!writable) return fail(writable.error());
+    std::uint64_t flushed = 0;
+    const auto flush = [&](const auto& maps) -> Status {
+        if (!maps) return fail(maps.error());
+        auto removed = flush_family(*maps, wanted);
+        if (!removed) return fail(removed.error());
+        flushed += *removed;
+        return {};
+    };
+    if (auto done = flush(FlowMaps<svclb_flow_key4>::open(*writable, "established4", "transient4")); !done)
+        return fail(done.error());
+    if (auto done = flush(FlowMaps<svclb_flow_key6>::open(*writable, "established6", "transient6")); !done)
+        return fail(done.error());
+    return flushed;
 }
 
 }  // namespace svclb::datapath

@@ -72,6 +72,7 @@ public:
         const auto root = builder_.take_root();
         if (root.kind == Value::Kind::null) return;
         if (root.kind != Value::Kind::map) {
+            ++nameless;
             problems.add({.line = root.line, .object = "", .field = "", .what = "not an object"});
             return;
         }
@@ -81,11 +82,13 @@ public:
         }
         // Its `items` mean something else.
         found.clear();
+        nameless = 0;
         problems = {};
         object(root, text_at(root, "kind"), text_at(root, "apiVersion"));
     }
 
     std::vector<Named> found;
+    std::size_t nameless = 0;
     Problems problems;
 
 private:
@@ -124,6 +127,7 @@ private:
 
     void object(const Value& root, const std::string& kind, const std::string& api_version) {
         const auto problem = [&](const char* field, std::string what) {
+            ++nameless;
             problems.add({.line = root.line, .object = "", .field = field, .what = std::move(what)});
         };
         if (root.kind != Value::Kind::map) {
@@ -158,6 +162,7 @@ class Collector {
 public:
     void add(Document& document) {
         problems_.add(std::move(document.problems));
+        out_.nameless += document.nameless;
         for (auto& named : document.found) add(std::move(named));
     }
 
@@ -176,7 +181,10 @@ private:
         auto& read = named.read;
         if (!read.object) {
             ++out_.refused;
-            if (read.key) add_invalid(named.kind, *std::move(read.key));
+            if (read.key)
+                add_invalid(named.kind, std::move(read));
+            else
+                ++out_.nameless;
             return;
         }
         const auto [first, is_first] = lines_.try_emplace({named.kind, *std::move(read.key)}, named.line);
@@ -192,13 +200,15 @@ private:
                        .what = "given twice, the first one is used: line " + std::to_string(first->second)});
     }
 
-    void add_invalid(ObjectKind kind, model::ObjectKey key) {
+    void add_invalid(ObjectKind kind, ReadObject read) {
+        auto& key = *read.key;
         switch (kind) {
             case ObjectKind::service:
                 out_.invalid_services.push_back(std::move(key));
                 break;
             case ObjectKind::endpoint_slice:
                 out_.invalid_slices.push_back(std::move(key));
+                out_.slice_owners.push_back(std::move(read.owner));
                 break;
             case ObjectKind::node:
                 out_.invalid_nodes.push_back(std::move(key.name));
@@ -308,11 +318,11 @@ void decode_chunk(const Chunk& chunk, Collector& collector) {
 }  // namespace
 
 std::string to_string(const std::string& file, const DecodeProblem& problem) {
-    auto text = file;
-    if (problem.line != 0) text += ":" + std::to_string(problem.line);
-    if (!problem.object.empty()) text += ": " + problem.object;
-    if (!problem.field.empty()) text += ": " + problem.field;
-    return model::printable(text + ": " + problem.what, kLongestLine);
+    std::string text;
+    for (const auto& part : {problem.line == 0 ? file : file + ":" + std::to_string(problem.line), problem.object,
+                             problem.field, problem.what})
+        if (!part.empty()) text += (text.empty() ? "" : ": ") + part;
+    return model::printable(text, kLongestLine);
 }
 
 Decoded decode_manifest(std::string_view text) {

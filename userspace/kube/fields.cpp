@@ -119,7 +119,7 @@ Spot Fields::field(const Spot& map, std::string_view key) {
         if (children[i].kind != Value::Kind::text || children[i].text != key) continue;
         if (first) {
             refuse(Spot(map, key, &children[i], children[i].line),
-                   "given twice, first in line " + std::to_string(first->line));
+                   first->line == 0 ? "given twice" : "given twice, first in line " + std::to_string(first->line));
             break;
         }
         first = &children[i + 1];

@@ -94,6 +94,9 @@ public:
         for (std::size_t i = 0; i < list.value()->children.size(); ++i) use(Spot(list, i, list.value()->children[i]));
     }
 
+    // How many elements each() will find.
+    [[nodiscard]] static std::size_t count(const Spot& list) { return list ? list.value()->children.size() : 0; }
+
     // The same for a list of maps.
     template <class Use>
     void each_map(const Spot& list, Use use) {
@@ -130,11 +133,10 @@ public:
     [[nodiscard]] std::optional<T> choice(const Spot& spot, const std::array<Choice<T>, N>& choices) {
         const auto given = text(spot);
         if (!given) return std::nullopt;
-        std::string names;
-        for (const auto& [name, value] : choices) {
+        for (const auto& [name, value] : choices)
             if (*given == name) return value;
-            names += (names.empty() ? "" : ", ") + std::string(name);
-        }
+        std::string names;
+        for (const auto& [name, value] : choices) names += (names.empty() ? "" : ", ") + std::string(name);
         refuse_choice(spot, names, *given);
         return std::nullopt;
     }

@@ -95,8 +95,10 @@ struct Held {
 struct File {
     Identity identity;
     std::map<Key, Held> objects;
+    std::map<Key, model::ObjectKey> unusable;  // invalid ones that were never valid, and the Services they concern
     std::vector<std::string> problems;
     std::size_t refused = 0;
+    bool known = false;  // every object in it at least by name
     std::optional<Clock::time_point> vanished;
 };
 
@@ -205,7 +207,10 @@ void Manifests::State::look_at(const Moves& moves, Change& change) {
 }
 
 void Manifests::State::look_at_file(const std::string& name, bool named, Change& change) {
-    if (watch.being_written(name)) return;
+    if (watch.being_written(name)) {
+        files.try_emplace(name);  // known to be there
+        return;
+    }
     const auto path = directory / name;
     const auto file = files.find(name);
     struct stat info {};
@@ -234,13 +239,17 @@ void Manifests::State::look_at_file(const std::string& name, bool named, Change&
         pending.everything |= moves->everything;
         pending.names.merge(moves->names);
     }
-    if (watch.being_written(name)) return;
+    if (watch.being_written(name)) {
+        files.try_emplace(name);
+        return;
+    }
     read_again(name, *std::move(content), change);
 }
 
 void Manifests::State::unreadable(const std::string& name, const std::string& problem, Change& change) {
     auto& file = files[name];
     file.identity = {};
+    file.known = false;
     const std::vector<std::string> problems{model::printable(problem, 1000)};
     if (file.problems != problems) change.problems.push_back(problems.front());
     file.problems = problems;
@@ -257,6 +266,7 @@ void Manifests::State::read_again(const std::string& name, Content content, Chan
     File next;
     next.identity = content.identity;
     next.refused = decoded.refused + (decoded.complete ? 0 : 1);
+    next.known = decoded.complete && decoded.nameless == 0;
     for (std::size_t i = 0; i < decoded.objects.size(); ++i) {
         auto key = key_of(decoded.objects[i]);
         next.objects.emplace(std::move(key),
@@ -267,12 +277,15 @@ void Manifests::State::read_again(const std::string& name, Content content, Chan
 
     // What the file still has, but not well enough to be read, stays as it was.
     const auto& last = files[name].objects;
-    const auto keep = [&](Key key) {
+    const auto keep = [&](Key key, model::ObjectKey service = {}) {
         if (const auto held = last.find(key); held != last.end())
             next.objects.try_emplace(std::move(key), held->second);
+        else if (!service.name.empty())
+            next.unusable.emplace(std::move(key), std::move(service));
     };
-    for (auto& key : decoded.invalid_services) keep({Kind::service, std::move(key)});
-    for (auto& key : decoded.invalid_slices) keep({Kind::endpoint_slice, std::move(key)});
+    for (const auto& key : decoded.invalid_services) keep({Kind::service, key}, key);
+    for (std::size_t i = 0; i < decoded.invalid_slices.size(); ++i)
+        keep({Kind::endpoint_slice, std::move(decoded.invalid_slices[i])}, std::move(decoded.slice_owners[i]));
     for (auto& key : decoded.invalid_nodes) keep({Kind::node, {"", std::move(key)}});
     for (auto& key : decoded.invalid_service_cidrs) keep({Kind::service_cidr, {"", std::move(key)}});
     if (!decoded.complete) next.objects.insert(last.begin(), last.end());
@@ -348,9 +361,17 @@ void Manifests::State::tell_difference(Change& change) {
     }
     before.clear();
     std::size_t refused = 0;
-    for (const auto& [name, file] : files) refused += file.refused;
+    change.complete = !missing_told;
+    std::set<model::ObjectKey> kept;
+    for (const auto& [name, file] : files) {
+        refused += file.refused;
+        change.complete &= file.known;
+        for (const auto& [key, service] : file.unusable)
+            if (!winner(key)) kept.insert(service);
+    }
     for (const auto& [key, lines] : conflicts) refused += lines.size();
     change.invalid_objects = static_cast<std::uint32_t>(refused);
+    change.kept_services.assign(kept.begin(), kept.end());
 }
 
 void Manifests::State::set_timer() const {

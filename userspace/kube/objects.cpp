@@ -168,9 +168,7 @@ std::vector<std::string> read_hints(Fields& in, const Spot& list, Fault fault) {
 
 model::Endpoint read_endpoint(Fields& in, const Spot& spot) {
     model::Endpoint endpoint;
-    const auto addresses = in.field(spot, "addresses");
-    in.require(addresses);
-    endpoint.addresses = in.texts(addresses);
+    endpoint.addresses = in.texts(in.field(spot, "addresses"));
     endpoint.node_name = in.text(in.field(spot, "nodeName"), not_dns_subdomain);
     endpoint.zone = in.text(in.field(spot, "zone"), not_label_value);
     const auto conditions = in.field(spot, "conditions");
@@ -205,8 +203,9 @@ model::Object read_endpoint_slice(Fields& in, const Spot& root, const Spot& meta
                                .protocol = in.choice(in.field(spot, "protocol"), kProtocols).value_or(Protocol::tcp),
                                .port = in.port(in.field(spot, "port"), 0)});
     });
-    in.each_map(in.field(root, "endpoints"),
-                [&](const Spot& spot) { slice.endpoints.push_back(read_endpoint(in, spot)); });
+    const auto endpoints = in.field(root, "endpoints");
+    slice.endpoints.reserve(Fields::count(endpoints));
+    in.each_map(endpoints, [&](const Spot& spot) { slice.endpoints.push_back(read_endpoint(in, spot)); });
     return slice;
 }
 
@@ -214,8 +213,12 @@ model::Object read_node(Fields& in, const Spot& root, const Spot& metadata, cons
     model::Node node;
     node.name = key.name;
     node.labels = known_texts(in, in.field(metadata, "labels"), model::kLabels);
+    node.leaving = in.text(in.field(metadata, "deletionTimestamp")).has_value();
     const auto spec = in.field(root, "spec");
     if (in.is_map(spec)) {
+        in.each_map(in.field(spec, "taints"), [&](const Spot& taint) {
+            if (in.text(in.field(taint, "key")) == model::kToBeDeletedTaint) node.leaving = true;
+        });
         node.pod_cidrs = in.texts(in.field(spec, "podCIDRs"));
         const auto only = in.text(in.field(spec, "podCIDR"));
         if (node.pod_cidrs.empty() && only) node.pod_cidrs.push_back(*only);
@@ -312,6 +315,7 @@ ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems) {
             object = read_service_cidr(in, top, key);
             break;
     }
+    if (const auto* slice = std::get_if<model::EndpointSlice>(&*object)) out.owner = {key.ns, slice->service};
     if (in.valid()) out.object = std::move(object);
     return out;
 }

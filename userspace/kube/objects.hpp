@@ -20,6 +20,7 @@ struct ReadObject {
     std::optional<model::ObjectKey> key;  // nothing where the object has no valid name; a Node's namespace is ""
     std::string text;                     // "Service default/web"
     std::optional<model::Object> object;  // nothing where it is invalid: `problems` has got the reasons
+    model::ObjectKey owner;               // of a slice, valid or not: its Service; the name is "" where it has none
 };
 
 [[nodiscard]] ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems);

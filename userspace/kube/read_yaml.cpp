@@ -9,6 +9,7 @@
 #include <istream>
 #include <streambuf>
 #include <string>
+#include <utility>
 
 #include "read.hpp"
 
@@ -160,6 +161,23 @@ std::optional<ReadError> read_yaml(std::string_view text, std::size_t line, cons
         return ReadError{.line = line,
                          .what = "YAML: a value or flow collection longer than 1.5 MiB (JSON may be longer)"};
     return error;
+}
+
+tl::expected<Value, ReadError> read_document(std::string_view yaml) {
+    TreeBuilder builder([](const Value&) {});
+    Value root;
+    std::optional<ReadError> second;
+    const auto fresh = [&]() -> TreeBuilder& { return builder; };
+    const auto done = [&] {
+        auto value = builder.take_root();
+        if (root.kind == Value::Kind::null)
+            root = std::move(value);
+        else if (value.kind != Value::Kind::null && !second)
+            second = ReadError{.line = value.line, .what = "more than one document"};
+    };
+    if (auto error = read_yaml(yaml, 1, fresh, done)) return tl::unexpected{std::move(*error)};
+    if (second) return tl::unexpected{std::move(*second)};
+    return root;
 }
 
 }  // namespace svclb::kube

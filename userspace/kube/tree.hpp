@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// What a reader (YAML, JSON) makes of a document: a tree of values that still know their line, and whether they were
-// quoted. Bounded in depth and in what aliases may add, because the text may be anything.
+// What a reader (YAML, JSON) makes of a document. Bounded in depth and in what aliases may add, because the text may be
+// anything.
 #pragma once
 
 #include <cstddef>
@@ -9,27 +9,11 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "svclb/kube/value.hpp"
+
 namespace svclb::kube {
-
-struct Value {
-    enum class Kind : std::uint8_t { null, text, list, map };
-    Kind kind = Kind::null;
-    bool plain = false;  // a text without quotes: may be a number or a boolean
-    std::uint32_t line = 0;
-    std::string text;
-    std::vector<Value> children;  // a list's elements; a map's keys and values in turn
-};
-
-// The value of a key of a map, the first one where it is given twice; nullptr where there is none.
-[[nodiscard]] const Value* find(const Value& map, std::string_view key);
-
-struct ReadError {
-    std::size_t line = 0;
-    std::string what;
-};
 
 // Takes a reader's events, builds the tree of one document.
 //

@@ -197,6 +197,20 @@ std::string endpoint_text(const Address& address, std::uint16_t port) {
     return {text.data(), at};
 }
 
+std::optional<AddressPort> parse_address_port(std::string_view text) {
+    const auto colon = text.rfind(':');
+    if (colon == std::string_view::npos) return std::nullopt;
+    auto host = text.substr(0, colon);
+    const bool brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+    if (brackets) host = host.substr(1, host.size() - 2);
+    const auto address = parse_address(host);
+    if (!address || brackets != (host.find(':') != std::string_view::npos)) return std::nullopt;
+    auto rest = text.substr(colon + 1);
+    const auto port = take_number(rest, 10, 0xffff);
+    if (!port || *port == 0 || !rest.empty()) return std::nullopt;
+    return AddressPort{*address, static_cast<std::uint16_t>(*port)};
+}
+
 std::string_view to_string(Protocol protocol) {
     switch (protocol) {
         case Protocol::tcp:

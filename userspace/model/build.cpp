@@ -19,8 +19,7 @@ constexpr std::array kFamilies{Family::ipv4, Family::ipv6};
 
 // Rows 1.1 and 1.2.
 bool is_ours(const Service& service) {
-    return !service.labels.contains(std::string(kProxyNameLabel)) &&
-           !service.labels.contains(std::string(kHeadlessLabel)) && service.type != ServiceType::external_name &&
+    return !service.labels.contains(std::string(kProxyNameLabel)) && service.type != ServiceType::external_name &&
            !service.cluster_ip.empty() && service.cluster_ip != "None";
 }
 

@@ -29,6 +29,8 @@ struct Candidate {
     [[nodiscard]] bool serving() const { return endpoint->serving.value_or(true); }
     [[nodiscard]] bool terminating() const { return endpoint->terminating.value_or(false); }
     [[nodiscard]] bool last_resort() const { return !ready() && serving() && terminating(); }
+    // Row 1.33: one that gets new flows keeps those it has, though it may be ready without serving.
+    [[nodiscard]] bool keeps_flows() const { return ready() || serving(); }
     // A node without a name has no local endpoints: an absent nodeName must not match it.
     [[nodiscard]] bool on(const NodeView& node) const { return !node.name.empty() && endpoint->node_name == node.name; }
 };
@@ -52,13 +54,25 @@ std::uint16_t weight_of(const EndpointSlice& slice, std::vector<Problem>& proble
 
 std::optional<Address> address_of(const EndpointSlice& slice, std::size_t index, std::vector<Problem>& problems) {
     const auto& endpoint = slice.endpoints[index];
-    if (endpoint.addresses.empty()) return std::nullopt;
+    const auto tell = [&](const std::string& what) {
+        problems.push_back({object_text(slice), "endpoints[" + std::to_string(index) + "].addresses" + what});
+    };
+    if (endpoint.addresses.empty()) {
+        tell(": missing");
+        return std::nullopt;
+    }
     const auto address = parse_address(endpoint.addresses.front());
     if (address && address->family() == slice.family) return address;
-    problems.push_back({object_text(slice), "endpoints[" + std::to_string(index) + "].addresses[0]: not an " +
-                                                std::string(to_string(*slice.family)) +
-                                                " address: " + printable(endpoint.addresses.front())});
+    tell("[0]: not an " + std::string(to_string(*slice.family)) + " address: " + printable(endpoint.addresses.front()));
     return std::nullopt;
+}
+
+// The API server writes an empty name where there is none, so that only a hand can have left one out.
+void tell_unnamed_ports(const EndpointSlice& slice, std::vector<Problem>& problems) {
+    for (std::size_t i = 0; i < slice.ports.size(); ++i) {
+        if (!slice.ports[i].name)
+            problems.push_back({object_text(slice), "ports[" + std::to_string(i) + "].name: missing"});
+    }
 }
 
 // Row 1.10: the port's name and protocol pair it; a nil name matches nothing, a nil or zero number is no port.
@@ -173,7 +187,7 @@ Backend backend_of(const Candidate& candidate) {
             .node = candidate.endpoint->node_name.value_or(""),
             .zone = candidate.endpoint->zone.value_or(""),
             .state = state_of(candidate),
-            .serving = candidate.serving(),
+            .serving = candidate.keeps_flows(),
             .in_cluster = candidate.in_cluster,
             .in_local = candidate.in_local,
             .weight = candidate.weight};
@@ -193,6 +207,7 @@ std::vector<SliceView> slices_of(const Service& service, std::span<const Endpoin
     std::ranges::sort(views, [](const auto& a, const auto& b) { return a.slice->key.name < b.slice->key.name; });
     for (auto& view : views) {
         view.weight = weight_of(*view.slice, problems);
+        tell_unnamed_ports(*view.slice, problems);
         view.addresses.reserve(view.slice->endpoints.size());
         for (std::size_t i = 0; i < view.slice->endpoints.size(); ++i)
             view.addresses.push_back(address_of(*view.slice, i, problems));

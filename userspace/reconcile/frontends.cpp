@@ -67,7 +67,7 @@ void Frontends::touch(const svclb_frontend_key& key, Entry& entry, const model::
 
 void Frontends::drop_claim(Port& port, const svclb_frontend_key& key) {
     auto& entry = entries_.at(key);
-    if (entry.claims.size() == 2) --contested_;
+    if (entry.claims.size() == 2) contested_.erase(key);
     std::erase_if(entry.claims, [&](const ClaimRef& ref) { return ref.port == &port; });
     touch(key, entry, port.id.service);
 }
@@ -75,7 +75,7 @@ void Frontends::drop_claim(Port& port, const svclb_frontend_key& key) {
 void Frontends::add_claim(Port& port, const Claim& claim) {
     auto& entry = entries_[claim.key];
     entry.claims.push_back({&port, claim.kind, claim.set});
-    if (entry.claims.size() == 2) ++contested_;
+    if (entry.claims.size() == 2) contested_.insert(claim.key);
     touch(claim.key, entry, port.id.service);
 }
 
@@ -83,7 +83,7 @@ void Frontends::claim(Port& port, std::vector<Claim> claims, const std::string& 
     const KeyLess less;
     if (port.created != created) {
         port.created = created;
-        if (contested_ != 0)
+        if (!contested_.empty())
             for (const auto& kept : port.claims) touch(kept.key, entries_.at(kept.key), port.id.service);
     }
     auto before = port.claims.begin();
@@ -192,17 +192,17 @@ void Frontends::settle() {
     if (pending_.empty()) pending_.shrink_to_fit();
 }
 
-void Frontends::tell_conflicts(const Port& port, Report& report) const {
-    if (contested_ == 0) return;
-    for (const auto& claim : port.claims) {
-        const auto& entry = entries_.at(claim.key);
+void Frontends::tell_conflicts(Report& report) const {
+    for (const auto& key : contested_) {
+        const auto& entry = entries_.at(key);
         const auto* best = winner(entry);
         for (const auto& ref : entry.claims) {
             if (&ref == best || ref.port->stray) continue;
             const auto& loser = ref.port->id;
+            const auto* why = ref.port->created == best->port->created ? "comes first by name" : "is older";
             report.conflict(
-                {service_text(loser.service), fmt::format("{}: {} has the frontend {}, and is older", describe(loser),
-                                                          describe(best->port->id), to_string(claim.key))});
+                {service_text(loser.service), fmt::format("{}: {} has the frontend {}, and {}", describe(loser),
+                                                          describe(best->port->id), to_string(key), why)});
         }
     }
 }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -28,14 +29,17 @@ public:
     void write_wanted(datapath::Tables& tables, Report& report);
     // Rows that nobody claims any more.
     void remove_unwanted(datapath::Tables& tables, Report& report);
-    // Tells of each claim of the port, or against it, that lost.
-    void tell_conflicts(const Port& port, Report& report) const;
+    // Tells of each claim that lost, whichever pass made it.
+    void tell_conflicts(Report& report) const;
 
     // Adoption, in this order: rows of both tables, then claim() for each port, then the end of it. What does not agree
     // is written by the next pass.
     void adopt_live(const svclb_frontend_key& key, const svclb_frontend& row);
     void adopt_record(const svclb_frontend_key& key, const svclb_frontend& row);
     void end_adoption();
+
+    // Keys that have a row, or are about to.
+    [[nodiscard]] std::size_t size() const { return entries_.size(); }
 
 private:
     struct ClaimRef {
@@ -72,7 +76,7 @@ private:
     std::unordered_map<svclb_frontend_key, Entry, KeyHash, KeyEqual> entries_;
     // Keys whose rows may differ from what is wanted.
     std::vector<Pending> pending_;
-    std::size_t contested_ = 0;  // keys with several claims
+    std::set<svclb_frontend_key, KeyLess> contested_;  // with several claims
 };
 
 }  // namespace svclb::reconcile

@@ -3,6 +3,8 @@
 // still hold it. Entry 0 means "none" in every table and is never given out.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -20,8 +22,12 @@ public:
     // An id that was never given out, else the one given back longest ago; nothing when all are in use.
     [[nodiscard]] std::optional<std::uint32_t> take();
     void give_back(std::uint32_t id);
+    [[nodiscard]] std::uint64_t available() const noexcept {
+        return freed_.size() + (limit_ - std::min(next_, limit_));
+    }
     void extend(std::uint32_t limit) noexcept;
     [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
+    [[nodiscard]] std::size_t in_use() const noexcept { return next_ - 1 - freed_.size(); }
 
 private:
     std::uint32_t next_ = 1;

@@ -6,12 +6,21 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstddef>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "rows.hpp"
 
 namespace svclb::reconcile {
+
+namespace {
+
+// Rows in one call: bounds what the copies of a batch take.
+constexpr std::size_t kBatch = 4096;
+
+}  // namespace
 
 PassResult Pass::run() {
     const auto each = [this](void (Pass::*phase)(Work&)) {
@@ -19,15 +28,18 @@ PassResult Pass::run() {
     };
     if (!works_.empty()) any_service_ = works_.front().port->id.service;
     remove_lost_rows();
+    each(&Pass::lay_out);
+    make_room();
     each(&Pass::add_names);
-    each(&Pass::add_backends);
+    each(&Pass::plan_backends);
+    reset_counters();
+    add_backends();
     each(&Pass::write_runs);
     each(&Pass::publish);
     each(&Pass::claim);
     state_.frontends.write_wanted(tables_, report_);
-    for (const auto& work : works_)
-        if (work.task == Task::want) state_.frontends.tell_conflicts(*work.port, report_);
     state_.frontends.remove_unwanted(tables_, report_);
+    state_.frontends.tell_conflicts(report_);
     each(&Pass::retire_row);
     each(&Pass::lower_backends);
     each(&Pass::raise);
@@ -131,11 +143,42 @@ bool Pass::add_string(Work& work, const model::Backend& backend, const char* fie
     return true;
 }
 
-void Pass::add_names(Work& work) {
+void Pass::lay_out(Work& work) {
     if (!work.wants()) return;
     auto layout = layout_of(work.desired->backends);
     if (!layout) return block(work, layout.error());
     work.layout = *std::move(layout);
+}
+
+// One step to the size that all new service ports need together: each step costs a load of the programs and a copy of
+// the map. Where that fails, smaller steps may still do.
+void Pass::make_room() {
+    std::uint64_t indices = 0;
+    std::uint64_t backends = 0;
+    std::uint64_t slots = 0;
+    for (const auto& work : works_) {
+        if (!work.wants() || work.port->index != SVCLB_NONE) continue;
+        ++indices;
+        backends += work.desired->backends.size();
+        slots += work.layout.cluster_slots + (work.layout.shared ? 0 : work.layout.local_slots);
+    }
+    const auto room = [this](datapath::Sized map, std::uint64_t limit, std::uint64_t available, std::uint64_t wanted) {
+        if (wanted <= available) return false;
+        const bool grown = grow(map, limit + wanted - available).has_value();
+        cannot_grow_[static_cast<std::size_t>(map)].reset();
+        return grown;
+    };
+    using datapath::Sized;
+    if (room(Sized::services, state_.indices.limit(), state_.indices.available(), indices))
+        state_.indices.extend(tables_.capacity(Sized::services));
+    if (room(Sized::backends, state_.backend_ids.limit(), state_.backend_ids.available(), backends))
+        state_.backend_ids.extend(tables_.capacity(Sized::backends));
+    if (room(Sized::slots, state_.runs.limit(), state_.runs.free_entries(), slots))
+        state_.runs.extend(tables_.capacity(Sized::slots));
+}
+
+void Pass::add_names(Work& work) {
+    if (!work.wants()) return;
     if (work.port->index == SVCLB_NONE && !add_index(work)) return;
     work.texts.resize(work.desired->backends.size());
     auto texts = work.texts.begin();
@@ -147,16 +190,29 @@ void Pass::add_names(Work& work) {
     }
 }
 
-bool Pass::write_backend(const Port& port, BackendRow& row, const BackendWrite& write) {
+namespace {
+
+svclb_backend_key backend_key(const Port& port, const BackendRow& row) {
     svclb_backend_key key{};
     key.service = port.index;
     std::memcpy(key.addr, row.address.bytes.data(), sizeof(key.addr));
     key.port = network_order(row.port);
+    return key;
+}
+
+}  // namespace
+
+bool Pass::write_backend(const Port& port, BackendRow& row, const BackendWrite& write) {
+    const auto key = backend_key(port, row);
+    return wrote_backend(write.remove ? tables_.remove(key) : tables_.put(key, write.row), port, row, write);
+}
+
+bool Pass::wrote_backend(const Status& status, const Port& port, BackendRow& row, const BackendWrite& write) {
     const auto words = [&] {
         return fmt::format("{} backends row {}", write.remove ? "remove" : "put",
                            model::endpoint_text(row.address, row.port));
     };
-    if (!wrote(write.remove ? tables_.remove(key) : tables_.put(key, write.row), port, words)) return false;
+    if (!wrote(status, port, words)) return false;
     if (!write.remove) {
         state_.strings.reference(write.row.node);
         state_.strings.reference(write.row.zone);
@@ -172,7 +228,7 @@ bool Pass::write_backend(const Port& port, BackendRow& row, const BackendWrite& 
     return true;
 }
 
-void Pass::add_backends(Work& work) {
+void Pass::plan_backends(Work& work) {
     if (!work.wants()) return;
     auto& port = *work.port;
     const auto& desired = work.desired->backends;
@@ -193,10 +249,6 @@ void Pass::add_backends(Work& work) {
             if (!taken) return block(work, taken.error());
             id = *taken;
             work.taken_ids.push_back(id);
-            if (!wrote(tables_.reset_backend_counter(id), port, [] { return "reset backend_counters"; })) {
-                work.blocked = true;
-                return;
-            }
         }
         work.ids[at] = id;
         target.wanted = true;
@@ -210,11 +262,76 @@ void Pass::add_backends(Work& work) {
                                              (backend.serving ? SVCLB_BACKEND_SERVING : 0));
     }
     work.backends = backend_plan(port.backends, targets);
-    for (const auto& write : work.backends.before) {
-        if (write_backend(port, port.backends[write.position], write)) continue;
-        work.blocked = true;
-        return;
+}
+
+// The writes of all service ports in one go: a system call for each of hundreds of thousands of rows is most of what a
+// first sync costs. One that fails blocks its service port, and the rest of those of that port are left out.
+template <class Item, class Send, class Done>
+void Pass::in_batches(std::vector<Item>& items, const Send& send, const Done& done) {
+    for (std::size_t first = 0; first < items.size();) {
+        const std::span<Item> batch{&items[first], std::min(items.size() - first, kBatch)};
+        const datapath::Tables::Batch result = send(batch);
+        for (std::size_t at = 0; at < result.done; ++at) static_cast<void>(done({}, batch[at]));
+        first += result.done;
+        if (result.status) continue;
+        auto& failed = *items[first].work;
+        failed.blocked = true;
+        static_cast<void>(done(result.status, items[first]));
+        ++first;
+        const auto rest = items.begin() + static_cast<std::ptrdiff_t>(first);
+        items.erase(std::remove_if(rest, items.end(), [&](const Item& item) { return item.work == &failed; }),
+                    items.end());
     }
+}
+
+void Pass::reset_counters() {
+    struct Item {
+        Work* work;
+        std::uint32_t id;
+    };
+    std::vector<Item> items;
+    for (auto& work : works_)
+        if (work.wants())
+            for (const auto id : work.taken_ids) items.push_back({&work, id});
+    std::vector<std::uint32_t> ids;
+    in_batches(
+        items,
+        [&](std::span<Item> batch) {
+            ids.clear();
+            for (const auto& item : batch) ids.push_back(item.id);
+            return tables_.reset_backend_counters(ids);
+        },
+        [&](const Status& status, const Item& item) {
+            return wrote(status, *item.work->port, [] { return "reset backend_counters"; });
+        });
+}
+
+void Pass::add_backends() {
+    struct Item {
+        Work* work;
+        const BackendWrite* write;
+    };
+    std::vector<Item> items;
+    for (auto& work : works_)
+        if (work.wants())
+            for (const auto& write : work.backends.before) items.push_back({&work, &write});
+    std::vector<svclb_backend_key> keys;
+    std::vector<svclb_backend> rows;
+    in_batches(
+        items,
+        [&](std::span<Item> batch) {
+            keys.clear();
+            rows.clear();
+            for (const auto& [work, write] : batch) {
+                keys.push_back(backend_key(*work->port, work->port->backends[write->position]));
+                rows.push_back(write->row);
+            }
+            return tables_.put(keys, rows);
+        },
+        [&](const Status& status, const Item& item) {
+            auto& port = *item.work->port;
+            return wrote_backend(status, port, port.backends[item.write->position], *item.write);
+        });
 }
 
 bool Pass::write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots) {

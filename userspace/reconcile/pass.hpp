@@ -57,11 +57,17 @@ private:
     };
 
     // pass.cpp: what is new
+    void lay_out(Work& work);
+    void make_room();
     void add_names(Work& work);
     [[nodiscard]] bool add_index(Work& work);
     [[nodiscard]] bool add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text,
                                   std::uint32_t& id);
-    void add_backends(Work& work);
+    void plan_backends(Work& work);
+    void reset_counters();
+    void add_backends();
+    template <class Item, class Send, class Done>
+    void in_batches(std::vector<Item>& items, const Send& send, const Done& done);
     void write_runs(Work& work);
     [[nodiscard]] bool write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots);
     void publish(Work& work);
@@ -76,6 +82,8 @@ private:
     void remove_strings();
 
     [[nodiscard]] bool write_backend(const Port& port, BackendRow& row, const BackendWrite& write);
+    [[nodiscard]] bool wrote_backend(const Status& status, const Port& port, BackendRow& row,
+                                     const BackendWrite& write);
     [[nodiscard]] bool publish_row(Port& port, const svclb_service& row, const char* what);
     [[nodiscard]] Result<std::uint32_t> take_id(IdPool& pool, datapath::Sized map);
     [[nodiscard]] Result<Span> take_run(std::uint32_t slots);

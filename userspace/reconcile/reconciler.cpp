@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cassert>
+#include <tuple>
 #include <utility>
 
 #include "pass.hpp"
 #include "programmed.hpp"
+#include "rows.hpp"
 
 namespace svclb::reconcile {
 
@@ -22,6 +24,37 @@ Port& new_port(Programmed& state, const model::ServicePortId& id) {
     auto port = std::make_unique<Port>();
     port->id = id;
     return *state.ports.emplace(id, std::move(port)).first->second;
+}
+
+// The rows, read back into the model's words.
+model::ServicePortState port_state(const Port& port, const Strings& strings) {
+    model::ServicePortState state;
+    state.id = port.id;
+    state.created = port.created;
+    for (const auto& claim : port.claims) state.frontends.push_back(frontend_of(claim.key, claim.kind, claim.set));
+    std::ranges::sort(state.frontends);
+    for (const auto& [address, number, row, present, rewrite] : port.backends) {
+        if (!present || rewrite) continue;
+        state.backends.push_back({.address = address,
+                                  .port = number,
+                                  .node = strings.text(row.node),
+                                  .zone = strings.text(row.zone),
+                                  .state = static_cast<model::BackendState>(row.state),
+                                  .serving = (row.flags & SVCLB_BACKEND_SERVING) != 0,
+                                  .in_cluster = (row.flags & SVCLB_BACKEND_IN_CLUSTER) != 0,
+                                  .in_local = (row.flags & SVCLB_BACKEND_IN_LOCAL) != 0,
+                                  .weight = row.weight});
+    }
+    // As the model orders them.
+    std::ranges::stable_sort(state.backends, [](const model::Backend& a, const model::Backend& b) {
+        return std::tuple(!a.in_local, a.address, a.port) < std::tuple(!b.in_local, b.address, b.port);
+    });
+    state.cluster = static_cast<model::Verdict>(port.row.verdicts[SVCLB_SET_CLUSTER]);
+    state.local = static_cast<model::Verdict>(port.row.verdicts[SVCLB_SET_LOCAL]);
+    state.internal_policy = static_cast<model::TrafficPolicy>(port.row.internal_set);
+    state.external_policy = static_cast<model::TrafficPolicy>(port.row.external_set);
+    state.affinity_s = port.row.affinity_s;
+    return state;
 }
 
 // Programmed and desired ports of one Service, side by side.
@@ -112,6 +145,23 @@ std::vector<model::ServicePortId> Reconciler::programmed() const {
     for (const auto& [id, port] : state_->programmed->ports)
         if (port->row.family != 0) ids.push_back(id);
     return ids;
+}
+
+model::ServiceState Reconciler::programmed(const model::ObjectKey& service) const {
+    const auto& state = *state_->programmed;
+    model::ServiceState ports;
+    for (auto at = state.ports.lower_bound(first_port(service));
+         at != state.ports.end() && at->first.service == service; ++at)
+        if (at->second->row.family != 0) ports.push_back(port_state(*at->second, state.strings));
+    return ports;
+}
+
+Fill Reconciler::fill() const {
+    const auto& programmed = *state_->programmed;
+    return {.services = programmed.indices.in_use(),
+            .frontends = programmed.frontends.size(),
+            .backends = programmed.backend_ids.in_use(),
+            .slots = programmed.runs.in_use()};
 }
 
 }  // namespace svclb::reconcile

@@ -49,6 +49,16 @@ svclb_frontend_key frontend_key(const model::Frontend& frontend) {
     return key;
 }
 
+model::Frontend frontend_of(const svclb_frontend_key& key, __u8 kind, __u8 set) noexcept {
+    model::Frontend frontend;
+    std::memcpy(frontend.address.bytes.data(), key.addr, sizeof(key.addr));
+    frontend.port = ntohs(key.port);
+    frontend.protocol = static_cast<model::Protocol>(key.proto);
+    frontend.kind = static_cast<model::FrontendKind>(kind);
+    frontend.set = static_cast<model::TrafficPolicy>(set);
+    return frontend;
+}
+
 svclb_frontend_key address_key(const svclb_frontend_key& key) noexcept {
     svclb_frontend_key wildcard = key;
     wildcard.port = 0;

@@ -36,6 +36,7 @@ struct KeyHash {
 
 [[nodiscard]] __be16 network_order(std::uint16_t port) noexcept;
 [[nodiscard]] svclb_frontend_key frontend_key(const model::Frontend& frontend);
+[[nodiscard]] model::Frontend frontend_of(const svclb_frontend_key& key, __u8 kind, __u8 set) noexcept;
 // The row that says "this address is a ClusterIP".
 [[nodiscard]] svclb_frontend_key address_key(const svclb_frontend_key& key) noexcept;
 [[nodiscard]] bool is_address_key(const svclb_frontend_key& key) noexcept;

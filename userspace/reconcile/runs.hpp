@@ -32,6 +32,7 @@ public:
     void extend(std::uint32_t limit);
     [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
     [[nodiscard]] std::uint32_t free_entries() const noexcept { return free_entries_; }
+    [[nodiscard]] std::uint32_t in_use() const noexcept { return limit_ - 1 - free_entries_; }
 
     void retire(Span run);
     [[nodiscard]] bool resting() const noexcept { return !resting_.empty(); }

@@ -13,6 +13,11 @@ std::uint32_t Strings::find(std::string_view text) const {
     return found == ids_.end() ? SVCLB_NONE : found->second;
 }
 
+std::string Strings::text(std::uint32_t id) const {
+    const auto found = texts_.find(id);
+    return found == texts_.end() ? std::string{} : found->second.text;
+}
+
 void Strings::add(std::uint32_t id, std::string text) {
     ids_.emplace(text, id);
     texts_.emplace(id, Text{std::move(text)});

@@ -16,6 +16,8 @@ class Strings {
 public:
     // SVCLB_NONE where the text has no row.
     [[nodiscard]] std::uint32_t find(std::string_view text) const;
+    // "" where there is no such row.
+    [[nodiscard]] std::string text(std::uint32_t id) const;
     [[nodiscard]] bool contains(std::uint32_t id) const { return texts_.contains(id); }
     // The row is in the table. A text that has a row already keeps that one for new references.
     void add(std::uint32_t id, std::string text);

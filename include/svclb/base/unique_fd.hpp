@@ -24,6 +24,8 @@ public:
     }
 
     [[nodiscard]] int get() const noexcept { return fd_; }
+    // Somebody else closes it.
+    int release() noexcept { return std::exchange(fd_, -1); }
     [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
 
 private:

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,13 @@ public:
     // Returns after every program run that was under way at the call has ended (an RCU grace period, some 10 ms).
     // May be called from another thread than the rest.
     Status wait_grace_period() const;
+
+    // The ranges whose addresses are dropped where no Service has them, at most SVCLB_SERVICE_CIDRS; once they are in
+    // force, does nothing. An error leaves the former ones in force.
+    Status set_service_cidrs(std::span<const svclb_cidr> cidrs);
+
+    // What svclb-ctl shows as problems, the first SVCLB_PROBLEMS; only rows that differ are written.
+    Status show_problems(std::span<const svclb_problem> problems);
 
     // Removes dead flows among the next `budget` entries, pairs in pairs. `now_s` is CLOCK_MONOTONIC.
     Result<CollectStep> collect(const FlowTimeouts& timeouts, std::uint64_t now_s, std::uint32_t budget);

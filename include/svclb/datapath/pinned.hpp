@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // What a datapath has in the kernel, seen from outside and with no agent needed: the pinned maps and links of one
-// BPF_DIR, for svclb-ctl and for tests. It reads; the one thing that it can change is a flow entry that is to go.
+// BPF_DIR, for svclb-ctl and for tests. It reads; the one thing that it can change is flows that are to go.
 //
 // The maps are those that were pinned at open(). The agent may put a larger one in the place of one of them while this
 // object lives: what keeps looking (monitor, top) opens anew for each look.
@@ -53,6 +53,8 @@ public:
     Status each_desired(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const;
     Status each_backend(const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const;
     Status each_name(const std::function<void(std::uint32_t service, const svclb_service_name&)>& visit) const;
+    // Nothing where the agent is of a release that showed none.
+    Status each_problem(const std::function<void(std::uint32_t number, const svclb_problem&)>& visit) const;
     Status each_string(const std::function<void(std::uint32_t id, const svclb_string&)>& visit) const;
     // `established` tells the two tables apart: false = opening or one-way.
     Status each_flow(
@@ -64,14 +66,15 @@ public:
     [[nodiscard]] Result<svclb_counter> backend_counter(std::uint32_t backend) const;
     [[nodiscard]] Result<svclb_drop_counter> drop_counter(svclb_reason reason) const;
 
-    [[nodiscard]] Result<std::vector<MapInfo>> maps() const;
+    // Without `count_rows`, which walks over every hash, their entries are 0.
+    [[nodiscard]] Result<std::vector<MapInfo>> maps(bool count_rows = true) const;
     // tcx links from their pins, clsact filters from the devices of the caller's network namespace: in another
     // namespace than the agent's, names may be wrong and filters are not seen.
     [[nodiscard]] Result<std::vector<AttachedLink>> links() const;
 
-    // Removes the entry from whichever flow table holds it; false = it is in none. Only the one direction: the caller
-    // removes the partner as well.
-    Result<bool> remove_flow(const FlowKey& key);
+    // Removes the flows that have an entry which `wanted` names, both entries of each; returns how many flows that
+    // were. A conversation that is alive begins anew with its next datagram or SYN; a TCP connection ends.
+    Result<std::uint64_t> flush_flows(const std::function<bool(const FlowKey& key, const svclb_flow& flow)>& wanted);
 
 private:
     struct State;

@@ -4,6 +4,7 @@
 // An index or id that is out of range is an error that names the map and its size; a failed write changes nothing.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -50,6 +51,18 @@ public:
     virtual Status reset_service_counter(std::uint32_t service) = 0;
     virtual Status reset_backend_counter(std::uint32_t backend) = 0;
 
+    // Many at once. Stops at the first failure: `done` is how many took effect before it.
+    struct Batch {
+        std::size_t done = 0;
+        Status status;
+    };
+    virtual Batch put(std::span<const svclb_backend_key> keys, std::span<const svclb_backend> values) {
+        return each_of(keys.size(), [&](std::size_t at) { return put(keys[at], values[at]); });
+    }
+    virtual Batch reset_backend_counters(std::span<const std::uint32_t> backends) {
+        return each_of(backends.size(), [&](std::size_t at) { return reset_backend_counter(backends[at]); });
+    }
+
     // Reading back, for adoption at start and for checks. Order is not defined.
     virtual Status each_frontend(
         const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const = 0;
@@ -62,6 +75,16 @@ public:
     // Valid until the next grow().
     [[nodiscard]] virtual std::span<const svclb_service> services() const = 0;
     [[nodiscard]] virtual std::span<const svclb_slot> slots() const = 0;
+
+protected:
+    // One after the other, as a batch.
+    template <class Write>
+    static Batch each_of(std::size_t count, const Write& write) {
+        Batch batch;
+        for (; batch.done < count; ++batch.done)
+            if (batch.status = write(batch.done); !batch.status) break;
+        return batch;
+    }
 };
 
 }  // namespace svclb::datapath

@@ -18,7 +18,8 @@ struct DecodeProblem {
     std::string field;     // "spec.ports[0].port"; "" for the document as a whole
     std::string what;      // "not a port number: 70000"
 };
-// "FILE:LINE: Service default/web: spec.ports[0].port: not a port number: 70000", control characters escaped.
+// "FILE:LINE: Service default/web: spec.ports[0].port: not a port number: 70000", control characters escaped; without
+// what is empty or unknown.
 [[nodiscard]] std::string to_string(const std::string& file, const DecodeProblem& problem);
 
 struct Decoded {
@@ -27,9 +28,11 @@ struct Decoded {
     // Keys of objects that were there but invalid: their last good content stays.
     std::vector<model::ObjectKey> invalid_services;
     std::vector<model::ObjectKey> invalid_slices;
+    std::vector<model::ObjectKey> slice_owners;  // of invalid_slices, one by one: the Service; its name may be ""
     std::vector<std::string> invalid_nodes;
     std::vector<std::string> invalid_service_cidrs;
-    std::size_t refused = 0;  // objects that were not taken: invalid, without a name, or given a second time
+    std::size_t refused = 0;   // objects that were not taken: invalid, without a name, or given a second time
+    std::size_t nameless = 0;  // objects that were not taken and of which no key can be told
     std::vector<DecodeProblem> problems;
     bool complete = true;  // false: some document could not be read, its objects are unknown
 };

@@ -39,6 +39,15 @@ struct Cidr {
 // "10.0.0.1:80", "[fd00::1]:80". The port is in host order.
 [[nodiscard]] std::string endpoint_text(const Address& address, std::uint16_t port);
 
+struct AddressPort {
+    Address address;
+    std::uint16_t port = 0;  // host order
+    auto operator<=>(const AddressPort&) const = default;
+};
+
+// What endpoint_text prints, for any port but 0. Nothing for any other text.
+[[nodiscard]] std::optional<AddressPort> parse_address_port(std::string_view text);
+
 // "TCP", "UDP", "SCTP", as the API spells them.
 [[nodiscard]] std::string_view to_string(Protocol protocol);
 [[nodiscard]] std::optional<Protocol> parse_protocol(std::string_view text);

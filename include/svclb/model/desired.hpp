@@ -43,7 +43,7 @@ struct Backend {
     std::string node;  // "" = unknown
     std::string zone;  // "" = unknown
     BackendState state = BackendState::ready;
-    bool serving = true;
+    bool serving = true;  // UDP conversations stay with it (behaviour rows 1.32 and 1.33)
     bool in_cluster = false;
     bool in_local = false;
     std::uint16_t weight = 1;

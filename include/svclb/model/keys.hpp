@@ -16,6 +16,9 @@ inline constexpr std::string_view kZoneLabel = "topology.kubernetes.io/zone";
 inline constexpr std::string_view kWeightAnnotation = "svclb.io/weight";
 inline constexpr std::string_view kTriggerTimeAnnotation = "endpoints.kubernetes.io/last-change-trigger-time";
 
+// A taint: the cluster's autoscaler is about to delete the Node.
+inline constexpr std::string_view kToBeDeletedTaint = "ToBeDeletedByClusterAutoscaler";
+
 inline constexpr std::array kLabels{kProxyNameLabel, kHeadlessLabel, kServiceNameLabel, kZoneLabel};
 inline constexpr std::array kAnnotations{kWeightAnnotation, kTriggerTimeAnnotation};
 

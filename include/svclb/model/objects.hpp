@@ -95,6 +95,7 @@ struct Node {
     std::map<std::string, std::string> labels;
     std::vector<std::string> internal_ips;
     std::vector<std::string> pod_cidrs;
+    bool leaving = false;  // it is being deleted, or about to be
     bool operator==(const Node&) const = default;
 };
 

@@ -3,6 +3,7 @@
 // nothing changed means zero writes. Not thread-safe; one owner, one loop.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -25,9 +26,17 @@ struct PassResult {
     std::uint64_t failures = 0;
     std::vector<Error> errors;            // at most a handful, each naming the service port and the map
     std::vector<model::ObjectKey> retry;  // Services to hand in again: their old state still serves
-    // Frontends that two service ports claim: the older one has it, this names both. The other one gets it as soon as
-    // the first gives it up.
+    // All frontends that several service ports claim now, whichever pass made it so: the oldest one has it, of one age
+    // the first by name; this names both. Another one gets it as soon as that gives it up.
     std::vector<model::Problem> conflicts;
+};
+
+// Rows in use.
+struct Fill {
+    std::size_t services = 0;
+    std::size_t frontends = 0;
+    std::size_t backends = 0;
+    std::size_t slots = 0;  // those that rest, too
 };
 
 class Reconciler {
@@ -54,6 +63,10 @@ public:
 
     // Programmed state, as the reconciler knows it; for status and tests.
     [[nodiscard]] std::vector<model::ServicePortId> programmed() const;
+    // What is programmed for one Service, as the model would have said it. `created` is empty after adoption.
+    [[nodiscard]] model::ServiceState programmed(const model::ObjectKey& service) const;
+
+    [[nodiscard]] Fill fill() const;
 
 private:
     struct State;

@@ -2,6 +2,7 @@
 #include "cluster.hpp"
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <string>
 #include <vector>
 
@@ -46,9 +47,11 @@ kube::Change changed(std::vector<model::Object> objects) {
 }
 
 std::vector<reconcile::ServiceChange> take(Cluster& cluster) {
-    std::vector<model::Problem> problems;
-    auto changes = cluster.take_changes(problems);
-    CHECK(problems.empty());
+    std::vector<reconcile::ServiceChange> changes;
+    for (auto& [change, problems] : cluster.take_changes([](const auto&) { return false; })) {
+        CHECK(problems.empty());
+        changes.push_back(std::move(change));
+    }
     return changes;
 }
 
@@ -71,6 +74,25 @@ TEST_CASE("only the Service whose slice changed is built anew") {
     REQUIRE(changes.size() == 1);
     CHECK(changes[0].service == kWeb);
     CHECK(backends(changes[0]) == std::vector<std::string>{"10.0.0.1", "10.0.0.2"});
+}
+
+TEST_CASE("what comes again as it was, or with another trigger time only, builds nothing") {
+    Cluster cluster{"node-a"};
+    auto web = slice("web-1", kWeb, "10.0.0.1");
+    web.annotations.emplace(model::kTriggerTimeAnnotation, "2024-05-06T07:09:00Z");
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), web}));
+    CHECK(take(cluster).size() == 1);
+
+    web.annotations.insert_or_assign(std::string{model::kTriggerTimeAnnotation}, "2024-05-06T07:10:00Z");
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), web}));
+    CHECK(take(cluster).empty());
+    CHECK(cluster.trigger_time(web.key) == "2024-05-06T07:10:00Z");
+
+    web.annotations.emplace(model::kWeightAnnotation, "2");
+    cluster.apply(changed({web}));
+    CHECK(take(cluster).size() == 1);
+    cluster.apply(changed({service(kWeb, "10.96.0.11")}));
+    CHECK(take(cluster).size() == 1);
 }
 
 TEST_CASE("a slice that arrives before its Service is found when the Service comes") {
@@ -97,6 +119,53 @@ TEST_CASE("a slice that is relabelled moves from one Service to the other") {
     CHECK(backends(changes[1]).empty());
 }
 
+// An API server with our selectors tells of a label as if the object came or went; a manifest shows it.
+TEST_CASE("row 1.1: a live Service that gets the label of another proxy goes, and comes back without it") {
+    const bool selected = GENERATE(false, true);
+    CAPTURE(selected);
+    auto labelled = service(kWeb, "10.96.0.10");
+    labelled.labels.emplace(model::kProxyNameLabel, "");
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), slice("web-1", kWeb, "10.0.0.1")}));
+    CHECK(backends(take(cluster).at(0)) == std::vector<std::string>{"10.0.0.1"});
+
+    kube::Change gone;
+    gone.gone_services = {kWeb};
+    cluster.apply(selected ? gone : changed({labelled}));
+    const auto without = take(cluster);
+    REQUIRE(without.size() == 1);
+    CHECK(without[0].state.empty());
+
+    cluster.apply(changed({service(kWeb, "10.96.0.10")}));
+    CHECK(backends(take(cluster).at(0)) == std::vector<std::string>{"10.0.0.1"});
+}
+
+TEST_CASE("row 1.1: a live slice that gets the headless label goes, and comes back without it") {
+    const bool selected = GENERATE(false, true);
+    CAPTURE(selected);
+    auto labelled = slice("web-1", kWeb, "10.0.0.1");
+    labelled.labels.emplace(model::kHeadlessLabel, "");
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), slice("web-1", kWeb, "10.0.0.1")}));
+    take(cluster);
+
+    kube::Change gone;
+    gone.gone_slices = {labelled.key};
+    cluster.apply(selected ? gone : changed({labelled}));
+    CHECK(backends(take(cluster).at(0)).empty());
+    cluster.apply(changed({slice("web-1", kWeb, "10.0.0.1")}));
+    CHECK(backends(take(cluster).at(0)) == std::vector<std::string>{"10.0.0.1"});
+}
+
+TEST_CASE("row 1.9: a slice replaces the one of its name, and changes told together are built once") {
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), slice("web-1", kWeb, "10.0.0.1")}));
+    cluster.apply(changed({slice("web-1", kWeb, "10.0.0.2"), slice("web-2", kWeb, "10.0.0.3")}));
+    const auto changes = take(cluster);
+    REQUIRE(changes.size() == 1);
+    CHECK(backends(changes[0]) == std::vector<std::string>{"10.0.0.2", "10.0.0.3"});
+}
+
 TEST_CASE("a Service that is gone is handed on without ports, a slice that is gone leaves its Service") {
     Cluster cluster{"node-a"};
     cluster.apply(
@@ -115,6 +184,51 @@ TEST_CASE("a Service that is gone is handed on without ports, a slice that is go
     CHECK(changes[1].service == kWeb);
     CHECK(changes[1].state.empty());
     CHECK(cluster.service_keys() == std::set<ObjectKey>{kDns});
+}
+
+TEST_CASE("the own node leaves when it says so or is gone, and may come back") {
+    Cluster cluster{"node-a"};
+    const auto told = [&](const std::string& name, bool leaving) {
+        model::Node node;
+        node.name = name;
+        node.leaving = leaving;
+        cluster.apply(changed({node}));
+        return cluster.node_leaving();
+    };
+    CHECK(told("node-b", true) == std::nullopt);
+    CHECK(told("node-a", false) == false);
+    CHECK(told("node-a", true) == true);
+    CHECK(told("node-a", false) == false);
+    kube::Change gone;
+    gone.gone_nodes = {"node-b"};
+    cluster.apply(gone);
+    CHECK(cluster.node_leaving() == false);
+    gone.gone_nodes = {"node-a"};
+    cluster.apply(gone);
+    CHECK(cluster.node_leaving() == true);
+}
+
+TEST_CASE("row 1.14: the own node's zone decides, from the moment its label changes") {
+    auto there = slice("web-2", kWeb, "10.0.0.2");
+    there.endpoints[0].zone_hints = {"zone-b"};
+    const auto in_cluster = [](Cluster& cluster) {
+        std::vector<std::string> addresses;
+        for (const auto& backend : take(cluster).at(0).state.at(0).backends)
+            if (backend.in_cluster) addresses.push_back(to_string(backend.address));
+        return addresses;
+    };
+    Cluster cluster{"node-a"};
+    cluster.apply(changed({service(kWeb, "10.96.0.10"), slice("web-1", kWeb, "10.0.0.1"), there}));
+    CHECK(in_cluster(cluster).size() == 2);
+    model::Node node;
+    node.name = "node-a";
+    node.labels[std::string{model::kZoneLabel}] = "zone-b";
+    cluster.apply(changed({node}));
+    CHECK(in_cluster(cluster) == std::vector<std::string>{"10.0.0.2"});
+    kube::Change gone;
+    gone.gone_nodes = {"node-a"};
+    cluster.apply(gone);
+    CHECK(in_cluster(cluster).size() == 2);
 }
 
 TEST_CASE("the own node's zone concerns every Service, another node's none") {

@@ -33,9 +33,10 @@ TEST_CASE("services as a wide table tell the families apart where they differ") 
     Table table = services_table(services(busy_node(), {}), true);
     drop_columns(table, 9);
     CHECK(to_text(table) ==
-          "VERDICT                                  POLICIES          AFFINITY   INDEX\n"
-          "IPv4:forward/forward,IPv6:forward/drop   Cluster/Cluster   10800s     1,2\n"
-          "reject/reject                            Local/Cluster     <none>     5\n");
+          "VERDICT                                  POLICIES          AFFINITY   INDEX   PROBLEMS\n"
+          "IPv4:forward/forward,IPv6:forward/drop   Cluster/Cluster   10800s     1,2     <none>\n"
+          "reject/reject                            Local/Cluster     <none>     5       "
+          "FrontendConflict: default/web has it\n");
 }
 
 TEST_CASE("a narrow table shows three frontends, a wide one all") {
@@ -56,7 +57,8 @@ TEST_CASE("services as JSON") {
           R"("inCluster":false,"inLocal":false,"serving":false,"weight":1,"connections":0,"flows":0,"packets":0,)"
           R"("bytes":0,"id":31}],"verdict":{"cluster":"reject","local":"reject"},"internalTrafficPolicy":"Local",)"
           R"("externalTrafficPolicy":"Cluster","affinitySeconds":0,"connections":0,"flows":0,"packets":0,"bytes":0,)"
-          R"("families":[{"family":"IPv4","index":5,"verdict":{"cluster":"reject","local":"reject"}}]}]})");
+          R"("families":[{"family":"IPv4","index":5,"verdict":{"cluster":"reject","local":"reject"}}],)"
+          R"("problems":["FrontendConflict: default/web has it"]}]})");
 }
 
 TEST_CASE("a dual-stack service in JSON has the frontends of both families, ClusterIPs first") {

@@ -2,6 +2,8 @@
 #include "status.hpp"
 
 #include <catch2/catch_test_macros.hpp>
+#include <cstring>
+#include <string>
 
 #include "tables_fixture.hpp"
 
@@ -28,6 +30,9 @@ TEST_CASE("status of a running agent") {
           "flows:          2 (9 dead ones collected)\n"
           "links:          1 attached\n"
           "fullest map:    services 37.5% (3 of 8)\n"
+          "problems:       1\n"
+          "OBJECT                    REASON             PROBLEM\n"
+          "Service kube-system/dns   FrontendConflict   default/web has it\n"
           "drops:\n"
           "REASON                PACKETS   BYTES   MEANING\n"
           "NO_BACKEND_REJECTED   3         180     no usable backend: rejected\n");
@@ -58,6 +63,49 @@ TEST_CASE("status of maps that no agent keeps") {
           "drops:          <none>\n");
 }
 
+TEST_CASE("status of an agent on an API server tells how that fares") {
+    auto s = busy_node();
+    auto& agent = s.agent;
+    const auto before = [&](std::uint64_t seconds) { return s.now_ns - seconds * 1'000'000'000; };
+    agent.source_parts = 2;
+    agent.source_since_ns = before(300);
+    agent.source_part[0] = {.name = "services",
+                            .heard_ns = before(4),
+                            .objects = 7,
+                            .lists = 1,
+                            .watches = 2,
+                            .failures = 1,
+                            .synced = 1,
+                            .connected = 1};
+    std::strcpy(agent.source_part[1].name, "nodes");
+    const auto up = status_text(s, false);
+    CHECK(up.find("\nconnection:     up for 300s (since 2023-11-14T22:09:20Z)\n"
+                  "watches:        services followed, heard 4s ago, 7 objects, 1 lists, 2 watches, 1 failures\n"
+                  "                nodes not read yet, never heard, 0 objects, 0 lists, 0 watches, 0 failures\n") !=
+          std::string::npos);
+    CHECK(up.find("held:") == std::string::npos);
+
+    agent.source_connected = 0;
+    agent.source_part[0].connected = 0;
+    agent.complete = 0;
+    agent.held_services = 9;
+    std::strcpy(agent.source_error, "no route\x1b");
+    const auto down = status_text(s, false);
+    CHECK(
+        down.find("connection:     down for 300s (since 2023-11-14T22:09:20Z), serving the last state: no route\\x1b\n"
+                  "watches:        services interrupted, heard 4s ago") != std::string::npos);
+    CHECK(down.find("held:           9 services stay as an earlier agent left them, the input is not known as a whole "
+                    "yet\n") != std::string::npos);
+
+    const auto json = status_json(s);
+    CHECK(json["connected"] == false);
+    CHECK(json["connectionAgeSeconds"] == 300);
+    CHECK(json["sourceError"] == "no route\x1b");
+    CHECK(json["heldServices"] == 9);
+    CHECK(json["watches"][0] == Json::parse(R"({"name": "services", "synced": true, "connected": false, "objects": 7,
+        "lists": 1, "watches": 2, "failures": 1, "heardAgeSeconds": 4})"));
+}
+
 TEST_CASE("status of an agent that died names who it was") {
     auto s = busy_node();
     s.agent_running = false;
@@ -70,6 +118,11 @@ TEST_CASE("status in JSON") {
         "agent": {"running": true, "pid": 4711, "abiVersion": 1, "startedAt": "2023-11-14T22:13:20Z"},
         "node": "node-a",
         "source": "manifests /etc/svclb",
+        "complete": true,
+        "connected": true,
+        "sourceError": "",
+        "bytesReceived": 0,
+        "watches": [],
         "lastSync": "2023-11-14T22:14:18Z",
         "lastSyncAgeSeconds": 2,
         "passes": 4,
@@ -79,6 +132,10 @@ TEST_CASE("status in JSON") {
         "lastError": "web.yaml:3: Service default/x: spec.ports[0].port: \u001b[31m",
         "collectedFlows": 9,
         "objects": {"services": 2, "endpointSlices": 3, "invalid": 1},
+        "heldServices": 0,
+        "conflicts": 1,
+        "problems": [{"object": "Service kube-system/dns", "reason": "FrontendConflict", "text": "default/web has it"}],
+        "events": {"sent": 0, "failed": 0, "dropped": 0},
         "servicePorts": 2,
         "frontends": 4,
         "backends": 5,

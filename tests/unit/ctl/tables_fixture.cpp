@@ -196,6 +196,11 @@ Snapshot busy_node() {
     out.agent.services = 2;
     out.agent.endpoint_slices = 3;
     out.agent.invalid_objects = 1;
+    out.agent.complete = 1;
+    out.agent.source_connected = 1;
+    out.agent.conflicts = 1;
+    out.agent.problems = 1;
+    out.problems = {{"Service kube-system/dns", "FrontendConflict", "default/web has it"}};
     std::strcpy(out.agent.node, "node-a");
     std::strcpy(out.agent.source, "manifests /etc/svclb");
     std::strcpy(out.agent.error, "web.yaml:3: Service default/x: spec.ports[0].port: \x1b[31m");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "view.hpp"
 
+#include <netinet/in.h>
+
 #include <catch2/catch_test_macros.hpp>
 #include <string>
 #include <vector>
@@ -119,6 +121,21 @@ TEST_CASE("flow states on the command line in either case") {
           "not a flow state (SYN_SENT, ESTABLISHED, CLOSING, CLOSED, UNREPLIED, ASSURED): open");
 }
 
+TEST_CASE("protocols on the command line in either case") {
+    CHECK(*parse_protocol("tcp") == IPPROTO_TCP);
+    CHECK(*parse_protocol("SCTP") == IPPROTO_SCTP);
+    CHECK(parse_protocol("icmp").error().message() == "not a protocol (TCP, UDP, SCTP): icmp");
+}
+
+TEST_CASE("a direct conversation whose port is translated is a flow, of no service") {
+    auto s = busy_node();
+    s.flows = {s.flows[0]};
+    s.flows[0].service = SVCLB_NONE;
+    REQUIRE(flows(s, {}, {}).size() == 1);
+    CHECK(flows(s, {}, {}).front().service.empty());
+    CHECK(flows(s, {}, {.service = *parse_name("default/web")}).empty());
+}
+
 TEST_CASE("flows are sorted by service and client; direct ones only when asked for") {
     const auto s = busy_node();
     CHECK(clients(flows(s, {}, {})) ==
@@ -139,6 +156,8 @@ TEST_CASE("each filter of flows takes its share") {
     CHECK(with({.backend = *parse_endpoint("10.1.0.1:8081")}).empty());
     CHECK(with({.client = *parse_endpoint("10.1.0.8:40000")}) == second);
     CHECK(with({.state = FlowState::closed}) == second);
+    CHECK(with({.proto = std::uint8_t{IPPROTO_TCP}}).size() == 2);
+    CHECK(with({.proto = std::uint8_t{IPPROTO_SCTP}}).empty());
     CHECK(with({.service = *parse_name("web"), .direct = true}).size() == 2);
     CHECK(clients(flows(s, only("web"), {})).size() == 2);
 }

@@ -158,6 +158,18 @@ TEST_CASE("JSON escapes are read, and a flow mapping that is no JSON is YAML") {
     CHECK(only<model::Node>(R"({"kind": Node, 'apiVersion': "v1", metadata: {name: flow}})").name == "flow");
 }
 
+TEST_CASE("a Node that is deleted, or about to be, says so") {
+    const auto leaving = [](const std::string& metadata, const std::string& spec) {
+        return only<model::Node>("{kind: Node, apiVersion: v1, metadata: {name: a" + metadata + "}, spec: {" + spec +
+                                 "}}")
+            .leaving;
+    };
+    CHECK_FALSE(leaving("", ""));
+    CHECK_FALSE(leaving("", "taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]"));
+    CHECK(leaving(", deletionTimestamp: '2026-01-02T03:04:05Z'", ""));
+    CHECK(leaving("", "taints: [{key: x}, {key: ToBeDeletedByClusterAutoscaler, value: '1', effect: NoSchedule}]"));
+}
+
 TEST_CASE("absent and null fields read as their defaults") {
     const auto service = only<model::Service>(
         "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: , labels: null}\n"

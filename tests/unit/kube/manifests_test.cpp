@@ -108,6 +108,33 @@ const model::ObjectKey web_key{"default", "web"};
 
 }  // namespace
 
+TEST_CASE("what is invalid and never was valid keeps its Service, what cannot be named keeps everything") {
+    const TempDir dir;
+    write(dir / "a.yaml", service("web") + slice("web-1", "true"));
+    write(dir / "b.yaml", service("bad", 70000) +
+                              "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: dns-1, "
+                              "labels: {kubernetes.io/service-name: dns}}\naddressType: X\n");
+    auto source = opened(dir / "");
+    auto change = now(source);
+    CHECK(change.complete);
+    CHECK(change.kept_services == std::vector<model::ObjectKey>{{"default", "bad"}, {"default", "dns"}});
+
+    // Its last good content is in force.
+    write(dir / "a.yaml", service("web", 70000) + slice("web-1", "true"));
+    write(dir / "b.yaml", service("bad"));
+    change = next(source);
+    CHECK(change.complete);
+    CHECK(change.kept_services.empty());
+    CHECK(change.invalid_objects == 1);
+
+    for (const auto* text : {"kind: [", "apiVersion: v1\nkind: Service\nmetadata: {}\n", "metadata: {name: a}\n"}) {
+        write(dir / "b.yaml", text);
+        CHECK_FALSE(next(source).complete);
+    }
+    write(dir / "b.yaml", service("bad"));
+    CHECK(next(source).complete);
+}
+
 TEST_CASE("the first call reads every file, and nothing changed means nothing to tell") {
     const TempDir dir;
     write(dir / "a.yaml", service("web") + slice("web-1", "true"));

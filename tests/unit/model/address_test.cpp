@@ -157,3 +157,18 @@ TEST_CASE("foreign text in a message is one bounded line of printable characters
     CHECK(printable("a\nb\x1b[2J\xc3\xa9") == R"(a\x0ab\x1b[2J\xc3\xa9)");
     CHECK(printable(std::string(500, 'x')) == std::string(120, 'x') + "...");
 }
+
+TEST_CASE("an address with a port is read as it is printed") {
+    for (const auto* text : {"10.0.0.1:80", "0.0.0.0:65535", "[fd00::1]:443", "[::]:1"}) {
+        CAPTURE(text);
+        const auto read = parse_address_port(text);
+        REQUIRE(read);
+        CHECK(endpoint_text(read->address, read->port) == text);
+    }
+    for (const auto* text :
+         {"", ":80", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:8a", "fd00::1:80",
+          "[10.0.0.1]:80", "[fd00::1]", "[fd00::1]80", "[]:80", "host:80", "10.0.0.1:+1"}) {
+        CAPTURE(text);
+        CHECK_FALSE(parse_address_port(text));
+    }
+}

@@ -36,9 +36,10 @@ TEST_CASE("row 1.1: a Service or slice of somebody else is left alone") {
         service.labels.emplace(kProxyNameLabel, value);
         CHECK(build(service, {slice("web-1", {endpoint("10.0.0.1")})}).state.empty());
     }
+    // The headless label counts on slices only: a Service says by its clusterIP that it is headless.
     auto labelled = web();
     labelled.labels.emplace(kHeadlessLabel, "");
-    CHECK(build(labelled, {}).state.empty());
+    CHECK(all(only(build(labelled, {slice("web-1", {endpoint("10.0.0.1")})}))) == Texts{"10.0.0.1:8080"});
 
     auto headless = slice("web-1", {endpoint("10.0.0.1")});
     headless.labels.emplace(kHeadlessLabel, "");

@@ -47,7 +47,6 @@ TEST_CASE("row 1.10: ports pair by name and protocol") {
     const Texts found{"10.0.0.1:8080"};
     EndpointPort port;
     port.port = 8080;
-    CHECK(backends("", port).empty());  // a nil name is no name
     port.name = "";
     CHECK(backends("", port) == found);
     port.name = "http";
@@ -72,9 +71,20 @@ TEST_CASE("row 1.10: one name may have another number in each slice, and twice i
 TEST_CASE("row 1.10: only the first address of an endpoint is used") {
     auto two_addresses = endpoint("10.0.0.1");
     two_addresses.addresses.emplace_back("10.0.0.2");
+    CHECK(all(only(build(web(), {slice("web-1", {two_addresses})}))) == Texts{"10.0.0.1:8080"});
+}
+
+TEST_CASE("row 1.10: an endpoint without an address and a port without a name are skipped and told") {
     auto none = endpoint("10.0.0.3");
     none.addresses.clear();
-    CHECK(all(only(build(web(), {slice("web-1", {two_addresses, none})}))) == Texts{"10.0.0.1:8080"});
+    auto one = slice("web-1", {none, endpoint("10.0.0.1")});
+    one.ports.push_back({.name = {}, .protocol = Protocol::tcp, .port = 9090});
+    one.ports.push_back({.name = "any", .protocol = Protocol::tcp, .port = {}});  // every port: a legal value
+    const auto built = build(web(), {one});
+    REQUIRE(built.state.size() == 1);
+    CHECK(all(built.state[0]) == Texts{"10.0.0.1:8080"});
+    CHECK(built.problems == std::vector<Problem>{{"EndpointSlice default/web-1", "ports[1].name: missing"},
+                                                 {"EndpointSlice default/web-1", "endpoints[0].addresses: missing"}});
 }
 
 TEST_CASE("an endpoint whose address cannot be read, or is of another family, is skipped and told once") {
@@ -98,14 +108,15 @@ TEST_CASE("row 1.11: absent conditions mean ready, serving and not terminating")
         std::optional<bool> serving;
         std::optional<bool> terminating;
         BackendState state;
-        bool serves;
+        bool keeps_udp;
         bool used;
     };
     const std::vector<Row> rows{
         {{}, {}, {}, BackendState::ready, true, true},
         {true, true, false, BackendState::ready, true, true},
-        {true, false, {}, BackendState::ready, false, true},    // publishNotReadyAddresses
+        {true, false, {}, BackendState::ready, true, true},     // publishNotReadyAddresses, row 1.33
         {true, true, true, BackendState::ready, true, true},    // the same, terminating
+        {true, false, true, BackendState::ready, true, true},   // the same, and its probes fail
         {false, {}, {}, BackendState::not_ready, true, false},  // serving, but not terminating: never used
         {false, {}, true, BackendState::draining, true, true},  // the last one left
         {false, false, true, BackendState::not_ready, false, false},
@@ -120,8 +131,24 @@ TEST_CASE("row 1.11: absent conditions mean ready, serving and not terminating")
         REQUIRE(state.backends.size() == 1);
         CAPTURE(row.ready, row.serving, row.terminating);
         CHECK(state.backends[0].state == row.state);
-        CHECK(state.backends[0].serving == row.serves);
+        CHECK(state.backends[0].serving == row.keeps_udp);
         CHECK(state.backends[0].in_cluster == row.used);
+    }
+}
+
+TEST_CASE("rows 1.32 and 1.33: UDP stays with what serves or is ready, whatever the policy and hints leave of it") {
+    auto ready_only = endpoint("10.0.0.1");
+    ready_only.serving = false;
+    auto serving_only = endpoint("10.0.0.2");
+    serving_only.ready = false;
+    const auto there = zone_hint(endpoint("10.0.0.3", "node-b"), "zone-b");
+    const auto ending = terminating(endpoint("10.0.0.4"));
+    const std::vector slices{
+        slice("web-1", {ready_only, serving_only, there, ending, not_ready(endpoint("10.0.0.5"))})};
+    for (const auto policy : {TrafficPolicy::cluster, TrafficPolicy::local}) {
+        const auto state = only(build(with_policies(web(), policy, TrafficPolicy::cluster), slices));
+        CHECK(texts(state, [](const Backend& backend) { return backend.serving; }) ==
+              Texts{"10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080", "10.0.0.4:8080"});
     }
 }
 

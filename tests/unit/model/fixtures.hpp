@@ -90,12 +90,26 @@ struct Built {
     std::vector<Problem> problems;
 };
 
+struct Objects {
+    Service service;
+    std::vector<EndpointSlice> slices;
+};
+#ifdef SVCLB_THROUGH_SOURCE
+// What comes out of a source that these objects went into, in tests/unit/kube: the same tests once more.
+Objects through_source(const Service& service, const std::vector<EndpointSlice>& slices);
+#else
+inline Objects through_source(const Service& service, const std::vector<EndpointSlice>& slices) {
+    return {.service = service, .slices = slices};
+}
+#endif
+
 inline Built build(const Service& service, const std::vector<EndpointSlice>& slices, const NodeView& node = node_a) {
+    const auto objects = through_source(service, slices);
     std::vector<const EndpointSlice*> pointers;
-    pointers.reserve(slices.size());
-    for (const auto& each : slices) pointers.push_back(&each);
+    pointers.reserve(objects.slices.size());
+    for (const auto& each : objects.slices) pointers.push_back(&each);
     Built built;
-    built.state = build_service(service, pointers, node, built.problems);
+    built.state = build_service(objects.service, pointers, node, built.problems);
     return built;
 }
 

@@ -52,6 +52,24 @@ TEST_CASE_METHOD(Fixture, "a new service port is written in the order that packe
                                Op::put_desired, Op::put_frontend, Op::put_desired, Op::put_frontend});
 }
 
+TEST_CASE_METHOD(Fixture, "fill tells the rows in use, and that a removed Service gave them back") {
+    CHECK(reconciler.fill().services == 0);
+    REQUIRE(apply({web({backend("10.1.0.1"), backend("10.1.0.2")})}).failures == 0);
+    const auto full = reconciler.fill();
+    CHECK(full.services == 1);
+    CHECK(full.frontends == 2);  // the address has a row of its own
+    CHECK(full.backends == 2);
+    CHECK(full.slots == 2);
+    REQUIRE(remove("web").failures == 0);
+    CHECK(reconciler.fill().slots == 2);  // they rest
+    reconciler.release(reconciler.ticket());
+    const auto empty = reconciler.fill();
+    CHECK(empty.services == 0);
+    CHECK(empty.frontends == 0);
+    CHECK(empty.backends == 0);
+    CHECK(empty.slots == 0);
+}
+
 TEST_CASE_METHOD(Fixture, "a removed service port goes in the reverse order, epoch after backends") {
     REQUIRE(apply({web({backend("10.1.0.1")})}).failures == 0);
     REQUIRE(remove("web").failures == 0);
@@ -115,6 +133,17 @@ TEST_CASE_METHOD(Fixture, "a change of the zone alone rewrites the backend row a
     one.zone = "elsewhere";
     REQUIRE(apply({web({one})}).failures == 0);
     CHECK(ops() == std::vector{Op::put_string, Op::put_backend, Op::remove_string});
+}
+
+TEST_CASE_METHOD(Fixture, "a change of weights costs their rows, a fresh run and one publish, and no epoch") {
+    REQUIRE(apply({web({backend("10.1.0.1"), backend("10.1.0.2")})}).failures == 0);
+    const auto epoch = row().epoch;
+    const auto weighted = web({backend("10.1.0.1", In::cluster, 3), backend("10.1.0.2")});
+    REQUIRE(apply({weighted}).failures == 0);
+    CHECK(ops() == std::vector{Op::put_backend, Op::write_slots, Op::publish});
+    CHECK(svclb_run_count(row().runs[SVCLB_SET_CLUSTER]) == 4);
+    CHECK(row().epoch == epoch);
+    CHECK(apply({weighted}).writes == 0);
 }
 
 TEST_CASE_METHOD(Fixture, "Local shares the Cluster run where it is its beginning") {

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Source `kubernetes`: lists and watches Services, EndpointSlices, the own Node and ServiceCIDRs of an API server.
+// Tells nothing before Services and EndpointSlices are complete, then differences.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "svclb/base/result.hpp"
+#include "svclb/kube/source.hpp"
+#include "svclb/kube/transport.hpp"
+
+namespace svclb::kube {
+
+// Time and chance, so that tests can choose both.
+struct Surroundings {
+    using Clock = std::chrono::steady_clock;
+    std::function<Clock::time_point()> now = Clock::now;
+    std::function<double()> random;  // uniform in [0, 1); nothing: a generator of its own
+};
+
+struct ApiOptions {
+    std::string node_name;
+    Surroundings surroundings;
+};
+
+class ApiSource final : public Source {
+public:
+    // The transport must outlive the source, which calls its step(); others may send their requests through it too,
+    // and are called back from within changes().
+    static Result<ApiSource> open(Transport& transport, const ApiOptions& options);
+    ApiSource(ApiSource&&) noexcept;
+    ApiSource& operator=(ApiSource&&) noexcept;
+    ~ApiSource() override;
+
+    [[nodiscard]] int fd() const override;
+    Result<Change> changes() override;
+    [[nodiscard]] SourceState state() const override;
+
+private:
+    struct State;
+    explicit ApiSource(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace svclb::kube

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#include "known_objects.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace svclb::kube {
+
+void KnownObjects::begin_list() {
+    listed_.clear();
+    listed_same_.clear();
+}
+
+void KnownObjects::list(const Sighting& sighting) {
+    const auto known = known_.find(sighting.key);
+    if (known != known_.end() && known->second.version == sighting.version) {
+        listed_.erase(sighting.key);
+        listed_same_.insert(sighting.key);
+        return;
+    }
+    listed_same_.erase(sighting.key);
+    listed_.insert_or_assign(sighting.key, Listed{.version = sighting.version, .read = read_sighting(kind_, sighting)});
+}
+
+void KnownObjects::unlist(const Sighting& sighting) {
+    listed_.erase(sighting.key);
+    listed_same_.erase(sighting.key);
+}
+
+void KnownObjects::end_list() {
+    std::vector<model::ObjectKey> gone;
+    for (const auto& [key, known] : known_)
+        if (!listed_same_.contains(key) && !listed_.contains(key)) gone.push_back(key);
+    for (const auto& key : gone) drop(key);
+    // Piece by piece: at a cluster's size the memory of both would be felt.
+    while (!listed_.empty()) {
+        auto one = listed_.extract(listed_.begin());
+        commit(one.key(), std::move(one.mapped().version), std::move(one.mapped().read));
+    }
+    listed_same_.clear();
+}
+
+bool KnownObjects::put(const Sighting& sighting, const std::string& since) {
+    const auto known = known_.find(sighting.key);
+    const auto& latest = known == known_.end() ? since : known->second.version;
+    const auto order = compare_versions(sighting.version, latest);
+    if (order && *order <= 0) return false;
+    commit(sighting.key, sighting.version, read_sighting(kind_, sighting));
+    return true;
+}
+
+bool KnownObjects::remove(const Sighting& sighting) {
+    const auto known = known_.find(sighting.key);
+    if (known == known_.end()) return false;
+    const auto order = compare_versions(sighting.version, known->second.version);
+    if (order && *order < 0) return false;
+    drop(sighting.key);
+    return true;
+}
+
+void KnownObjects::commit(const model::ObjectKey& key, std::string version, ApiObject read) {
+    auto& known = known_[key];
+    known.version = std::move(version);
+    if (read.object) {
+        known.told = true;
+        refused_.erase(key);
+        untold_.insert_or_assign(key, std::move(read.object));
+        return;
+    }
+    auto& refused = refused_[key];
+    for (const auto& problem : read.problems)
+        if (std::ranges::find(refused.problems, problem) == refused.problems.end()) problems_.push_back(problem);
+    refused = {.problems = std::move(read.problems), .service = std::move(read.service)};
+}
+
+void KnownObjects::drop(const model::ObjectKey& key) {
+    const auto known = known_.find(key);
+    if (known->second.told) untold_.insert_or_assign(key, std::nullopt);
+    known_.erase(known);
+    refused_.erase(key);
+}
+
+void KnownObjects::take(Change& change) {
+    change.changed.reserve(change.changed.size() + untold_.size());
+    while (!untold_.empty()) {
+        auto one = untold_.extract(untold_.begin());
+        const auto& key = one.key();
+        if (one.mapped()) {
+            change.changed.push_back(*std::move(one.mapped()));
+            continue;
+        }
+        switch (kind_) {
+            case ObjectKind::service:
+                change.gone_services.push_back(key);
+                break;
+            case ObjectKind::endpoint_slice:
+                change.gone_slices.push_back(key);
+                break;
+            case ObjectKind::node:
+                change.gone_nodes.push_back(key.name);
+                break;
+            case ObjectKind::service_cidr:
+                change.gone_service_cidrs.push_back(key.name);
+                break;
+        }
+    }
+    for (auto& problem : std::exchange(problems_, {})) change.problems.push_back(std::move(problem));
+    change.invalid_objects += static_cast<std::uint32_t>(refused_.size());
+    for (const auto& [key, refused] : refused_)
+        if (!refused.service.name.empty() && !known_.at(key).told) change.kept_services.push_back(refused.service);
+}
+
+}  // namespace svclb::kube
