@@ -115,6 +115,12 @@ private:
             field("udp destination port", 2);
             field("udp length", 2);
             field("udp checksum", 2);
+        } else if (proto == IPPROTO_SCTP) {
+            field("sctp source port", 2);
+            field("sctp destination port", 2);
+            field("sctp verification tag", 4);
+            field("sctp checksum", 4);
+            field("sctp chunk", 4);
         } else if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6) {
             field("icmp type", 1);
             field("icmp code", 1);
@@ -167,6 +173,7 @@ struct Sums {
                                    : walk.proto == IPPROTO_ICMP || walk.proto == IPPROTO_ICMPV6 ? 2
                                                                                                 : 0;
         if (offset != 0 && walk.transport_at + offset + 2 <= walk.end) field = walk.transport_at + offset;
+        if (walk.proto == IPPROTO_SCTP && walk.transport_at + 12 <= walk.end) sctp_field = walk.transport_at + 8;
     }
 
     [[nodiscard]] unsigned header() const { return internet_checksum(frame, walk.ip_at, walk.ip_at + ip_header, 0); }
@@ -184,7 +191,8 @@ struct Sums {
     const Walk& walk;
     std::size_t ip_header = 0;
     bool whole = false;
-    std::size_t field = 0;  // of the transport's checksum; 0 = it has none that is known
+    std::size_t field = 0;       // of the transport's Internet checksum; 0 = it has none that is known
+    std::size_t sctp_field = 0;  // of its CRC32c; 0 = it has none
 };
 
 Endpoint endpoint_of(const Bytes& frame, bool source) {
@@ -209,6 +217,15 @@ std::uint16_t internet_checksum(const Bytes& bytes, std::size_t begin, std::size
     }
     while (total > 0xffff) total = (total & 0xffff) + (total >> 16);
     return static_cast<std::uint16_t>(~total & 0xffff);
+}
+
+std::uint32_t crc32c(const Bytes& bytes, std::size_t begin, std::size_t end) {
+    std::uint32_t crc = 0xffffffff;
+    for (std::size_t i = begin; i < end; i++) {
+        crc ^= i - begin >= 8 && i - begin < 12 ? 0u : bytes[i];
+        for (int bit = 0; bit < 8; bit++) crc = (crc & 1) != 0 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
+    }
+    return ~crc;
 }
 
 std::uint32_t pseudo_header_sum(const Ip& source, const Ip& destination, std::uint8_t proto, std::size_t length) {
@@ -254,6 +271,13 @@ std::string wrong_checksums(const Bytes& frame) {
     if (!sums.whole) return "frame is shorter than its IP packet\n";
     std::string text;
     if (!walk.v6 && sums.header() != 0) text += "ip checksum\n";
+    if (sums.sctp_field != 0) {
+        const std::uint32_t crc = crc32c(frame, walk.transport_at, walk.end);
+        for (std::size_t i = 0; i < 4; i++) {
+            if (frame[sums.sctp_field + i] != static_cast<std::uint8_t>(crc >> 8 * i))
+                return text + "transport checksum\n";
+        }
+    }
     if (sums.field == 0) return text;
     const bool absent = walk.proto == IPPROTO_UDP && !walk.v6 && frame[sums.field] == 0 && frame[sums.field + 1] == 0;
     if (!absent && sums.transport() != 0) text += "transport checksum\n";

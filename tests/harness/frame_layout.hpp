@@ -26,6 +26,8 @@ void right_checksums(Bytes& frame);
 
 // RFC 1071, bytes [begin, end) of `bytes`, on top of the sum of 16-bit words `sum`.
 std::uint16_t internet_checksum(const Bytes& bytes, std::size_t begin, std::size_t end, std::uint32_t sum);
+// RFC 9260 appendix A, bit by bit, with the checksum's own four bytes zero.
+std::uint32_t crc32c(const Bytes& bytes, std::size_t begin, std::size_t end);
 std::uint32_t pseudo_header_sum(const Ip& source, const Ip& destination, std::uint8_t proto, std::size_t length);
 
 }  // namespace svclb::test
