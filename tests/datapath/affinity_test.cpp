@@ -125,9 +125,11 @@ TEST_CASE("affinity: all frontends of a service port and both of its sets share 
     service.add_frontend(world.frontend(1));
     // The second frontend uses the other set, which has the same members.
     datapath.service(1).runs[SVCLB_SET_LOCAL] = datapath.service(1).runs[SVCLB_SET_CLUSTER];
-    svclb_backend_key backend{};
-    for (const svclb_backend_key* last = nullptr; bpf_map_get_next_key(datapath.map("backends"), last, &backend) == 0;
-         last = &backend) {
+    for (std::uint32_t i = 0; i < 8; i++) {
+        svclb_backend_key backend{};
+        backend.service = 1;
+        std::memcpy(backend.addr, world.backend(i).addr.bytes.data(), sizeof(backend.addr));
+        backend.port = htons(world.backend(i).port);
         svclb_backend row{};
         REQUIRE(bpf_map_lookup_elem(datapath.map("backends"), &backend, &row) == 0);
         row.flags |= SVCLB_BACKEND_IN_LOCAL;

@@ -193,7 +193,8 @@ void Life::grow_old(const Step& step) {
     if (!flow || flow->moved) return;
     for (const Tuple& tuple : {flow->out(), flow->back()}) {
         auto entry = datapath_.find_flow(key_of(tuple));
-        if (!entry) continue;
+        // The tuple may be another flow's by now.
+        if (!entry || target_of(entry->flow) != (tuple == flow->out() ? flow->backend : flow->dialled)) continue;
         entry->flow.seen_s -= kLong;
         entry->flow.tick -= kLong;
         datapath_.put_flow(*entry);
