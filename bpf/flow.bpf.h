@@ -109,7 +109,7 @@ static __always_inline bool dead(const struct svclb_flow *flow, __u8 proto)
 
 	if (closed(flow))
 		return true;
-	if (flow->kind == SVCLB_FLOW_DIRECT && proto == IPPROTO_TCP)
+	if (flow->kind == SVCLB_FLOW_DIRECT && has_connections(proto))
 		/* The client's FIN is not followed; after the backend's only the last words remain. */
 		return (flow->backend_fin && idle > settings.half_open_timeout_s) ||
 		       idle > settings.tcp_established_timeout_s;

@@ -13,12 +13,12 @@
 #include "nat.bpf.h"
 #include "parse.bpf.h"
 #include "reject.bpf.h"
+#include "sctp.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
-#define IP4_OFFSET_MASK 0x1fff
 #define QUOTED_TRANSPORT_MIN 8 /* of the transport header, an error quotes that much at least (RFC 792) */
 
 /* Not redirects: they are about the route to the backend, and would be taken for one to the frontend. */
@@ -73,7 +73,8 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct work *work)
 	quoted->l3 = work->pkt.l4 + ICMP_SIZE;
 	if (!(quoted->v6 ? read_quoted_v6(skb, quoted) : read_quoted_v4(skb, quoted)))
 		return false;
-	if (quoted->tuple.proto != IPPROTO_TCP && quoted->tuple.proto != IPPROTO_UDP)
+	if (quoted->tuple.proto != IPPROTO_TCP && quoted->tuple.proto != IPPROTO_UDP &&
+	    quoted->tuple.proto != IPPROTO_SCTP)
 		return false;
 	if (quoted->l4 + QUOTED_TRANSPORT_MIN > work->pkt.end ||
 	    bpf_skb_load_bytes(skb, quoted->l4, ports, sizeof(ports)))
@@ -117,12 +118,18 @@ static __always_inline long adjust_checksum(struct __sk_buff *skb, __u32 offset,
 
 /* The checksum of the quoted transport header, if it is within the quote. */
 static __always_inline long adjust_quoted_transport(struct __sk_buff *skb, const struct work *work, __u32 diff,
-						    __u32 *change)
+						    __u32 old_ports, __u32 new_ports, __u32 *change)
 {
 	const struct packet *quoted = &work->quoted;
 	bool udp = quoted->tuple.proto == IPPROTO_UDP;
 	__u32 check = quoted->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
 
+	if (quoted->tuple.proto == IPPROTO_SCTP) {
+		if (quoted->l4 + SCTP_SIZE > work->pkt.end)
+			return 0;
+		return adjust_crc32c(skb, quoted->l4 + SCTP_CHECK_OFFSET, quoted->end - quoted->l4, old_ports,
+				     new_ports, change);
+	}
 	if (check + sizeof(__u16) > work->pkt.end)
 		return 0;
 	return adjust_checksum(skb, check, diff, udp, change);
@@ -139,8 +146,9 @@ static __always_inline long rewrite_quote(struct __sk_buff *skb, struct work *wo
 		__be16 dport;
 	} ports = {.sport = to->dport, .dport = to->sport};
 	__u32 addrs = addr_diff(quoted, to);
-	__u32 both = word_diff((__u32)quoted->tuple.dport | (__u32)quoted->tuple.sport << 16,
-			       (__u32)ports.sport | (__u32)ports.dport << 16, 0);
+	__u32 old_ports = (__u32)quoted->tuple.dport | (__u32)quoted->tuple.sport << 16;
+	__u32 new_ports = (__u32)ports.sport | (__u32)ports.dport << 16;
+	__u32 both = word_diff(old_ports, new_ports, 0);
 
 	if (store_addrs(skb, quoted, to->daddr, to->saddr, addrs))
 		return -1;
@@ -148,7 +156,7 @@ static __always_inline long rewrite_quote(struct __sk_buff *skb, struct work *wo
 	*change = csum_add(quoted->v6 ? addrs : 0, both);
 	if (bpf_skb_store_bytes(skb, quoted->l4, &ports, sizeof(ports), BPF_F_RECOMPUTE_CSUM))
 		return -1;
-	return adjust_quoted_transport(skb, work, csum_add(addrs, both), change);
+	return adjust_quoted_transport(skb, work, csum_add(addrs, both), old_ports, new_ports, change);
 }
 
 /* An error that a router sent keeps its sender; one of the backend's own comes from the frontend. */

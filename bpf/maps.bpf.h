@@ -125,6 +125,43 @@ struct {
 	__type(value, struct svclb_affinity);
 } affinity SEC(".maps");
 
+/* What became of the first fragment of a datagram, for the others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct svclb_fragment_key);
+	__type(value, struct svclb_fragment);
+} fragments SEC(".maps");
+
+#define HELD_FRAGMENTS_MAX 8 /* of one datagram */
+#define HELD_FRAME_MAX 1600 /* Ethernet's 1,500, its header and VLAN tags */
+
+struct held_key {
+	struct svclb_fragment_key of;
+	__u32 index;
+};
+
+struct held {
+	__u32 length;
+	__u8 frame[HELD_FRAME_MAX];
+};
+
+/* Fragments that came before their first. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 512);
+	__type(key, struct held_key);
+	__type(value, struct held);
+} held_fragments SEC(".maps");
+
+/* A frame while it is made a map's value, or while its skb is another one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct held);
+} frame_area SEC(".maps");
+
 /* Rate limit of reject answers, by client. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -22,10 +22,18 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+#define SCTP_INIT 1
+#define SCTP_INIT_ACK 2
+#define SCTP_ABORT 6
+#define SCTP_SHUTDOWN 7
+#define SCTP_SHUTDOWN_ACK 8
+#define SCTP_SHUTDOWN_COMPLETE 14
+
 #define VLAN_HEADER_SIZE 4
 #define VLAN_TAGS_MAX 2
 #define IPV6_EXTENSIONS_MAX 6
 #define IP4_FRAGMENT_MASK 0x3fff /* more fragments, and the offset */
+#define IP4_OFFSET_MASK 0x1fff
 #define IP6_FRAGMENT_MASK 0xfff9
 #define IP6_OFFSET_MASK 0xfff8
 #define IP6_FRAGMENT_SIZE 8
@@ -38,12 +46,19 @@ enum parsed {
 	PARSED_PORTS, /* everything below is set */
 	PARSED_OTHER, /* no ports: another protocol */
 	PARSED_FRAGMENT, /* addresses and proto only: a fragment */
+	PARSED_LATER, /* a fragment that is not the first; see open_fragment() */
 	PARSED_UNREAD, /* addresses only: a source route, where the destination is not the last one, or too many headers
 			*/
 	PARSED_MALFORMED, /* addresses only: its lengths contradict each other, the kernel will not take it either */
 	PARSED_TRUNCATED, /* headers reach beyond the linear part of the packet */
 	PARSED_NO_ADDRESSES, /* as PARSED_TRUNCATED, and so early that nothing below is set */
 	PARSED_NOT_IP,
+};
+
+enum fragment {
+	FRAGMENT_NONE,
+	FRAGMENT_FIRST,
+	FRAGMENT_LATER,
 };
 
 struct packet {
@@ -55,8 +70,10 @@ struct packet {
 	__u16 l4; /* offset of the transport header */
 	__u16 ip_check; /* IPv4 header checksum as found */
 	__u8 ip_ttl; /* IPv4 */
-	__u8 tcp_flags;
+	__u8 tcp_flags; /* of SCTP, what its first chunk would be in TCP */
 	bool v6;
+	__u8 fragment; /* enum fragment */
+	bool translated;
 };
 
 static __always_inline void set_v4(__be32 addr[SVCLB_ADDR_WORDS], __be32 v4)
@@ -85,9 +102,39 @@ static __always_inline bool same_addr(const __be32 a[SVCLB_ADDR_WORDS], const __
 	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];
 }
 
+/* Are its flows connections, which are never cut? UDP's conversations move when their backend leaves. */
+static __always_inline bool has_connections(__u8 proto)
+{
+	return proto != IPPROTO_UDP;
+}
+
 static __always_inline bool is_icmp(const struct packet *pkt)
 {
 	return pkt->tuple.proto == (pkt->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+struct sctp_header {
+	__be16 source;
+	__be16 dest;
+	__be32 tag;
+	__u32 check;
+	__u8 chunk; /* the first one's type */
+	__u8 flags;
+	__be16 length;
+};
+
+/* The chunks that begin and end an association, in the terms of TCP; all others belong into the middle of one. */
+static __always_inline __u8 sctp_as_tcp(__u8 chunk)
+{
+	if (chunk == SCTP_INIT)
+		return TCP_SYN;
+	if (chunk == SCTP_INIT_ACK)
+		return TCP_SYN | TCP_ACK;
+	if (chunk == SCTP_ABORT)
+		return TCP_RST;
+	if (chunk == SCTP_SHUTDOWN || chunk == SCTP_SHUTDOWN_ACK || chunk == SCTP_SHUTDOWN_COMPLETE)
+		return TCP_FIN | TCP_ACK;
+	return TCP_ACK;
 }
 
 /* UDP's own length may be less than IP's. In IPv6 it may be zero, for a jumbogram (RFC 2675). */
@@ -126,6 +173,18 @@ static __always_inline enum parsed parse_transport(void *data, void *data_end, _
 		pkt->tuple.sport = udp->source;
 		pkt->tuple.dport = udp->dest;
 		pkt->tcp_flags = 0;
+		return PARSED_PORTS;
+	}
+	if (pkt->tuple.proto == IPPROTO_SCTP) {
+		struct sctp_header *sctp = data + l4;
+
+		if ((void *)(sctp + 1) > data_end)
+			return PARSED_TRUNCATED;
+		if (l4 + sizeof(*sctp) > pkt->end)
+			return PARSED_MALFORMED;
+		pkt->tuple.sport = sctp->source;
+		pkt->tuple.dport = sctp->dest;
+		pkt->tcp_flags = sctp_as_tcp(sctp->chunk);
 		return PARSED_PORTS;
 	}
 	return PARSED_OTHER;
@@ -271,10 +330,10 @@ static __always_inline enum parsed parse_v6(struct __sk_buff *skb, void *data, v
 			return PARSED_FRAGMENT;
 		pkt->tuple.proto = CHAIN_PROTO(end);
 		offset = CHAIN_OFFSET(end);
-		/* The verifier wants a bound, of this very register; longer chains stay untranslated. */
-		asm volatile("" : "+r"(offset));
 		if (offset > HEADERS_MAX)
-			return PARSED_UNREAD;
+			return PARSED_UNREAD; /* longer chains stay untranslated */
+		/* The bound once more, which the verifier of 5.10 loses between two copies of the number. */
+		asm volatile("%0 &= 255" : "+r"(offset));
 	}
 	return parse_transport(data, data_end, offset, pkt);
 }
@@ -301,6 +360,8 @@ static __always_inline enum parsed parse_once(struct __sk_buff *skb, struct pack
 	}
 	pkt->l3 = l3;
 	pkt->length = skb->len;
+	pkt->fragment = FRAGMENT_NONE;
+	pkt->translated = false;
 	pkt->v6 = protocol == bpf_htons(ETH_P_IPV6);
 	if (protocol == bpf_htons(ETH_P_IP))
 		return parse_v4(skb, data, data_end, l3, pkt);

@@ -187,8 +187,10 @@ static __always_inline void mark_reply(const struct svclb_flow *forward)
 {
 	struct svclb_filters *bytes = filter_bytes();
 
-	if (bytes)
-		bytes->reply[filter_index(forward->addr, forward->port)] = 1;
+	if (!bytes)
+		return;
+	bytes->reply[filter_index(forward->addr, forward->port)] = 1;
+	bytes->reply[filter_index(forward->addr, 0)] = 1;
 }
 
 /* A new flow of `work.pkt` to a frontend of service port `index`. 0, or REFUSE(). */

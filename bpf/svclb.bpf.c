@@ -8,11 +8,13 @@
 #include <bpf/bpf_helpers.h>
 
 #include "flow.bpf.h"
+#include "fragment.bpf.h"
 #include "icmp.bpf.h"
 #include "maps.bpf.h"
 #include "nat.bpf.h"
 #include "parse.bpf.h"
 #include "reject.bpf.h"
+#include "sctp.bpf.h"
 #include "service.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
@@ -26,7 +28,8 @@ static __always_inline int translate(struct __sk_buff *skb, struct work *work)
 
 	translation(to, &work->pkt.tuple, flow);
 	count_packet(&work->pkt, flow->service, flow->backend);
-	if (rewrite_packet(skb, &work->pkt, to))
+	work->pkt.translated = true;
+	if (work->pkt.tuple.proto == IPPROTO_SCTP ? rewrite_sctp(skb) : rewrite_packet(skb, &work->pkt, to))
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
 	if (kind == SVCLB_FLOW_HAIRPIN || kind == SVCLB_FLOW_HAIRPIN_REPLY)
 		return send_back(skb);
@@ -92,8 +95,8 @@ static __always_inline bool found_established(struct work *work)
 	if (!flow)
 		return false;
 	from_client = flow->kind != SVCLB_FLOW_HAIRPIN_REPLY;
-	if (from_client && (pkt->tuple.proto == IPPROTO_TCP ? is_first_syn(pkt) && client_is_done(flow)
-							    : !backend_serves(work, flow))) {
+	if (from_client && (has_connections(pkt->tuple.proto) ? is_first_syn(pkt) && client_is_done(flow)
+							      : !backend_serves(work, flow))) {
 		remove_established(&pkt->tuple, pkt->v6);
 		return false;
 	}
@@ -126,7 +129,7 @@ __noinline int keep_forward(void)
  */
 static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 {
-	bool tcp = work->pkt.tuple.proto == IPPROTO_TCP;
+	bool tcp = has_connections(work->pkt.tuple.proto);
 	bool syn = work->pkt.tcp_flags & TCP_SYN;
 	bool later = follow(work, flow, false);
 	bool goes_on = flow->answered && (tcp ? !syn : later);
@@ -147,7 +150,7 @@ static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 /*
  * The client goes on with the transient `work.flow`: restores its reply entry if that was evicted alone, or makes the
  * flow established once it has been answered. `entry` is where it is; a full table is tried again when the tick has
- * changed.
+ * changed. False: the tuple has gone to another flow meanwhile.
  */
 static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, bool later)
 {
@@ -155,9 +158,9 @@ static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, b
 
 	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
 	reply = find_transient(&work->reply_at, work->pkt.v6);
-	if (!reply) {
+	if (!reply || !answers_to(reply, &work->pkt.tuple)) {
 		reply_flow(&work->reply, &work->pkt.tuple, &work->flow);
-		return claim() == CLAIMED;
+		return claim() != TAKEN;
 	}
 	if (reply->answered && !(work->pkt.tcp_flags & (TCP_SYN | TCP_RST)) && (!entry->answered || later)) {
 		entry->answered = 1;
@@ -173,9 +176,9 @@ static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, b
  */
 __noinline int found_transient(void)
 {
+	const struct svclb_flow *reply;
 	struct work *work = work_on();
 	struct svclb_flow *flow;
-	bool under_way;
 	bool stays;
 	bool later;
 	bool tcp;
@@ -189,19 +192,20 @@ __noinline int found_transient(void)
 		answered(work, flow);
 		return 1;
 	}
-	tcp = work->pkt.tuple.proto == IPPROTO_TCP;
-	under_way = tcp && !is_first_syn(&work->pkt);
-	stays = under_way || (!(tcp && client_is_done(flow)) && backend_serves(work, flow));
+	tcp = has_connections(work->pkt.tuple.proto);
+	stays = (tcp && !is_first_syn(&work->pkt)) || (!(tcp && client_is_done(flow)) && backend_serves(work, flow));
 	later = follow(work, flow, true);
 	if (stays) {
 		work->flow = *flow;
-		if (go_on(work, flow, later) || under_way)
+		if (go_on(work, flow, later))
 			return 1;
 	}
 	/* TCP: a late answer of the old backend must not be taken for the new one's. */
 	if (tcp) {
 		reply_key(&work->reply_at, &work->pkt.tuple, flow);
-		remove_transient(&work->reply_at, work->pkt.v6);
+		reply = find_transient(&work->reply_at, work->pkt.v6);
+		if (reply && answers_to(reply, &work->pkt.tuple))
+			remove_transient(&work->reply_at, work->pkt.v6);
 	}
 	remove_transient(&work->pkt.tuple, work->pkt.v6);
 	return 0;
@@ -292,14 +296,14 @@ __noinline int begin(struct __sk_buff *skb)
 	frontend = find_frontend(&pkt->tuple);
 	if (frontend || is_cluster_ip(&pkt->tuple)) {
 		/* Begun before we came, or already forgotten by both ends: the kernel's conntrack may know better. */
-		if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
+		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 			return pass(pkt, SVCLB_REASON_NO_FLOW);
 		if (!frontend)
 			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
 		result = open_flow(frontend->service, frontend->set);
 		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
-	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
+	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 		return VERDICT_NEXT;
 	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
 	if (bytes->reply[index] || bytes->backend[index]) {
@@ -319,7 +323,7 @@ static __always_inline bool may_begin(const struct packet *pkt, const struct svc
 {
 	if (may_have_flow)
 		return true;
-	if (pkt->tuple.proto == IPPROTO_TCP && !is_first_syn(pkt))
+	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 		return false;
 	return bytes->reply[index] || bytes->backend[index] || has_service_cidr();
 }
@@ -384,6 +388,8 @@ __noinline int portless_from_pod(struct __sk_buff *skb, __u32 parsed)
 	if (!work || !bytes || parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
+	if (parsed == PARSED_LATER)
+		return later_fragment(skb);
 	if (parsed == PARSED_OTHER && is_icmp(pkt)) {
 		verdict = translate_error(skb);
 		if (verdict != VERDICT_NONE)
@@ -402,6 +408,8 @@ __noinline int portless_to_pod(struct __sk_buff *skb, __u32 parsed)
 	struct work *work = work_on();
 	int verdict;
 
+	if (parsed == PARSED_LATER)
+		return later_fragment(skb);
 	if (!work || parsed != PARSED_OTHER || !is_icmp(&work->pkt))
 		return VERDICT_NEXT;
 	verdict = translate_error(skb);
@@ -413,14 +421,18 @@ int from_pod(struct __sk_buff *skb)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
-	enum parsed parsed;
+	__u32 parsed;
+	int verdict;
 
 	if (!work || !bytes)
 		return VERDICT_NEXT;
 	parsed = parse(skb, &work->pkt, SVCLB_FROM_POD);
+	if (parsed == PARSED_FRAGMENT)
+		parsed = open_fragment(skb);
 	if (parsed != PARSED_PORTS)
 		return portless_from_pod(skb, parsed);
-	return handle_from_pod(skb, work, bytes);
+	verdict = handle_from_pod(skb, work, bytes);
+	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
 }
 
 SEC("tcx/egress")
@@ -428,14 +440,18 @@ int to_pod(struct __sk_buff *skb)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
-	enum parsed parsed;
+	__u32 parsed;
+	int verdict;
 
 	if (!work || !bytes)
 		return VERDICT_NEXT;
 	parsed = parse(skb, &work->pkt, SVCLB_TO_POD);
+	if (parsed == PARSED_FRAGMENT)
+		parsed = open_fragment(skb);
 	if (parsed != PARSED_PORTS)
 		return portless_to_pod(skb, parsed);
-	return handle_to_pod(skb, work, bytes);
+	verdict = handle_to_pod(skb, work, bytes);
+	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
 }
 
 char svclb_license[] SEC("license") = "GPL";

@@ -262,6 +262,37 @@ struct svclb_affinity {
 };
 static_assert(sizeof(struct svclb_affinity) == 24, "value layout is pinned");
 
+/* ---------------------------------------------------------------- fragments: LRU HASH, written by the programs */
+
+/* A datagram that comes in fragments, as the program meets it. */
+struct svclb_fragment_key {
+	__be32 saddr[SVCLB_ADDR_WORDS];
+	__be32 daddr[SVCLB_ADDR_WORDS];
+	__u32 id;
+	__u8 proto;
+	__u8 direction; /* enum svclb_direction */
+	__u16 pad; /* always zero */
+};
+static_assert(sizeof(struct svclb_fragment_key) == 40, "hashed as bytes: no holes");
+
+enum svclb_fragment_kind {
+	SVCLB_FRAGMENT_UNTRANSLATED = 0,
+	SVCLB_FRAGMENT_TRANSLATED = 1,
+	SVCLB_FRAGMENT_SENT_BACK = 2, /* hairpin */
+};
+
+/* What became of its first fragment. */
+struct svclb_fragment {
+	__be32 saddr[SVCLB_ADDR_WORDS];
+	__be32 daddr[SVCLB_ADDR_WORDS];
+	__u32 service; /* index in services */
+	__u32 backend; /* id in backend_counters */
+	__u32 seen_s; /* CLOCK_MONOTONIC seconds of the first fragment */
+	__u8 kind; /* enum svclb_fragment_kind */
+	__u8 pad[3]; /* always zero */
+};
+static_assert(sizeof(struct svclb_fragment) == 48, "value layout is pinned");
+
 /* ---------------------------------------------------------------- filters: one row of bytes, only ever set */
 
 /*
@@ -274,7 +305,9 @@ static_assert(sizeof(struct svclb_affinity) == 24, "value layout is pinned");
 struct svclb_filters {
 	__u8 frontend[SVCLB_FILTER_SIZE]; /* by address; set by the agent before the frontend's row */
 	__u8 backend[SVCLB_FILTER_SIZE]; /* by address and port; set by the agent before a slot names the backend */
-	__u8 reply[SVCLB_FILTER_SIZE]; /* by address and port of a backend; set by from_pod with the first flow to it */
+	/* By address and port of a backend, and by its address and port 0 (fragments); set by from_pod with the first
+	 * flow. */
+	__u8 reply[SVCLB_FILTER_SIZE];
 	__u8 direct[SVCLB_FILTER_SIZE]; /* by address and port; set by from_pod with a translated direct conversation */
 };
 
@@ -311,6 +344,9 @@ struct svclb_counter {
 	X(FLOW_TABLE_FAILED, "flow could not be stored: dropped", 1)                                                   \
 	X(STALE_SLOT, "backend table changed twice under one packet: dropped", 1)                                      \
 	X(REWRITE_FAILED, "packet could not be rewritten: dropped", 1)                                                 \
+	X(FRAGMENT_HELD, "fragment before its first one: dropped, but sent on if that comes", 1)                       \
+	X(FRAGMENT_LOST, "fragment before its first one, too long or too many to be kept: dropped", 1)                 \
+	X(FRAGMENT_RELEASED, "fragment that was kept until its first one came: sent on", 0)                            \
 	X(ESTABLISHED_FULL, "established-flow table full: flow stays evictable", 0)                                    \
 	X(PING_ANSWERED, "ping to a ClusterIP: answered", 0)                                                           \
 	X(NO_FLOW, "TCP packet in mid-connection without an entry: passed", 0)                                         \

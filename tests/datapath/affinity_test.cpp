@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Session affinity by client address: kept over source ports, for as long as it is used, and only to a usable backend.
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 
 #include <algorithm>
@@ -114,4 +115,56 @@ TEST_CASE("affinity: holds though the client's tuple is taken", "[affinity]") {
     CHECK(flow.backend == backend);
     CHECK(flow.presented != flow.client);
     check_data_back(datapath, world, flow);
+}
+
+TEST_CASE("affinity: all frontends of a service port and both of its sets share it", "[affinity]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    ServiceFixture service(datapath, 1, world.frontend(0), world.proto, backends_of(world, 8), sticky());
+    service.add_frontend(world.frontend(1));
+    // The second frontend uses the other set, which has the same members.
+    datapath.service(1).runs[SVCLB_SET_LOCAL] = datapath.service(1).runs[SVCLB_SET_CLUSTER];
+    svclb_backend_key backend{};
+    for (const svclb_backend_key* last = nullptr; bpf_map_get_next_key(datapath.map("backends"), last, &backend) == 0;
+         last = &backend) {
+        svclb_backend row{};
+        REQUIRE(bpf_map_lookup_elem(datapath.map("backends"), &backend, &row) == 0);
+        row.flags |= SVCLB_BACKEND_IN_LOCAL;
+        REQUIRE(bpf_map_update_elem(datapath.map("backends"), &backend, &row, BPF_EXIST) == 0);
+    }
+    svclb_frontend_key frontend{};
+    std::memcpy(frontend.addr, world.frontend(1).addr.bytes.data(), sizeof(frontend.addr));
+    frontend.port = htons(world.frontend(1).port);
+    frontend.proto = world.proto;
+    svclb_frontend row{};
+    REQUIRE(bpf_map_lookup_elem(datapath.map("frontends"), &frontend, &row) == 0);
+    row.set = SVCLB_SET_LOCAL;
+    REQUIRE(bpf_map_update_elem(datapath.map("frontends"), &frontend, &row, BPF_EXIST) == 0);
+
+    for (std::uint32_t i = 0; i < 8; i++) {
+        const Ip client = world.client().addr + i;
+        const Endpoint met = begin(datapath, world, {client, 40000}, world.frontend(i % 2)).backend;
+        for (std::uint16_t port = 40001; port < 40009; port++)
+            CHECK(begin(datapath, world, {client, port}, world.frontend(port % 2)).backend == met);
+    }
+}
+
+TEST_CASE("affinity: packets of an open flow do not renew it", "[affinity]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, backends_of(world, 8), sticky());
+    const Conversation flow = establish(datapath, world, world.client(), world.frontend());
+    make_older(datapath, world.client().addr, 100);
+    svclb_affinity_key key{};
+    std::memcpy(key.client, world.client().addr.bytes.data(), sizeof(key.client));
+    key.service = 1;
+    svclb_affinity before{};
+    REQUIRE(bpf_map_lookup_elem(datapath.map("affinity"), &key, &before) == 0);
+    check_data_out(datapath, world, flow);
+    check_data_back(datapath, world, flow);
+    svclb_affinity after{};
+    REQUIRE(bpf_map_lookup_elem(datapath.map("affinity"), &key, &after) == 0);
+    CHECK(after.seen_s == before.seen_s);
 }

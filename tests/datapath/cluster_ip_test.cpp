@@ -23,26 +23,42 @@ Packet pong_of(const Packet& ping) {
     return answer;
 }
 
-Datapath& with_settings() {
+Datapath& answering_pings() {
     static const std::unique_ptr<Datapath> loaded = [] {
-        const auto cidr = [](const Ip& base, std::size_t prefix) {
-            svclb_cidr row{};
-            std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
-            std::array<std::uint8_t, 16> mask{};
-            for (std::size_t i = 0; i < prefix; i++)
-                mask[i / 8] = static_cast<std::uint8_t>(mask[i / 8] | 0x80u >> i % 8);
-            std::memcpy(row.mask, mask.data(), sizeof(row.mask));
-            return row;
-        };
         DatapathOptions options;
         options.settings.ping_reply = 1;
-        options.settings.service_cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
-        options.settings.service_cidr[1] = cidr(ip("fd00:96::"), 116);
-        options.settings.service_cidrs = 2;
         return datapath_with(options);
     }();
+    const auto cidr = [](const Ip& base, std::size_t prefix) {
+        svclb_cidr row{};
+        std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
+        std::array<std::uint8_t, 16> mask{};
+        for (std::size_t i = 0; i < prefix; i++) mask[i / 8] = static_cast<std::uint8_t>(mask[i / 8] | 0x80u >> i % 8);
+        std::memcpy(row.mask, mask.data(), sizeof(row.mask));
+        return row;
+    };
     loaded->clear();
+    auto& ranges = loaded->service_cidrs();
+    ranges.cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
+    ranges.cidr[1] = cidr(ip("fd00:96::"), 116);
+    ranges.used = 2u << 16;
     return *loaded;
+}
+
+// One range for each family: 10.96.0.0/20 and fd00:96::/116.
+void set_service_cidrs(Datapath& datapath) {
+    const auto cidr = [](const Ip& base, std::size_t prefix) {
+        svclb_cidr row{};
+        std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
+        std::array<std::uint8_t, 16> mask{};
+        for (std::size_t i = 0; i < prefix; i++) mask[i / 8] = static_cast<std::uint8_t>(mask[i / 8] | 0x80u >> i % 8);
+        std::memcpy(row.mask, mask.data(), sizeof(row.mask));
+        return row;
+    };
+    auto& ranges = datapath.service_cidrs();
+    ranges.cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
+    ranges.cidr[1] = cidr(ip("fd00:96::"), 116);
+    ranges.used = 2u << 16;
 }
 
 World one_world() {
@@ -70,7 +86,7 @@ TEST_CASE("cluster ip: a ping is answered where that is asked for", "[cluster_ip
     const std::size_t size = GENERATE(0u, 1u, 56u, 1400u);
     const bool headers_between = GENERATE(false, true);
     CAPTURE(world, size, headers_between);
-    Datapath& datapath = with_settings();
+    Datapath& datapath = answering_pings();
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
     mark_cluster_ip(datapath, world.frontend().addr);
     Packet ping = ping_of(world, size);
@@ -101,7 +117,7 @@ TEST_CASE("cluster ip: a protocol that it does not serve is rejected", "[cluster
 TEST_CASE("cluster ip: ICMP that asks for nothing goes on untouched", "[cluster_ip]") {
     const World world = one_world();
     CAPTURE(world);
-    Datapath& datapath = with_settings();
+    Datapath& datapath = answering_pings();
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
     mark_cluster_ip(datapath, world.frontend().addr);
     std::uint64_t passed = 0;
@@ -120,7 +136,8 @@ TEST_CASE("cluster ip: ICMP that asks for nothing goes on untouched", "[cluster_
 TEST_CASE("cluster ip: an address that no Service has is dropped for every protocol", "[cluster_ip]") {
     const World world = one_world();
     CAPTURE(world);
-    Datapath& datapath = with_settings();
+    Datapath& datapath = answering_pings();
+    set_service_cidrs(datapath);
     Packet packet = ping_of(world);
     CHECK_RUN(datapath.from_pod(packet), dropped, packet);
     packet.transport = OtherProtocol{IPPROTO_GRE};

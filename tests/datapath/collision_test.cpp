@@ -178,3 +178,33 @@ TEST_CASE("collision: a direct conversation that ended leaves its tuple to a flo
     check_data_out(datapath, world, flow);
     check_data_back(datapath, world, flow);
 }
+
+TEST_CASE(
+    "collision: a flow whose tuple was taken, after its reply entry was evicted, stays out of the new owner's way",
+    "[collision]") {
+    const World world = any_world();
+    const bool answered = GENERATE(false, true);
+    const bool starts_over = GENERATE(false, true);
+    CAPTURE(world, answered, starts_over);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture first(datapath, 1, world.frontend(0), world.proto, {world.backend()});
+    const ServiceFixture second(datapath, 2, world.frontend(1), world.proto, {world.backend()});
+    const Conversation old = begin(datapath, world, world.client(), world.frontend(0));
+    datapath.remove_flow(reply_key(world, old), false);
+    const Conversation owner = begin(datapath, world, world.client(), world.frontend(1));
+    REQUIRE(owner.presented == world.client());
+    if (answered) check_answer(datapath, world, owner);
+
+    if (world.tcp_flow() && !starts_over) {
+        const Packet packet = world.data(old.client, old.dialled);
+        CHECK_RUN(datapath.from_pod(packet), next, packet);
+        CHECK(datapath.reason(SVCLB_REASON_NO_FLOW).packets == 1);
+    } else {
+        const Conversation again = begin(datapath, world, world.client(), world.frontend(0));
+        CHECK(again.presented != world.client());
+        check_answer(datapath, world, again);
+    }
+    check_answer(datapath, world, owner);
+    check_data_out(datapath, world, owner);
+    check_data_back(datapath, world, owner);
+}

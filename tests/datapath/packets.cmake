@@ -25,13 +25,16 @@ add_executable(packet_tests
     cluster_ip_test.cpp
     collision_test.cpp
     counters_test.cpp
+    draining_test.cpp
     flow_life_test.cpp
+    fragments_test.cpp
     hairpin_test.cpp
     headers_test.cpp
     icmp_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp
+    sctp_test.cpp
     tables_full_test.cpp
     tcp_states_test.cpp
     translation_test.cpp

@@ -93,28 +93,6 @@ TEST_CASE("passing: a conversation with a backend itself goes on untouched", "[p
     CHECK(datapath.reasons() == 0);
 }
 
-TEST_CASE("passing: fragments to a frontend go on untouched and are counted", "[passing]") {
-    const World world = any_world();
-    CAPTURE(world);
-    Datapath& datapath = fresh_datapath();
-    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
-    const auto fragment = [&](std::uint16_t offset, bool more) {
-        Packet packet = world.first(world.client(), world.frontend());
-        packet.fragment_field = static_cast<std::uint16_t>((more ? 0x2000 : 0) | offset);
-        const unsigned field = static_cast<unsigned>(offset) << 3 | (more ? 1u : 0u);
-        packet.extensions = {
-            {IPPROTO_FRAGMENT, {static_cast<std::uint8_t>(field >> 8), static_cast<std::uint8_t>(field), 1, 2, 3, 4}}};
-        if (world.family == 4) packet.extensions.clear();
-        return packet;
-    };
-    for (const auto& packet : {fragment(0, true), fragment(100, true), fragment(200, false)}) {
-        CHECK_RUN(datapath.from_pod(packet), next, packet);
-    }
-    CHECK(datapath.reason(SVCLB_REASON_FRAGMENT).packets == 3);
-    CHECK(datapath.reasons() == 3);
-    CHECK(datapath.flows().empty());
-}
-
 TEST_CASE("passing: other protocols to a frontend go on untouched and are counted", "[passing]") {
     const World world = tcp_world();
     CAPTURE(world);
@@ -122,16 +100,16 @@ TEST_CASE("passing: other protocols to a frontend go on untouched and are counte
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
     const auto echo = static_cast<std::uint8_t>(world.family == 4 ? 8 : 128);
     const Packet ping = icmp(world.client().addr, world.frontend().addr, {echo, 0, 0x00010001}, payload_of(56));
-    Packet sctp = ping;
-    sctp.transport = OtherProtocol{IPPROTO_SCTP};
+    Packet gre = ping;
+    gre.transport = OtherProtocol{IPPROTO_GRE};
 
     CHECK_RUN(datapath.from_pod(ping), next, ping);
-    CHECK_RUN(datapath.from_pod(sctp), next, sctp);
+    CHECK_RUN(datapath.from_pod(gre), next, gre);
     CHECK(datapath.reason(SVCLB_REASON_UNSUPPORTED_PROTOCOL).packets == 2);
     CHECK(datapath.reasons() == 2);
 
-    sctp.destination = world.stranger().addr;
-    CHECK_RUN(datapath.from_pod(sctp), next, sctp);
+    gre.destination = world.stranger().addr;
+    CHECK_RUN(datapath.from_pod(gre), next, gre);
     CHECK(datapath.reasons() == 2);
 }
 

@@ -90,6 +90,7 @@ void Life::happen(const Step& step) {
     if (what < 96) return change_endpoints(step);
     if (what < 97) return forget_affinity(step);
     if (what < 98) return collect(step);
+    if (what < 99) return evict(step);
     grow_old(step);
 }
 
@@ -206,12 +207,26 @@ void Life::collect(const Step& step) {
     const Flow flow = some_flow(step[1]);
     if (!flow || flow->moved || flow->direct || !(flow->closed() || flow->idle)) return;
     for (const Tuple& tuple : {flow->out(), flow->back()}) {
-        if (const auto entry = datapath_.find_flow(key_of(tuple)))
-            datapath_.remove_flow(entry->key, entry->established);
+        const auto entry = datapath_.find_flow(key_of(tuple));
+        if (entry) datapath_.remove_flow(entry->key, entry->established);
+        model_.lost(tuple);
     }
-    model_.collected(flow);
     flow->moved = true;
     say("collected: " + to_string(flow->client) + " -> " + to_string(flow->dialled));
+}
+
+// As the LRU tables do, one entry alone.
+void Life::evict(const Step& step) {
+    const Flow flow = some_flow(step[1]);
+    if (!flow || flow->moved || flow->direct) return;
+    const bool out = step[2] % 2 == 0;
+    const Tuple tuple = out ? flow->out() : flow->back();
+    const auto entry = datapath_.find_flow(key_of(tuple));
+    if (!entry || entry->established || entry->flow.kind == SVCLB_FLOW_DIRECT) return;
+    datapath_.remove_flow(entry->key, false);
+    model_.lost(tuple);
+    say(std::string("evicted: the ") + (out ? "client's" : "backend's") + " entry of " + to_string(flow->client) +
+        " -> " + to_string(flow->dialled));
 }
 
 Packet Life::packet_of(std::uint32_t kind, const Endpoint& from, const Endpoint& to) const {

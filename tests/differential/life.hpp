@@ -56,6 +56,7 @@ private:
     void forget_affinity(const Step& step);
     void grow_old(const Step& step);
     void collect(const Step& step);
+    void evict(const Step& step);
 
     void send(const Packet& packet);
     Run meet(const Packet& packet, bool to_pod);

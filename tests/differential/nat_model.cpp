@@ -111,12 +111,16 @@ NatModel::Free NatModel::is_free(const Tuple& back, const Endpoint& client, cons
     return holder->idle ? Free::yes : Free::no;
 }
 
-void NatModel::open(const Flow& flow) {
+void NatModel::take(const Flow& flow) {
     if (const Flow old = owner(flow->back()); old && old != flow) {
         old->moved = true;
         if (const auto entry = out_.find(old->out()); entry != out_.end() && entry->second == old) out_.erase(entry);
     }
     back_[flow->back()] = flow;
+}
+
+void NatModel::open(const Flow& flow) {
+    take(flow);
     begun_.push_back(flow);
     if (flow->direct) return;
     Flow& place = out_[flow->out()];
@@ -134,7 +138,7 @@ std::string NatModel::judge_from_pod(const Packet& sent, const Run& got) {
     const Tuple tuple{sent.source_endpoint(), sent.destination_endpoint(), false};
     if (const Flow flow = owner(tuple)) return judge_backend(sent, flow, got);
     const auto found = out_.find(tuple);
-    const Flow flow = found == out_.end() ? nullptr : found->second;
+    Flow flow = found == out_.end() ? nullptr : found->second;
     const auto frontend = frontends.find(tuple.to);
 
     if (const auto late = restored_.extract(tuple); !flow && !late.empty()) {
@@ -150,6 +154,15 @@ std::string NatModel::judge_from_pod(const Packet& sent, const Run& got) {
         }
     }
 
+    if (flow && owner(flow->back()) != flow) {
+        // It goes on if nobody else has got its tuple since it lost the entry for its answers.
+        const Free free = is_free(flow->back(), flow->client, flow->dialled);
+        if (free == Free::no || (free == Free::maybe && !expect_out(got, sent, *flow).empty())) {
+            flow->moved = true;
+            out_.erase(tuple);
+            flow = nullptr;
+        }
+    }
     if (flow) {
         const bool goes_on = tcp() ? !is_first_syn(sent) : serves(*flow);
         const bool repeated =
@@ -244,6 +257,7 @@ std::string NatModel::judge_direct(const Packet& sent, const Run& got) {
 
 std::string NatModel::judge_client(const Packet& sent, const Flow& flow, const Run& got) {
     if (std::string wrong = expect_out(got, sent, *flow); !wrong.empty()) return wrong;
+    take(flow);
     const unsigned flags = flags_of(sent);
     note_end(*flow, flags, flow->client_fin);
     return {};
@@ -266,9 +280,9 @@ std::string NatModel::judge_backend(const Packet& sent, const Flow& flow, const 
     return {};
 }
 
-void NatModel::collected(const Flow& flow) {
-    if (const auto at = out_.find(flow->out()); at != out_.end() && at->second == flow) out_.erase(at);
-    if (const auto at = back_.find(flow->back()); at != back_.end() && at->second == flow) back_.erase(at);
+void NatModel::lost(const Tuple& tuple) {
+    if (const auto flow = out_.extract(tuple); !flow.empty()) flow.mapped()->moved = true;
+    back_.erase(tuple);
 }
 
 }  // namespace svclb::test

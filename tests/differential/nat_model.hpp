@@ -64,8 +64,8 @@ public:
     // What the program made of `sent`. Empty: as it should be; else what is wrong.
     std::string judge(const Packet& sent, bool to_pod, const Run& got);
 
-    // Told by the driver: both entries of the flow were removed.
-    void collected(const Flow& flow);
+    // Told by the driver: the entry for these packets was removed.
+    void lost(const Tuple& tuple);
 
     // Every conversation that was begun, in that order; direct ones too.
     [[nodiscard]] const std::vector<Flow>& begun() const { return begun_; }
@@ -85,6 +85,8 @@ private:
     // May a new conversation of `client` with `dialled` have the tuple? "Maybe" is both.
     enum class Free { no, yes, maybe };
     [[nodiscard]] Free is_free(const Tuple& back, const Endpoint& client, const Endpoint& dialled) const;
+    // The tuple is the flow's from now on; whoever had it has lost it.
+    void take(const Flow& flow);
     void open(const Flow& flow);
 
     std::uint8_t proto_;

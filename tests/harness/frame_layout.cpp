@@ -86,10 +86,11 @@ private:
         field("ip destination", 16);
         while (proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
                proto == IPPROTO_FRAGMENT) {
-            proto = static_cast<std::uint8_t>(u8(position()));
             const std::size_t before = position();
+            const bool later_fragment = proto == IPPROTO_FRAGMENT && (u16(before + 2) & 0xfff8) != 0;
+            proto = static_cast<std::uint8_t>(u8(before));
             field("ip extension header", (u8(before + 1) + std::size_t{1}) * 8);
-            if (position() == before) return;
+            if (position() == before || later_fragment) return;
         }
         transport();
     }
@@ -114,6 +115,12 @@ private:
             field("udp destination port", 2);
             field("udp length", 2);
             field("udp checksum", 2);
+        } else if (proto == IPPROTO_SCTP) {
+            field("sctp source port", 2);
+            field("sctp destination port", 2);
+            field("sctp verification tag", 4);
+            field("sctp checksum", 4);
+            field("sctp chunk", 4);
         } else if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6) {
             field("icmp type", 1);
             field("icmp code", 1);
@@ -155,6 +162,39 @@ Ip address_at(const Bytes& frame, std::size_t at, bool v6) {
     return address;
 }
 
+// The checksums of a frame: over what they are taken, and where the transport's is.
+struct Sums {
+    Sums(const Bytes& of, const Walk& walked) : frame(of), walk(walked) {
+        ip_header = walk.v6 ? 40 : (frame.size() > walk.ip_at ? frame[walk.ip_at] & 0xf : 0) * std::size_t{4};
+        whole = ip_header >= 20 && walk.ip_at + ip_header <= walk.end && walk.end <= frame.size();
+        if (!whole || !walk.has_transport) return;
+        const std::size_t offset = walk.proto == IPPROTO_TCP                                    ? 16
+                                   : walk.proto == IPPROTO_UDP                                  ? 6
+                                   : walk.proto == IPPROTO_ICMP || walk.proto == IPPROTO_ICMPV6 ? 2
+                                                                                                : 0;
+        if (offset != 0 && walk.transport_at + offset + 2 <= walk.end) field = walk.transport_at + offset;
+        if (walk.proto == IPPROTO_SCTP && walk.transport_at + 12 <= walk.end) sctp_field = walk.transport_at + 8;
+    }
+
+    [[nodiscard]] unsigned header() const { return internet_checksum(frame, walk.ip_at, walk.ip_at + ip_header, 0); }
+    [[nodiscard]] unsigned transport() const {
+        const std::size_t begin = walk.transport_at;
+        const std::uint32_t pseudo =
+            walk.proto == IPPROTO_ICMP ? 0
+                                       : pseudo_header_sum(address_at(frame, walk.ip_at + (walk.v6 ? 8 : 12), walk.v6),
+                                                           address_at(frame, walk.ip_at + (walk.v6 ? 24 : 16), walk.v6),
+                                                           walk.proto, walk.end - begin);
+        return internet_checksum(frame, begin, walk.end, pseudo);
+    }
+
+    const Bytes& frame;
+    const Walk& walk;
+    std::size_t ip_header = 0;
+    bool whole = false;
+    std::size_t field = 0;       // of the transport's Internet checksum; 0 = it has none that is known
+    std::size_t sctp_field = 0;  // of its CRC32c; 0 = it has none
+};
+
 Endpoint endpoint_of(const Bytes& frame, bool source) {
     const Walk walk(frame);
     const std::size_t port_at = walk.transport_at + (source ? 0 : 2);
@@ -177,6 +217,15 @@ std::uint16_t internet_checksum(const Bytes& bytes, std::size_t begin, std::size
     }
     while (total > 0xffff) total = (total & 0xffff) + (total >> 16);
     return static_cast<std::uint16_t>(~total & 0xffff);
+}
+
+std::uint32_t crc32c(const Bytes& bytes, std::size_t begin, std::size_t end) {
+    std::uint32_t crc = 0xffffffff;
+    for (std::size_t i = begin; i < end; i++) {
+        crc ^= i - begin >= 8 && i - begin < 12 ? 0u : bytes[i];
+        for (int bit = 0; bit < 8; bit++) crc = (crc & 1) != 0 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
+    }
+    return ~crc;
 }
 
 std::uint32_t pseudo_header_sum(const Ip& source, const Ip& destination, std::uint8_t proto, std::size_t length) {
@@ -218,22 +267,39 @@ std::string difference(const Bytes& expected, const Bytes& got) {
 
 std::string wrong_checksums(const Bytes& frame) {
     const Walk walk(frame);
+    const Sums sums(frame, walk);
+    if (!sums.whole) return "frame is shorter than its IP packet\n";
     std::string text;
-    if (walk.ip_at == 0 || walk.end > frame.size()) return "frame is shorter than its IP packet\n";
-    const std::size_t ip_header = walk.v6 ? 40 : (frame[walk.ip_at] & 0xf) * std::size_t{4};
-    if (!walk.v6 && internet_checksum(frame, walk.ip_at, walk.ip_at + ip_header, 0) != 0) text += "ip checksum\n";
-    if (!walk.has_transport) return text;
-
-    const std::size_t begin = walk.transport_at;
-    if (walk.proto == IPPROTO_UDP && !walk.v6 && frame[begin + 6] == 0 && frame[begin + 7] == 0) return text;
-    const bool no_pseudo_header = walk.proto == IPPROTO_ICMP;
-    const std::uint32_t sum = no_pseudo_header
-                                  ? 0
-                                  : pseudo_header_sum(address_at(frame, walk.ip_at + (walk.v6 ? 8 : 12), walk.v6),
-                                                      address_at(frame, walk.ip_at + (walk.v6 ? 24 : 16), walk.v6),
-                                                      walk.proto, walk.end - begin);
-    if (internet_checksum(frame, begin, walk.end, sum) != 0) text += "transport checksum\n";
+    if (!walk.v6 && sums.header() != 0) text += "ip checksum\n";
+    if (sums.sctp_field != 0) {
+        const std::uint32_t crc = crc32c(frame, walk.transport_at, walk.end);
+        for (std::size_t i = 0; i < 4; i++) {
+            if (frame[sums.sctp_field + i] != static_cast<std::uint8_t>(crc >> 8 * i))
+                return text + "transport checksum\n";
+        }
+    }
+    if (sums.field == 0) return text;
+    const bool absent = walk.proto == IPPROTO_UDP && !walk.v6 && frame[sums.field] == 0 && frame[sums.field + 1] == 0;
+    if (!absent && sums.transport() != 0) text += "transport checksum\n";
     return text;
+}
+
+void right_checksums(Bytes& frame) {
+    const Walk walk(frame);
+    const Sums sums(frame, walk);
+    if (!sums.whole) return;
+    const auto put = [&frame](std::size_t at, unsigned value) {
+        frame[at] = static_cast<std::uint8_t>(value >> 8);
+        frame[at + 1] = static_cast<std::uint8_t>(value);
+    };
+    if (!walk.v6) {
+        put(walk.ip_at + 10, 0);
+        put(walk.ip_at + 10, sums.header());
+    }
+    if (sums.field == 0) return;
+    put(sums.field, 0);
+    const unsigned value = sums.transport();
+    put(sums.field, value == 0 && walk.proto == IPPROTO_UDP ? 0xffff : value);
 }
 
 }  // namespace svclb::test

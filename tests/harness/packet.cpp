@@ -42,6 +42,7 @@ void put_address(Bytes& out, const Ip& address) {
 std::uint8_t protocol_of(const Packet& packet) {
     if (std::holds_alternative<Tcp>(packet.transport)) return IPPROTO_TCP;
     if (std::holds_alternative<Udp>(packet.transport)) return IPPROTO_UDP;
+    if (std::holds_alternative<Sctp>(packet.transport)) return IPPROTO_SCTP;
     if (std::holds_alternative<Icmp>(packet.transport)) {
         return static_cast<std::uint8_t>(packet.source.v4() ? +IPPROTO_ICMP : +IPPROTO_ICMPV6);
     }
@@ -69,6 +70,20 @@ std::size_t put_transport(Bytes& out, const Packet& packet) {
         put16(out, static_cast<unsigned>(8 + packet.payload.size()));
         put16(out, 0);
         checksum = udp->without_checksum ? 0 : begin + 6;
+    } else if (const auto* sctp = std::get_if<Sctp>(&packet.transport)) {
+        put16(out, sctp->sport);
+        put16(out, sctp->dport);
+        put32(out, 0x0a0b0c0d);
+        put32(out, 0);
+        put8(out, sctp->chunk);
+        put8(out, 0);
+        put16(out, static_cast<unsigned>(4 + packet.payload.size()));
+        put(out, packet.payload);
+        if (!sctp->without_checksum) {
+            const std::uint32_t crc = crc32c(out, begin, out.size());
+            for (std::size_t i = 0; i < 4; i++) out[begin + 8 + i] = static_cast<std::uint8_t>(crc >> 8 * i);
+        }
+        return 0;
     } else if (const auto* icmp = std::get_if<Icmp>(&packet.transport)) {
         put8(out, icmp->type);
         put8(out, icmp->code);
@@ -161,11 +176,13 @@ std::string to_string(const Endpoint& endpoint) {
 
 std::uint16_t Packet::source_port() const {
     if (const auto* tcp = std::get_if<Tcp>(&transport)) return tcp->sport;
+    if (const auto* sctp = std::get_if<Sctp>(&transport)) return sctp->sport;
     return std::get<Udp>(transport).sport;
 }
 
 std::uint16_t Packet::destination_port() const {
     if (const auto* tcp = std::get_if<Tcp>(&transport)) return tcp->dport;
+    if (const auto* sctp = std::get_if<Sctp>(&transport)) return sctp->dport;
     return std::get<Udp>(transport).dport;
 }
 
@@ -209,6 +226,12 @@ Packet udp(const Endpoint& from, const Endpoint& to, Bytes payload) {
     return packet;
 }
 
+Packet sctp(const Endpoint& from, const Endpoint& to, SctpChunk chunk, Bytes payload) {
+    Packet packet{.source = from.addr, .destination = to.addr, .payload = std::move(payload)};
+    packet.transport = Sctp{.sport = from.port, .dport = to.port, .chunk = chunk};
+    return packet;
+}
+
 Packet icmp(const Ip& from, const Ip& to, Icmp message, Bytes payload) {
     Packet packet{.source = from, .destination = to, .payload = std::move(payload)};
     packet.transport = message;
@@ -225,6 +248,7 @@ Packet with_source(Packet packet, const Endpoint& source) {
     packet.source = source.addr;
     if (auto* tcp = std::get_if<Tcp>(&packet.transport)) tcp->sport = source.port;
     if (auto* udp = std::get_if<Udp>(&packet.transport)) udp->sport = source.port;
+    if (auto* sctp = std::get_if<Sctp>(&packet.transport)) sctp->sport = source.port;
     return packet;
 }
 
@@ -232,6 +256,7 @@ Packet with_destination(Packet packet, const Endpoint& destination) {
     packet.destination = destination.addr;
     if (auto* tcp = std::get_if<Tcp>(&packet.transport)) tcp->dport = destination.port;
     if (auto* udp = std::get_if<Udp>(&packet.transport)) udp->dport = destination.port;
+    if (auto* sctp = std::get_if<Sctp>(&packet.transport)) sctp->dport = destination.port;
     return packet;
 }
 

@@ -54,6 +54,24 @@ struct Udp {
     bool without_checksum = false;
 };
 
+enum SctpChunk : std::uint8_t {
+    sctp_data = 0,
+    sctp_init = 1,
+    sctp_init_ack = 2,
+    sctp_abort = 6,
+    sctp_shutdown = 7,
+    sctp_shutdown_ack = 8,
+    sctp_cookie_echo = 10,
+    sctp_shutdown_complete = 14
+};
+
+struct Sctp {  // the payload is the first chunk's
+    std::uint16_t sport = 0;
+    std::uint16_t dport = 0;
+    std::uint8_t chunk = sctp_data;
+    bool without_checksum = false;  // a device is to compute it
+};
+
 struct Icmp {  // ICMP in IPv4, ICMPv6 in IPv6
     std::uint8_t type = 0;
     std::uint8_t code = 0;
@@ -81,7 +99,7 @@ struct Packet {
     std::uint16_t fragment_field = 0x4000;  // IPv4: flags and offset; "don't fragment"
     Bytes ip_options{};                     // IPv4, a multiple of four bytes
     std::vector<Extension> extensions{};    // IPv6
-    std::variant<Tcp, Udp, Icmp, OtherProtocol> transport{};
+    std::variant<Tcp, Udp, Icmp, OtherProtocol, Sctp> transport{};
     Bytes payload{};
     std::size_t trailer = 0;  // bytes of Ethernet padding behind the IP packet
 
@@ -95,6 +113,7 @@ struct Packet {
 
 Packet tcp(const Endpoint& from, const Endpoint& to, unsigned flags, Bytes payload = {});
 Packet udp(const Endpoint& from, const Endpoint& to, Bytes payload);
+Packet sctp(const Endpoint& from, const Endpoint& to, SctpChunk chunk, Bytes payload);
 Packet icmp(const Ip& from, const Ip& to, Icmp message, Bytes payload);
 // `size` bytes that are not all alike.
 Bytes payload_of(std::size_t size);

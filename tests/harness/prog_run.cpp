@@ -19,9 +19,14 @@ extern const std::byte svclb_object_end[];    // NOLINT(modernize-avoid-c-arrays
 namespace svclb::test {
 namespace {
 
-constexpr std::uint32_t kServices = 4;
-constexpr std::uint32_t kSlots = 4096;
-constexpr std::uint32_t kBackends = 256;
+constexpr std::uint32_t kServices = 8;
+constexpr std::uint32_t kSlots = 8192;
+constexpr std::uint32_t kBackends = 512;
+// As in maps.bpf.h: only the programs know what it holds.
+struct HeldKey {
+    svclb_fragment_key of;
+    std::uint32_t index;
+};
 constexpr std::uint32_t kTestRunChecksumComplete = 1u << 2;  // BPF_F_TEST_SKB_CHECKSUM_COMPLETE, since 6.11
 
 Object load_programs(const DatapathOptions& options) {
@@ -39,6 +44,7 @@ Object load_programs(const DatapathOptions& options) {
                           {"transient6", options.transient},
                           {"affinity", 1024},
                           {"rejects", 1024},
+                          {"fragments", 1024},
                           {"service_counters", kServices},
                           {"backend_counters", kBackends}};
     object.constants = {{"settings", std::as_bytes(std::span(&options.settings, 1))}};
@@ -215,6 +221,8 @@ void Datapath::clear() {
     empty<svclb_flow_key6>(map("transient6"));
     empty<svclb_affinity_key>(map("affinity"));
     empty<svclb_reject_key>(map("rejects"));
+    empty<svclb_fragment_key>(map("fragments"));
+    empty<HeldKey>(map("held_fragments"));
     for (std::uint32_t i = 0; i < kServices; i++) zero_counter<svclb_counter>(map("service_counters"), i);
     for (const std::uint32_t id : backends_) zero_counter<svclb_counter>(map("backend_counters"), id);
     backends_.clear();

@@ -40,21 +40,25 @@ struct World {
 
     // The packet that begins a conversation, its answer, and one in the middle.
     [[nodiscard]] Packet first(const Endpoint& from, const Endpoint& to) const {
+        if (proto == IPPROTO_SCTP) return sctp(from, to, sctp_init, payload_of(16));
         if (!tcp_flow()) return udp(from, to, payload_of(33));
         Packet packet = tcp(from, to, syn);
         packet.tcp().options = {2, 4, 5, 0xb4, 4, 2, 1, 1};
         return packet;
     }
     [[nodiscard]] Packet answer(const Endpoint& from, const Endpoint& to) const {
+        if (proto == IPPROTO_SCTP) return sctp(from, to, sctp_init_ack, payload_of(40));
         return tcp_flow() ? tcp(from, to, syn | ack) : udp(from, to, payload_of(12));
     }
     [[nodiscard]] Packet data(const Endpoint& from, const Endpoint& to) const {
+        if (proto == IPPROTO_SCTP) return sctp(from, to, sctp_data, payload_of(101));
         return tcp_flow() ? tcp(from, to, psh | ack, payload_of(101)) : udp(from, to, payload_of(101));
     }
 };
 
 inline std::string to_string(const World& world) {
-    return std::string(world.family == 4 ? "IPv4 " : "IPv6 ") + (world.tcp_flow() ? "TCP" : "UDP");
+    const char* proto = world.tcp_flow() ? "TCP" : world.proto == IPPROTO_SCTP ? "SCTP" : "UDP";
+    return std::string(world.family == 4 ? "IPv4 " : "IPv6 ") + proto;
 }
 
 // In each test case once: these run it for every value.
@@ -63,6 +67,9 @@ inline World any_world() {
 }
 inline World tcp_world() {
     return GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP});
+}
+inline World sctp_world() {
+    return GENERATE(World{4, IPPROTO_SCTP}, World{6, IPPROTO_SCTP});
 }
 inline World udp_world() {
     return GENERATE(World{4, IPPROTO_UDP}, World{6, IPPROTO_UDP});

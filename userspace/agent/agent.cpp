@@ -2,6 +2,7 @@
 #include "agent.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
@@ -44,6 +45,7 @@ constexpr std::uint32_t kCollectBudget = 4096;
 constexpr seconds kCollectPause{10};
 constexpr seconds kRetryPause{1};
 constexpr std::chrono::minutes kEventRepeat{30};
+constexpr std::size_t kLargePass = 1000;  // Services
 
 RealTime now() {
     return std::chrono::system_clock::now();
@@ -92,6 +94,7 @@ private:
     void read_source();
     void run_pass();
     void report(const PassReport& report);
+    void note_sync(RealTime when);
     void tell_warnings();
     void tell_source();
     void make_event(const Warning& warning);
@@ -240,7 +243,7 @@ void Agent::run_pass() {
     serving_.on_node(sync_.cluster().node_leaving().value_or(report.complete && input_.transport));
     for (const auto& error : sync_.errors()) spdlog::error("programming: {}", error.message());
     put_text(datapath_.status().error, sync_.errors().empty() ? "" : sync_.errors().front().message());
-    if (sync_.errors().empty() && follows_devices_) datapath_.status().synced_ns = nanoseconds(report.ended);
+    note_sync(report.ended);
     if (sync_.wants_retry()) retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kRetryPause.count());
     if (!report.complete && report.held_services != 0 && !std::exchange(held_told_, true))
         spdlog::warn("the input cannot be read as a whole yet: held_services={}", report.held_services);
@@ -249,6 +252,14 @@ void Agent::run_pass() {
     tell_warnings();
     set_service_cidrs();
     begin_grace_period();
+    // What a first sync needed meanwhile, a third of all at its end, would stay with us for good.
+    if (report.services_built >= kLargePass) ::malloc_trim(0);
+}
+
+// With an API server that has not told everything yet, nothing is in step; a directory has told what it can.
+void Agent::note_sync(RealTime when) {
+    const bool told = sync_.complete() || !input_.transport;
+    if (told && follows_devices_ && sync_.errors().empty()) datapath_.status().synced_ns = nanoseconds(when);
 }
 
 // Each one once, when it comes and when it goes.
@@ -324,8 +335,7 @@ Status Agent::follow_devices() {
     follows_devices_ = true;
     if (auto watched = watch(devices_.fd()); !watched) return watched;
     if (auto read = read_devices(); !read) return read;
-    auto& status = datapath_.status();
-    if (status.error[0] == '\0') status.synced_ns = nanoseconds(now());
+    note_sync(now());
     spdlog::info("ready services={} slices={} links={}", sync_.cluster().service_count(), sync_.cluster().slice_count(),
                  datapath_.attached().size());
     return {};

@@ -111,7 +111,7 @@ void add_options(CLI::App& app, Config& config) {
                config.api_endpoints.clear();
                for (const auto& text : texts) config.api_endpoints.push_back(*model::parse_address_port(text));
            },
-           "an API server, to make its own Service work before it has been heard")
+           "an API server: is connected to, and makes its own Service work before it has been heard")
         ->delimiter(',')
         ->type_name("A:P,..")
         ->check(refuse_address_port);

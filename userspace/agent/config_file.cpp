@@ -115,6 +115,7 @@ std::vector<Field> own_fields(Config& config) {
                             return reply.has_value();
                         })},
         {"flowEntries", count(kFewestFlowEntries, kMostFlowEntries, config.datapath.sizes.established)},
+        {"affinityEntries", count(kFewestFlowEntries, kMostFlowEntries, config.datapath.sizes.affinity)},
         {"flowTimeouts.tcpEstablished", timeout(timeouts.tcp_established_s)},
         {"flowTimeouts.tcpHalfOpen", timeout(timeouts.tcp_half_open_s)},
         {"flowTimeouts.tcpClosing", timeout(timeouts.tcp_closing_s)},

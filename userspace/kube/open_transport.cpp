@@ -17,7 +17,7 @@ namespace svclb::kube {
 namespace {
 
 Result<ApiServer> open(Kubeconfig config, const Dial& dial) {
-    Route route{.server = config.server, .tls_server_name = config.tls_server_name, .proxy = "", .dial = {}};
+    Route route{.server = config.server, .tls_server_name = config.tls_server_name, .proxy = ""};
     for (const auto& [address, port] : dial) route.dial.push_back(model::endpoint_text(address, port));
     auto proxy = proxy_for(config.server, config.proxy_url, proxy_environment());
     if (!proxy) return fail(proxy.error());

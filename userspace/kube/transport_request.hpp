@@ -25,7 +25,7 @@ struct Route {
     std::string proxy;            // "": none
     // Where to connect to instead of where the server's name leads, "10.0.0.1:6443"; one at a time, the next one after
     // a failure. Names and certificates stay those of the server.
-    std::vector<std::string> dial;
+    std::vector<std::string> dial{};
     std::size_t dialled = 0;
     // Name resolution, TCP, proxy and TLS together.
     std::chrono::milliseconds connect_timeout{10000};

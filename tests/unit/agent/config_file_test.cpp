@@ -58,6 +58,7 @@ attach: clsact
 ping: reply
 serviceCIDRs: [10.96.0.0/16, fd00:10:96::/112]
 flowEntries: 4096
+affinityEntries: 2048
 flowTimeouts:
   tcpEstablished: 2h
   tcpHalfOpen: 1m30s
@@ -84,6 +85,7 @@ logLevel: debug
     CHECK(config.service_cidrs ==
           std::vector{*model::parse_cidr("10.96.0.0/16"), *model::parse_cidr("fd00:10:96::/112")});
     CHECK(config.datapath.sizes.established == 4096);
+    CHECK(config.datapath.sizes.affinity == 2048);
     CHECK(config.flow_timeouts.tcp_established_s == 7200);
     CHECK(config.flow_timeouts.tcp_half_open_s == 90);
     CHECK(config.flow_timeouts.tcp_closing_s == 60);
@@ -119,6 +121,7 @@ TEST_CASE("a bad field is told with file, line and field, all of them at once") 
              Row{"flowTimeouts:\n  udp: 10ms\n", {"f:4: flowTimeouts.udp: must be at least 1 s"}},
              Row{"flowTimeouts:\n  udp: 1000000h\n", {"f:4: flowTimeouts.udp: must be at most 2147483647 s"}},
              Row{"flowEntries: 10\n", {"f:3: flowEntries: must be an integer from 1024 to 16777216"}},
+             Row{"affinityEntries: 1\n", {"f:3: affinityEntries: must be an integer from 1024 to 16777216"}},
              Row{"flowEntries: \"4096\"\n", {"f:3: flowEntries: must be an integer from 1024 to 16777216"}},
              Row{"attach: xdp\nlogLevel: loud\n",
                  {"f:3: attach: \"xdp\" is not auto, tcx or clsact",

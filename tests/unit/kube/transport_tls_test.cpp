@@ -199,9 +199,9 @@ TEST_CASE("the places to dial are tried in turn, the certificate stays that of t
     const Dial dial{place("127.0.0.1", 1), place("::1", port)};
     const auto opened = open_transport(kubeconfig, dial);
     REQUIRE(opened);
-    CHECK(get(*opened->transport, "/").heads.empty());  // nobody listens there
-    CHECK(get(*opened->transport, "/").heads.size() == 1);
-    CHECK(get(*opened->transport, "/").heads.size() == 1);
+    CHECK(get(*opened->transport, "/echo").heads.empty());  // nobody listens there
+    CHECK(get(*opened->transport, "/echo").heads.size() == 1);
+    CHECK(get(*opened->transport, "/echo").heads.size() == 1);
 }
 
 TEST_CASE("what is missing to reach the server is named when the transport is opened") {
