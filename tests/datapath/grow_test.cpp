@@ -73,6 +73,7 @@ svclb_service_name name_of(const char* name) {
 TEST_CASE("each map grows under attached programs, which use the new one at once, and keeps its rows") {
     const KernelSandbox sandbox;
     const AttachMode mode = GENERATE(AttachMode::automatic, AttachMode::clsact);
+    const bool together = GENERATE(false, true);
     const int link = sandbox.add_pod_link("pod0");
     Datapath datapath = open_or_fail(sandbox.options(mode));
     REQUIRE(datapath.attach_pod_link(link, "pod0"));
@@ -91,9 +92,12 @@ TEST_CASE("each map grows under attached programs, which use the new one at once
     REQUIRE(tables.write_slots(7, slot));
     REQUIRE(tables.put(backend_key(5), {.id = 3, .node = 0, .zone = 0, .weight = 1, .state = 1, .flags = 1}));
 
-    REQUIRE(tables.grow(Sized::services, 100));
-    REQUIRE(tables.grow(Sized::slots, 1000));
-    REQUIRE(tables.grow(Sized::backends, 65));
+    const std::array<Room, 3> rooms{{{Sized::services, 100}, {Sized::slots, 1000}, {Sized::backends, 65}}};
+    if (together) {
+        REQUIRE(tables.grow(rooms));
+    } else {
+        for (const auto& room : rooms) REQUIRE(tables.grow(room.map, room.entries));
+    }
 
     CHECK(tables.capacity(Sized::services) == 128);
     CHECK(tables.capacity(Sized::slots) == 1024);

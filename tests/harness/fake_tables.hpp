@@ -145,18 +145,23 @@ public:
         return 0;
     }
 
-    Status grow(datapath::Sized map, std::uint32_t entries) override {
+    using Tables::grow;
+    Status grow(std::span<const datapath::Room> rooms) override {
         if (last_write_ && writes >= *last_write_) return fail_errno(ECANCELED, "the agent has died");
-        const auto limit = map == datapath::Sized::services ? grow_limits.services
-                           : map == datapath::Sized::slots  ? grow_limits.slots
-                                                            : grow_limits.backends;
-        if (entries > limit) return fail_errno(ENOMEM, fmt::format("grow to {} entries", entries));
-        if (map == datapath::Sized::services)
-            service_rows.resize(std::max<std::size_t>(service_rows.size(), entries));
-        else if (map == datapath::Sized::slots)
-            slot_rows.resize(std::max<std::size_t>(slot_rows.size(), entries));
-        else
-            backend_capacity = std::max(backend_capacity, entries);
+        for (const auto& [map, entries] : rooms) {
+            const auto limit = map == datapath::Sized::services ? grow_limits.services
+                               : map == datapath::Sized::slots  ? grow_limits.slots
+                                                                : grow_limits.backends;
+            if (entries > limit) return fail_errno(ENOMEM, fmt::format("grow to {} entries", entries));
+        }
+        for (const auto& [map, entries] : rooms) {
+            if (map == datapath::Sized::services)
+                service_rows.resize(std::max<std::size_t>(service_rows.size(), entries));
+            else if (map == datapath::Sized::slots)
+                slot_rows.resize(std::max<std::size_t>(slot_rows.size(), entries));
+            else
+                backend_capacity = std::max(backend_capacity, entries);
+        }
         ++grown;
         return {};
     }

@@ -185,7 +185,7 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
     show_sizes(core);
-    core.tables.set_grow([&core](Sized map, std::uint32_t entries) { return grow(core, map, entries); });
+    core.tables.set_grow([&core](std::span<const Room> rooms) { return grow(core, rooms); });
     spdlog::info("datapath open bpf_dir={} adopted_maps={} attached={} mode={}", dir.root.string(),
                  pinned->all().size(), core.links.attached().size(), core.tcx ? "tcx" : "clsact");
     return Datapath(std::move(state));

@@ -41,20 +41,38 @@ Result<std::uint32_t> size_for(Sized map, std::uint32_t entries) {
     return std::bit_ceil(entries);
 }
 
-Result<Loaded> load_larger(const Core& core, std::span<const char* const> names, std::uint32_t size) {
+// What has to be made anew, in the order in which it is put in place. One that an interrupted grow has left large
+// enough stays.
+struct Larger {
+    std::vector<const char*> names;
+    Entries entries;
+    std::string words;
+};
+
+Result<Larger> larger_maps(const Core& core, std::span<const Room> rooms) {
+    Larger larger;
+    for (const Room& room : rooms) {
+        const auto size = size_for(room.map, room.entries);
+        if (!size) return fail(size.error());
+        for (const char* name : maps_of(room.map)) {
+            if (core.maps.entries(name) >= *size) continue;
+            larger.names.push_back(name);
+            larger.entries.emplace(name, *size);
+        }
+        larger.words += fmt::format(" {}={}", maps_of(room.map).back(), *size);
+    }
+    return larger;
+}
+
+Result<Loaded> load_larger(const Core& core, const Larger& larger) {
     MapSet reuse;
     for (const auto& [name, fd] : core.maps.all()) {
         auto copy = duplicate(fd.get(), name);
         if (!copy) return fail(copy.error());
         reuse.put(name, std::move(*copy));
     }
-    Entries entries;
-    for (const char* name : names) {
-        if (core.maps.entries(name) >= size) continue;
-        reuse.remove(name);
-        entries.emplace(name, size);
-    }
-    return load_object(core.settings, reuse, entries);
+    for (const char* name : larger.names) reuse.remove(name);
+    return load_object(core.settings, reuse, larger.entries);
 }
 
 void warn_unless(const Status& status) {
@@ -91,20 +109,17 @@ void show_sizes(const Core& core) {
     core.agent.rows()[0].slots_capacity = core.tables.capacity(Sized::slots);
 }
 
-Status grow(Core& core, Sized map, std::uint32_t entries) {
-    const auto size = size_for(map, entries);
-    if (!size) return fail(size.error());
-    std::vector<const char*> names = maps_of(map);
-    auto loaded = load_larger(core, names, *size);
+Status grow(Core& core, std::span<const Room> rooms) {
+    const auto larger = larger_maps(core, rooms);
+    if (!larger) return fail(larger.error());
+    const auto& names = larger->names;
+    auto loaded = load_larger(core, *larger);
     if (!loaded) return fail(loaded.error());
-    // One that an interrupted grow has left large enough stays.
-    std::erase_if(names, [&](const char* name) { return core.maps.entries(name) >= *size; });
     for (const char* name : names) {
         // What the programs count between here and the switch is lost; nothing else writes meanwhile.
         if (auto copied = copy_rows(name, core.maps, loaded->maps); !copied) return copied;
     }
-    auto tables =
-        KernelTables::open(loaded->maps, [&core](Sized which, std::uint32_t more) { return grow(core, which, more); });
+    auto tables = KernelTables::open(loaded->maps, [&core](std::span<const Room> more) { return grow(core, more); });
     if (!tables) return fail(tables.error());
     auto collector = Collector::open(loaded->maps);
     if (!collector) return fail(collector.error());
@@ -117,7 +132,7 @@ Status grow(Core& core, Sized map, std::uint32_t entries) {
     core.tables = std::move(*tables);
     core.collector = std::move(*collector);
     show_sizes(core);
-    spdlog::info("grew map={} entries={}", maps_of(map).back(), *size);
+    spdlog::info("grew{}", larger->words);
     return {};
 }
 

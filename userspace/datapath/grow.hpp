@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "bpf_dir.hpp"
 #include "collect.hpp"
@@ -33,6 +34,6 @@ struct Core {
 void show_sizes(const Core& core);
 
 // Loads the programs a second time with the larger maps and puts them into every link; on failure all is as before.
-Status grow(Core& core, Sized map, std::uint32_t entries);
+Status grow(Core& core, std::span<const Room> rooms);
 
 }  // namespace svclb::datapath

@@ -95,11 +95,11 @@ std::uint32_t KernelTables::capacity(Sized map) const {
     return backend_counters_.size();
 }
 
-Status KernelTables::grow(Sized map, std::uint32_t entries) {
-    if (entries <= capacity(map)) return {};
+Status KernelTables::grow(std::span<const Room> rooms) {
+    if (std::ranges::all_of(rooms, [this](const Room& room) { return room.entries <= capacity(room.map); })) return {};
     // The call ends with another object in the place of this one, and with it another function.
     const Grow replace_this = grow_;
-    return replace_this(map, entries);
+    return replace_this(rooms);
 }
 
 Status KernelTables::put(const svclb_frontend_key& key, const svclb_frontend& value) {

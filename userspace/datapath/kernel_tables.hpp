@@ -35,7 +35,7 @@ struct MappedRows {
 
 class KernelTables final : public Tables {
 public:
-    using Grow = std::function<Status(Sized, std::uint32_t)>;
+    using Grow = std::function<Status(std::span<const Room>)>;
 
     // `maps` must outlive the result; `grow` puts another KernelTables in the place of this one.
     static Result<KernelTables> open(const MapSet& maps, Grow grow);
@@ -43,7 +43,8 @@ public:
     void set_grow(Grow grow) { grow_ = std::move(grow); }
 
     [[nodiscard]] std::uint32_t capacity(Sized map) const override;
-    Status grow(Sized map, std::uint32_t entries) override;
+    using Tables::grow;
+    Status grow(std::span<const Room> rooms) override;
     Status put(const svclb_frontend_key& key, const svclb_frontend& value) override;
     Status remove(const svclb_frontend_key& key) override;
     Status put_desired(const svclb_frontend_key& key, const svclb_frontend& value) override;

@@ -53,16 +53,21 @@ void Pass::block(Work& work, const Error& error) {
     report_.failed(work.port->id.service, error.within(describe(work.port->id)));
 }
 
+// By doubling, to what is addressable at most.
+std::uint64_t Pass::larger_size(datapath::Sized map, std::uint64_t at_least) const {
+    // A run's base has 28 bits; the others are ids of 32.
+    const std::uint64_t most = map == datapath::Sized::slots ? std::uint64_t{SVCLB_RUN_BASE_MAX} + 1 : UINT32_MAX;
+    std::uint64_t larger = std::max<std::uint64_t>(tables_.capacity(map), 1) * 2;
+    while (larger < at_least) larger *= 2;
+    return std::min(larger, most);
+}
+
 Status Pass::grow(datapath::Sized map, std::uint64_t at_least) {
     static constexpr std::array<const char*, 3> kNames{"services", "slots", "backends"};
     auto& failure = cannot_grow_[static_cast<std::size_t>(map)];
     if (failure) return fail(*failure);
-    // A run's base has 28 bits; the others are ids of 32.
-    const std::uint64_t most = map == datapath::Sized::slots ? std::uint64_t{SVCLB_RUN_BASE_MAX} + 1 : UINT32_MAX;
     const std::uint64_t size = tables_.capacity(map);
-    std::uint64_t larger = std::max<std::uint64_t>(size, 1) * 2;
-    while (larger < at_least) larger *= 2;
-    larger = std::min(larger, most);
+    const std::uint64_t larger = larger_size(map, at_least);
 
     const auto context =
         fmt::format("{}: all {} entries are in use or rest", kNames[static_cast<std::size_t>(map)], size);
@@ -162,19 +167,19 @@ void Pass::make_room() {
         backends += work.desired->backends.size();
         slots += work.layout.cluster_slots + (work.layout.shared ? 0 : work.layout.local_slots);
     }
-    const auto room = [this](datapath::Sized map, std::uint64_t limit, std::uint64_t available, std::uint64_t wanted) {
-        if (wanted <= available) return false;
-        const bool grown = grow(map, limit + wanted - available).has_value();
-        cannot_grow_[static_cast<std::size_t>(map)].reset();
-        return grown;
-    };
     using datapath::Sized;
-    if (room(Sized::services, state_.indices.limit(), state_.indices.available(), indices))
-        state_.indices.extend(tables_.capacity(Sized::services));
-    if (room(Sized::backends, state_.backend_ids.limit(), state_.backend_ids.available(), backends))
-        state_.backend_ids.extend(tables_.capacity(Sized::backends));
-    if (room(Sized::slots, state_.runs.limit(), state_.runs.free_entries(), slots))
-        state_.runs.extend(tables_.capacity(Sized::slots));
+    std::vector<datapath::Room> rooms;
+    const auto add = [&](Sized map, std::uint64_t limit, std::uint64_t available, std::uint64_t wanted) {
+        if (wanted > available)
+            rooms.push_back({map, static_cast<std::uint32_t>(larger_size(map, limit + wanted - available))});
+    };
+    add(Sized::services, state_.indices.limit(), state_.indices.available(), indices);
+    add(Sized::backends, state_.backend_ids.limit(), state_.backend_ids.available(), backends);
+    add(Sized::slots, state_.runs.limit(), state_.runs.free_entries(), slots);
+    if (rooms.empty() || !tables_.grow(rooms)) return;
+    state_.indices.extend(tables_.capacity(Sized::services));
+    state_.backend_ids.extend(tables_.capacity(Sized::backends));
+    state_.runs.extend(tables_.capacity(Sized::slots));
 }
 
 void Pass::add_names(Work& work) {

@@ -87,6 +87,7 @@ private:
     [[nodiscard]] bool publish_row(Port& port, const svclb_service& row, const char* what);
     [[nodiscard]] Result<std::uint32_t> take_id(IdPool& pool, datapath::Sized map);
     [[nodiscard]] Result<Span> take_run(std::uint32_t slots);
+    [[nodiscard]] std::uint64_t larger_size(datapath::Sized map, std::uint64_t at_least) const;
     [[nodiscard]] Status grow(datapath::Sized map, std::uint64_t at_least);
     void block(Work& work, const Error& error);
     template <class What>

@@ -16,6 +16,10 @@ namespace svclb::datapath {
 
 // Maps addressed by index, which can be made larger while traffic flows.
 enum class Sized : std::uint8_t { services, slots, backends };
+struct Room {
+    Sized map = Sized::services;
+    std::uint32_t entries = 0;
+};
 
 class Tables {
 public:
@@ -23,8 +27,13 @@ public:
 
     // Entries, the unusable entry 0 included. `backends` is the size of backend_counters: ids are below it.
     [[nodiscard]] virtual std::uint32_t capacity(Sized map) const = 0;
-    // At least `entries` afterwards. Traffic goes on meanwhile; no other write may run during the call.
-    virtual Status grow(Sized map, std::uint32_t entries) = 0;
+    // At least so many entries in each map afterwards, in one step; a map that is large enough stays. Traffic goes on
+    // meanwhile; no other write may run during the call.
+    virtual Status grow(std::span<const Room> rooms) = 0;
+    Status grow(Sized map, std::uint32_t entries) {
+        const Room room{map, entries};
+        return grow(std::span(&room, 1));
+    }
 
     // Hash rows. Removing a row that is not there is no error.
     virtual Status put(const svclb_frontend_key& key, const svclb_frontend& value) = 0;

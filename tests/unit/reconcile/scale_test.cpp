@@ -80,6 +80,7 @@ TEST_CASE("20,000 service ports with 100,000 backends cost what they hold, one c
     const auto first = reconciler.apply(all);
     const auto first_ms = cpu_ms() - begin;
     REQUIRE(first.failures == 0);
+    CHECK(tables.grown == 1);
     CHECK(reconciler.programmed().size() == std::size_t{kServices} * 2);
     CHECK(tables.backends.size() == std::size_t{kServices} * 2 * kBackends);
 
