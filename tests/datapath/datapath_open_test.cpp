@@ -219,7 +219,6 @@ TEST_CASE("a grace period takes some milliseconds, and a moved datapath still wa
     REQUIRE(moved.wait_grace_period());
     const auto took = std::chrono::steady_clock::now() - begin;
     CHECK(took > std::chrono::microseconds(50));  // an update of a plain map takes one or two
-    CHECK(took < std::chrono::seconds(2));
 }
 
 }  // namespace svclb::datapath

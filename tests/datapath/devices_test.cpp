@@ -69,7 +69,7 @@ TEST_CASE("a new pod link carries our programs when its event has been handled")
         sandbox.ip("link del pod0");
         CHECK(text_of(devices) == "-pod0 pod;");
     }
-    // A tcx attachment returns a grace period after its program is in force: the second of the two waits delays nothing.
+    // A tcx attachment returns a grace period after its program is in force: the second wait delays nothing.
     const auto before_wait = std::chrono::steady_clock::now();
     REQUIRE(datapath.wait_grace_period());
     const auto grace_period = std::chrono::steady_clock::now() - before_wait;
