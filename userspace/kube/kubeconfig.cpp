@@ -81,9 +81,10 @@ private:
 
     void read_context(const Spot& top, const Spot& context) {
         const auto cluster = fields_.field(context, "cluster");
-        fields_.require(cluster);
         const auto user = fields_.field(context, "user");
-        if (const auto name = text(cluster); !name.empty())
+        const auto name = text(cluster);
+        if (name.empty() && fields_.valid()) fields_.refuse(cluster, "missing");
+        if (!name.empty())
             named(top, "clusters", "cluster", name, [&](const Spot& spot) {
                 read_cluster(spot);
                 // The program may ask for what the cluster says.

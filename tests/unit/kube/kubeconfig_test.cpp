@@ -136,6 +136,9 @@ TEST_CASE("what is no kubeconfig") {
 
 TEST_CASE("a server is an https URL without secrets in it") {
     const auto at = std::string("/etc/svclb/kubeconfig:5: clusters[0].cluster.");
+    for (const auto* without : {"", "cluster: '', ", "cluster: !, ", "cluster: null, "})
+        CHECK(error_of("current-context: c\ncontexts: [{name: c, context: {" + std::string(without) + "user: u}}]\n") ==
+              "/etc/svclb/kubeconfig:2: contexts[0].context.cluster: missing");
     CHECK(cluster_error("{}") == "/etc/svclb/kubeconfig:5: clusters[0].cluster.server: missing");
     for (const auto* wrong :
          {"http://h", "h:6443", "https://", "https://h:0", "https://h:65536", "https://h:1x", "https://[::1",
