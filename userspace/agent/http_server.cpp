@@ -19,7 +19,7 @@ namespace {
 constexpr int kBacklog = 64;
 constexpr unsigned kConnections = 64;
 constexpr unsigned kConnectionsPerClient = 16;
-constexpr unsigned kIdle_s = 5;
+constexpr unsigned kIdleSeconds = 5;
 constexpr std::size_t kConnectionMemory = 16384;  // a request's head, and its answer's
 
 bool is_wildcard(const model::Address& address) {
@@ -122,7 +122,7 @@ Result<HttpServer> HttpServer::listen(const model::AddressPort& at, HttpRoutes r
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, 0, nullptr, nullptr, handle, &state->routes,
                          MHD_OPTION_LISTEN_SOCKET, socket->get(), MHD_OPTION_CONNECTION_LIMIT, kConnections,
                          MHD_OPTION_PER_IP_CONNECTION_LIMIT, kConnectionsPerClient, MHD_OPTION_CONNECTION_TIMEOUT,
-                         kIdle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory, MHD_OPTION_END);
+                         kIdleSeconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory, MHD_OPTION_END);
     if (state->daemon == nullptr) return fail_errno(errno, name);
     socket->release();  // the library closes it
     return HttpServer{std::move(state)};

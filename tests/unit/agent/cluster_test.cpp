@@ -213,7 +213,8 @@ TEST_CASE("row 1.14: the own node's zone decides, from the moment its label chan
     there.endpoints[0].zone_hints = {"zone-b"};
     const auto in_cluster = [](Cluster& cluster) {
         std::vector<std::string> addresses;
-        for (const auto& backend : take(cluster).at(0).state.at(0).backends)
+        const auto changes = take(cluster);
+        for (const auto& backend : changes.at(0).state.at(0).backends)
             if (backend.in_cluster) addresses.push_back(to_string(backend.address));
         return addresses;
     };
