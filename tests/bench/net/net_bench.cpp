@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // net_bench serve PORT, and net_bench rr|crr|udp_rr|bulk ADDRESS:PORT --seconds S: one number on standard output.
 //   rr      one byte there, one byte back, on one TCP connection: transactions a second
-//   crr     connect, one byte there, one byte back, close: connections a second
+//   crr     connect, one byte there, one byte back, close by the server, then by us: connections a second
 //   udp_rr  one datagram there, one back, on one connected socket: transactions a second
 //   bulk    as much as goes through one TCP connection: Gbit a second
 // One client at a time; the server follows it on one thread.
@@ -26,6 +26,9 @@ using tools::now_us;
 
 constexpr std::size_t kBulkSize = 128UL << 10U;
 constexpr int kTimeoutMs = 2000;
+// Asks the server to close after its answer: who closes first keeps the port for a minute, and a client without free
+// ports measures its kernel's search for one.
+constexpr char kLast = 'q';
 
 UniqueFd open_socket(int family, int type) {
     UniqueFd fd{::socket(family, type | SOCK_CLOEXEC, 0)};
@@ -53,7 +56,7 @@ UniqueFd listen_on(std::uint16_t port, int type) {
 bool answer_stream(int fd, std::vector<char>& buffer) {
     const auto got = ::recv(fd, buffer.data(), buffer.size(), 0);
     if (got <= 0) return false;
-    return got > 1 || ::send(fd, buffer.data(), 1, MSG_NOSIGNAL) == 1;
+    return got > 1 || (::send(fd, buffer.data(), 1, MSG_NOSIGNAL) == 1 && buffer[0] != kLast);
 }
 
 void answer_datagram(int fd, std::vector<char>& buffer) {
@@ -90,8 +93,7 @@ UniqueFd connect_to(const tools::Endpoint& to, int type) {
     return fd;
 }
 
-void exchange(int fd) {
-    char byte = 'x';
+void exchange(int fd, char byte = 'x') {
     if (::send(fd, &byte, 1, MSG_NOSIGNAL) != 1) tools::die_errno("send");
     if (::recv(fd, &byte, 1, 0) != 1) tools::die_errno("recv");
 }
@@ -118,7 +120,9 @@ double exchanges(const tools::Endpoint& to, double seconds, int type) {
 double connections(const tools::Endpoint& to, double seconds) {
     return per_second(seconds, [&] {
         const auto fd = connect_to(to, SOCK_STREAM);
-        exchange(fd.get());
+        exchange(fd.get(), kLast);
+        char none = 0;
+        if (::recv(fd.get(), &none, 1, 0) != 0) tools::die_errno("recv at the end");
         return 1.0;
     });
 }
