@@ -303,14 +303,13 @@ TEST_CASE("garbage changes nothing and begins the watch again") {
         CHECK_FALSE(world.is_open());
         CHECK(world.transport.cancelled == 1);
         REQUIRE(world.problems.size() == 1);
-        CHECK(world.problems[0] == "watch services: " + problem);
+        CHECK(world.problems[0].starts_with("watch services: " + problem));
         world.pass(kBackoff);
         CHECK(has(world.target(), "&resourceVersion=10"));
     };
     const std::string wrong = "the answer is not what the API sends: ";
     bad("<html>", wrong + "an event that is no object");
-    bad("{]",
-        "JSON: The JSON document has an improper structure: missing or superfluous commas, braces, missing keys, etc.");
+    bad("{]", "JSON: ");  // the rest are the library's words, which change with it
     bad("{}\n", wrong + "an event without an object");
     bad(R"({"type":"ADDED","object":7})", wrong + "an event without an object");
     bad(event("UPSERT\\u001b[2J", service("c", "11")), wrong + R"(an event of type "UPSERT\x1b[2J")");
