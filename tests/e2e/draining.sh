@@ -10,9 +10,10 @@ harness_begin draining
 web_cluster 3
 start_agent
 
-# A conversation is its source port: these 30 go on through every step.
+# A conversation is its source port: these 30 go on through every step. They lie outside the ephemeral range, from which
+# what is called a new conversation below takes its port: one that took one of these would rightly go on with its backend.
 ports=()
-for ((i = 0; i < 30; i++)); do ports+=($((45000 + i))); done
+for ((i = 0; i < 30; i++)); do ports+=($((20000 + i))); done
 converse() { # FAMILY FILE [OPTION...]: each conversation's next datagram, and who answers it
     local to=$web4 sources=("${ports[@]/#/${POD_IP4[client]}:}")
     if (($1 == 6)); then
