@@ -166,6 +166,7 @@ public:
         return {};
     }
 
+    using Tables::put;
     Status put(const svclb_frontend_key& key, const svclb_frontend& value) override {
         return write({.op = Op::put_frontend, .frontend_key = key, .frontend = value},
                      [&] { return store(frontends, key, value, limits.frontends, "frontends"); });
@@ -173,6 +174,7 @@ public:
     Status remove(const svclb_frontend_key& key) override {
         return write({.op = Op::remove_frontend, .frontend_key = key}, [&] { return drop(frontends, key); });
     }
+    using Tables::put_desired;
     Status put_desired(const svclb_frontend_key& key, const svclb_frontend& value) override {
         return write({.op = Op::put_desired, .frontend_key = key, .frontend = value},
                      [&] { return store(desired, key, value, limits.desired, "desired_frontends"); });
@@ -180,7 +182,6 @@ public:
     Status remove_desired(const svclb_frontend_key& key) override {
         return write({.op = Op::remove_desired, .frontend_key = key}, [&] { return drop(desired, key); });
     }
-    using Tables::put;
     Status put(const svclb_backend_key& key, const svclb_backend& value) override {
         return write({.op = Op::put_backend, .backend_key = key, .backend = value},
                      [&] { return store(backends, key, value, limits.backends, "backends"); });

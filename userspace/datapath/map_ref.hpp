@@ -221,8 +221,9 @@ public:
 
     // Into a map that has at least as many entries.
     Status copy_to(const PerCpuRef& to) const {
+        std::uint32_t index = copy_batches_to(to);
         std::vector<std::array<std::uint64_t, kFields>> values(cpus_);
-        for (std::uint32_t index = 0; index < size_; ++index) {
+        for (; index < size_; ++index) {
             if (auto done = read(index, values.data()); !done) return done;
             if (auto done = to.write(index, values.data()); !done) return done;
         }
@@ -232,6 +233,27 @@ public:
 private:
     PerCpuRef(int fd, const char* name, std::uint32_t size, std::size_t cpus)
         : fd_(fd), name_(name), size_(size), cpus_(cpus) {}
+
+    // How many of the first entries were copied: all of them, or none before Linux 5.13.
+    std::uint32_t copy_batches_to(const PerCpuRef& to) const {
+        constexpr std::uint32_t kEntries = 512;
+        std::vector<std::uint32_t> indices(kEntries);
+        std::vector<std::array<std::uint64_t, kFields>> values(cpus_ * kEntries);
+        bpf_map_batch_opts opts{};
+        opts.sz = sizeof(opts);
+        std::uint32_t position = 0;
+        for (std::uint32_t copied = 0;;) {
+            std::uint32_t count = kEntries;
+            const int error = bpf_map_lookup_batch(fd_, copied == 0 ? nullptr : &position, &position, indices.data(),
+                                                   values.data(), &count, &opts);
+            if (error != 0 && error != -ENOENT) return copied;
+            const bool last = error == -ENOENT;
+            if (count != 0 && bpf_map_update_batch(to.fd_, indices.data(), values.data(), &count, &opts) != 0)
+                return copied;
+            copied += count;
+            if (last || copied >= size_) return copied;
+        }
+    }
 
     Status check(std::uint32_t index) const {
         if (index < size_) return {};
