@@ -146,6 +146,13 @@ int ApiSource::fd() const {
     return state_->epoll.get();
 }
 
+std::vector<Refusal> ApiSource::refusals() const {
+    std::vector<Refusal> all;
+    if (!state_->open) return all;
+    for (const auto& reflector : state_->reflectors) reflector->add_refusals(all);
+    return all;
+}
+
 SourceState ApiSource::state() const {
     SourceState state;
     state.synced = state_->open;

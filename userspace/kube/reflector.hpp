@@ -44,6 +44,7 @@ public:
     // Moves what is new into the change: objects and all, or only the problems of the connection.
     void take_objects(Change& change) { objects_.take(change); }
     void take_problem(Change& change);
+    void add_refusals(std::vector<Refusal>& all) const { objects_.add_refusals(all); }
     [[nodiscard]] ResourceState state() const;
 
 private:

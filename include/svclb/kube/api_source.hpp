@@ -37,6 +37,7 @@ public:
 
     [[nodiscard]] int fd() const override;
     Result<Change> changes() override;
+    [[nodiscard]] std::vector<Refusal> refusals() const override;
     [[nodiscard]] SourceState state() const override;
 
 private:
