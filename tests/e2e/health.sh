@@ -43,6 +43,8 @@ say "metrics"
 says_ok() { [[ $(ask 127.0.0.1:10249/healthz | head -n 1) == ok ]]; }
 check "its /healthz says ok" says_ok
 check "/proxyMode is 200 and plain text" status_is 127.0.0.1:10249/proxyMode "200 text/plain"
+slis_say() { ask 127.0.0.1:10249/metrics/slis | grep -qx "$1"; }
+check "/metrics/slis tells of that answer" slis_say 'kubernetes_healthchecks_total{name="ping",status="success",type="healthz"} 1'
 check "they are served to the node alone" refuses '[::1]:10249/metrics'
 check "/metrics is Prometheus' text" status_is 127.0.0.1:10249/metrics "200 text/plain; version=0.0.4"
 scrape() { node_exec curl -sS --max-time 5 http://127.0.0.1:10249/metrics; }

@@ -40,6 +40,8 @@ check "names, types, samples and buckets agree" /usr/bin/python3 "$harness_top/t
 check "the source is connected" sample_is svclb_source_connected 1
 check "so is each watch" sample_is 'svclb_watch_connected{resource="services"}' 1
 check "bytes from the server are counted" sample_over svclb_source_received_bytes_total 1000
+rest_client() { scrape | awk '/^rest_client_requests_total{/ && /code="200"/ && /method="GET"/ { n += $NF } END { exit n < 3 }'; }
+check "so are its answers, as client-go counts them" rest_client
 check "the first whole view has no delays" sample_is svclb_endpoint_programming_duration_seconds_count 0
 now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 kube apply - <<YAML >/dev/null

@@ -157,6 +157,7 @@ SourceState ApiSource::state() const {
     SourceState state;
     state.synced = state_->open;
     state.bytes_received = state_->transport.bytes_received();
+    state.requests = state_->transport.stats();
     for (const auto& reflector : state_->reflectors) {
         auto& resource = state.resources.emplace_back(reflector->state());
         if (state.error.empty()) state.error = resource.error;

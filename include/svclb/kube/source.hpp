@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "svclb/base/result.hpp"
+#include "svclb/kube/transport.hpp"
 #include "svclb/model/objects.hpp"
 
 namespace svclb::kube {
@@ -63,6 +64,7 @@ struct SourceState {
     bool connected = false;  // what is told is up to date, as far as the source can know
     std::string error;       // of the resources, the first one that has one
     std::uint64_t bytes_received = 0;
+    RequestStats requests;
     std::vector<ResourceState> resources;
 };
 
