@@ -126,6 +126,13 @@ Status Agent::start() {
     status.started_ns = nanoseconds(now());
     put_text(status.node, config_.node_name);
     put_text(status.source, input_.text);
+    const auto& sockets = datapath_.sockets();
+    status.sockets_attached = sockets.attached ? 1 : 0;
+    put_text(status.sockets, sockets.text);
+    if (sockets.attached || !config_.datapath.sockets.host)
+        spdlog::info("host sockets: {}", sockets.text);
+    else
+        spdlog::warn("host sockets are not translated: {}", sockets.text);
 
     if (auto opened = event_loop_.open(kTick); !opened) return opened;
     if (auto served = serving_.start(); !served) return served;
