@@ -62,7 +62,7 @@ check "it follows changes" only_beacon_since 0
 
 say "the API's own Service"
 through_the_service() { # CLUSTER-IP
-    pod_exec client curl -sS --max-time 5 --cacert "$api/ca.crt" "https://$1/livez" | grep -q ok
+    pod_exec client curl -sS --max-time 20 --cacert "$api/ca.crt" "https://$1/livez" | grep -q ok
 }
 for ip in 10.96.0.1 '[fd00:10:96::1]'; do
     check "$ip leads to the API server" await 5 through_the_service "$ip"

@@ -12,8 +12,8 @@ agent_source=(--config "$run/config.conf")
 start_agent
 
 agent_said() { grep -q "$1" "$run/agent1.log"; }
-status_is() { [[ $(node_exec curl -sS --max-time 5 -o "$run/body" -w '%{http_code}' "http://127.0.0.1:$1") == "$2" ]] || { cat "$run/body" && return 1; }; }
-scrape() { node_exec curl -sS --max-time 5 http://127.0.0.1:10249/metrics; }
+status_is() { [[ $(node_exec curl -sS --max-time 20 -o "$run/body" -w '%{http_code}' "http://127.0.0.1:$1") == "$2" ]] || { cat "$run/body" && return 1; }; }
+scrape() { node_exec curl -sS --max-time 20 http://127.0.0.1:10249/metrics; }
 sample() { scrape | awk -v name="$1" 'index($0, name " ") == 1 { printf "%.0f", $NF }'; }
 sample_is() { [[ $(sample "$1") == "$2" ]] || { echo "  $1: $(sample "$1")" && return 1; }; }
 sample_over() { (($(sample "$1") > $2)) || { echo "  $1: $(sample "$1")" && return 1; }; }
