@@ -69,7 +69,8 @@ struct ApiSource::State {
                 return std::uniform_real_distribution<double>()(engine);
             };
         for (auto& resource : resources(options.node_name))
-            reflectors.push_back(std::make_unique<Reflector>(std::move(resource), transport, surroundings));
+            reflectors.push_back(
+                std::make_unique<Reflector>(std::move(resource), transport, surroundings, options.watch_silence));
     }
 
     Transport& transport;

@@ -30,7 +30,8 @@ class Reflector final : private Receiver {
 public:
     using Clock = Surroundings::Clock;
 
-    Reflector(Resource resource, Transport& transport, const Surroundings& surroundings);
+    Reflector(Resource resource, Transport& transport, const Surroundings& surroundings,
+              std::chrono::seconds watch_silence = kWatchSilence);
     Reflector(const Reflector&) = delete;
     Reflector& operator=(const Reflector&) = delete;
     ~Reflector() override;
@@ -77,6 +78,7 @@ private:
     Resource resource_;
     Transport& transport_;
     const Surroundings& surroundings_;
+    std::chrono::seconds watch_silence_;
     ApiReader reader_;
     KnownObjects objects_;
     Backoff backoff_;
