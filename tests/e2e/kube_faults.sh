@@ -94,6 +94,14 @@ fault "a reset instead of a body" hang
 dropped() { kube drop; }
 fault "all connections reset" dropped
 
+going_away() {
+    gone=$(kube stats | jq .accepted)
+    kube goaway
+    kube inject '{"end": true}'
+}
+fault "a server that takes no new requests on its connection" going_away
+check "they come on another one" kube_asked "length > 0 and all(.connection > $gone)"
+
 replay() { kube inject '{"replay": 6}'; }
 fault "old events once more, in order" replay
 replay_reversed() { kube inject '{"replay": 6, "reverse": true}'; }

@@ -27,6 +27,8 @@ Commands (a line of JSON each on DIR/control: {"command": ..., "argument": ...})
   rewind N                    as restored from a backup: resourceVersions go on from N less
   accept BOOL, answer BOOL    false: refuse connections; stop answering on all of them, silently
   drop                        reset all connections
+  goaway                      HTTP/2's word that a connection takes no new requests, those under way go on, as servers
+                              with --goaway-chance and those that shut down say it
   requests [CLEAR]            what was asked since the last clear
   stats                       connections, resourceVersion, watchers
   generate {services: N, ports: P, endpoints: E}   that many Services with so many endpoints each, see api_size.py
@@ -337,6 +339,10 @@ class Server:
             self.answering.set()
         else:
             self.answering.clear()
+
+    async def do_goaway(self, _):
+        for connection in self.connections:
+            connection.go_away()
 
     async def do_drop(self, _):
         for connection in list(self.connections):
