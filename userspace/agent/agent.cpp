@@ -10,7 +10,6 @@
 #include <chrono>
 #include <cstring>
 #include <ctime>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +19,7 @@
 #include "input.hpp"
 #include "problems.hpp"
 #include "serving.hpp"
+#include "source_log.hpp"
 #include "state_dir.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
@@ -76,7 +76,8 @@ public:
           sync_({.node_name = config.node_name, .api = input_.api_seed}, reconciler_),
           serving_(config),
           problems_(datapath_, sync_.cluster(), input_.transport.get(), config.node_name),
-          grace_([this] { return datapath_.wait_grace_period(); }) {}
+          grace_([this] { return datapath_.wait_grace_period(); }),
+          source_log_(input_.text) {}
 
     Status start();
     Status loop();
@@ -112,8 +113,7 @@ private:
     std::vector<model::Cidr> service_cidrs_;
     bool follows_devices_ = false;  // once the tables are worth it
     bool held_told_ = false;
-    std::optional<bool> connected_told_;
-    std::string error_told_;
+    SourceLog source_log_;
 };
 
 Status Agent::start() {
@@ -188,8 +188,10 @@ void Agent::read_source() {
         put_text(datapath_.status().error, change.error().message());
         return;
     }
-    for (const auto& problem : change->problems) problems_.tell_refused(problem, now());
-    datapath_.status().invalid_objects = change->invalid_objects;
+    auto& invalid_objects = datapath_.status().invalid_objects;
+    if (!change->problems.empty() || change->invalid_objects != invalid_objects)
+        problems_.tell_refused(change->problems, input_.source->refusals(), now());
+    invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
     // All that has arrived while this pass runs is one change to the next one.
     if (!sync_.due()) return;
@@ -210,7 +212,9 @@ void Agent::run_pass() {
     note_sync(report.ended);
     if (sync_.wants_retry()) retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kRetryPause.count());
     if (!report.complete && report.held_services != 0 && !std::exchange(held_told_, true))
-        spdlog::warn("the input cannot be read as a whole yet: held_services={}", report.held_services);
+        // An API server needs its time; a directory is wrong.
+        spdlog::log(input_.transport ? spdlog::level::info : spdlog::level::warn,
+                    "the input cannot be read as a whole yet: held_services={}", report.held_services);
     spdlog::debug("pass writes={} failures={}", report.writes, report.failures);
     datapath_.status().slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
     problems_.tell(sync_.warnings(), now());
@@ -230,14 +234,8 @@ void Agent::tell_source() {
     const auto state = input_.source->state();
     show_source(datapath_.status(), state, now());
     serving_.on_source(state, problems_.events());
-    if (state.connected) {
-        if (connected_told_ != true) spdlog::info("following {}", input_.text);
-        error_told_.clear();
-    } else if (state.error != error_told_) {
-        spdlog::warn("{}: {}; what is programmed goes on serving", input_.text, state.error);
-        error_told_ = state.error;
-    }
-    connected_told_ = state.connected;
+    if (const auto line = source_log_.next(state))
+        spdlog::log(line->warning ? spdlog::level::warn : spdlog::level::info, "{}", line->text);
 }
 
 // The flag's and the objects' together, and none before all Services are known: theirs would be dropped.

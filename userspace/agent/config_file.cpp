@@ -96,6 +96,7 @@ std::vector<Field> own_fields(Config& config) {
         {"kubeconfig", path(&config.kubeconfig)},
         {"apiEndpoints",
          list_of("an ADDRESS:PORT", model::parse_address_port, config.api_endpoints, kMostApiEndpoints)},
+        {"watchSilence", timeout(config.watch_silence_s)},
         {"nodeName", text(&config.node_name)},
         {"stateDir", path(&config.state_dir)},
         {"bpfDir", path(&config.datapath.bpf_dir)},
