@@ -204,7 +204,10 @@ Result<svclb_counter> Pinned::backend_counter(std::uint32_t backend) const {
     return state_->backend_counters.sum(backend);
 }
 Result<svclb_drop_counter> Pinned::drop_counter(svclb_reason reason) const {
-    return state_->drop_counters.sum(static_cast<std::uint32_t>(reason));
+    const auto index = static_cast<std::uint32_t>(reason);
+    // An agent of an older release knows fewer reasons.
+    if (index >= state_->drop_counters.size()) return svclb_drop_counter{};
+    return state_->drop_counters.sum(index);
 }
 
 Result<std::vector<MapInfo>> Pinned::maps(bool count_rows) const {
