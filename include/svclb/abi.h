@@ -358,6 +358,46 @@ static inline int svclb_is_marked(const struct svclb_filters *filters, const str
 	       filters->direct[svclb_filter_index(key->addr, 0)];
 }
 
+/* ---------------------------------------------------------------- sockets: written by the socket hooks */
+
+/* A frontend that a socket of the node dialled, and the backend which stands for it. */
+struct svclb_peer {
+	__be32 frontend[SVCLB_ADDR_WORDS];
+	__be32 addr[SVCLB_ADDR_WORDS]; /* of the backend */
+	__be16 frontend_port;
+	__be16 port; /* of the backend; 0: no peer */
+	__u32 service; /* index in services */
+	__u32 backend; /* id in backend_counters */
+	__u32 epoch; /* of the service when the backend was last found serving */
+	__u32 sent_s; /* CLOCK_MONOTONIC seconds of the last send or of connect() */
+	__u8 answered; /* unconnected UDP: the backend has been heard */
+	__u8 pad[3]; /* always zero */
+};
+static_assert(sizeof(struct svclb_peer) == 56, "value layout is pinned");
+
+#define SVCLB_SOCKET_PEERS 4
+
+/* sockets: SK_STORAGE. Lives as long as its socket, whatever happens to the agent and to other maps. The hooks of one
+ * socket run one after the other, under its lock. */
+struct svclb_socket {
+	struct svclb_peer peers[SVCLB_SOCKET_PEERS]; /* connected: the first one */
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 connected;
+	__u8 next; /* peers[next] is overwritten next */
+	__u8 spilled; /* more peers are in socket_peers */
+	__u8 pad[4]; /* always zero */
+};
+static_assert(sizeof(struct svclb_socket) == 232, "value layout is pinned");
+
+/* socket_peers: LRU HASH of struct svclb_peer. For an unconnected socket with many peers: the longest unused ones. */
+struct svclb_socket_peer_key {
+	__u64 cookie; /* of the socket */
+	__be32 addr[SVCLB_ADDR_WORDS]; /* of the backend */
+	__be16 port;
+	__u16 pad[3]; /* always zero */
+};
+static_assert(sizeof(struct svclb_socket_peer_key) == 32, "hashed as bytes: no holes");
+
 /* ---------------------------------------------------------------- counters */
 
 /* service_counters and backend_counters: PERCPU ARRAY by service index and by backend id. Both directions. */
@@ -393,6 +433,7 @@ struct svclb_counter {
 	X(UNSUPPORTED_PROTOCOL, "protocol that is not translated, to a frontend address: passed", 0)                   \
 	X(UNREAD_HEADERS, "source route or too many headers, to a frontend address: passed", 0)                        \
 	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)                                \
+	X(SOCKET_RECORD_FAILED, "what a socket dialled could not be stored: left to the packet path", 0)               \
 	X(SOURCE_RANGE_DROPPED, "not in loadBalancerSourceRanges: dropped", 1)
 
 /* clang-format off */
@@ -483,6 +524,10 @@ struct svclb_agent_status {
 	__u64 pass_ns; /* how long the last pass took */
 	char source_error[SVCLB_STRING_SIZE]; /* last one, empty while connected */
 	struct svclb_source_part source_part[SVCLB_SOURCE_PARTS];
+	/* From here on since release 0.3. */
+	__u32 sockets_attached; /* the socket hooks are in force */
+	__u32 pad; /* always zero */
+	char sockets[SVCLB_STRING_SIZE]; /* where they are, or why they are not */
 };
 
 /* ---------------------------------------------------------------- service_cidrs: one row, mmapped by the agent */
@@ -514,6 +559,11 @@ struct svclb_settings {
 	__u32 tcp_established_timeout_s;
 	__u32 udp_answered_timeout_s;
 	__u32 ping_reply; /* a ping to a ClusterIP is answered (1) or rejected (0) */
+	/* Sockets: of the agent's own network namespace; and whether a hook may say what connect() fails with (5.18).
+	 */
+	__u64 netns_cookie;
+	__u32 hooks_set_errno;
+	__u32 pad; /* always zero */
 };
 
 #endif

@@ -181,6 +181,14 @@ void add_options(CLI::App& app, Config& config) {
            "what a ping to a ClusterIP gets: an echo reply, or port unreachable as by kube-proxy")
         ->check(CLI::IsMember({"reply", "reject"}))
         ->default_str("reject");
+    app.add_option_function<Text>(
+           "--host-sockets", [&config](const Text& word) { config.datapath.sockets.host = *on_or_off(word); },
+           "translate what processes on the host network dial, at their sockets")
+        ->check(CLI::IsMember({"on", "off"}))
+        ->default_str("on");
+    app.add_option("--cgroup-root", config.datapath.sockets.cgroup_root,
+                   "root of the host's cgroup v2 hierarchy (default: where it is mounted)")
+        ->type_name("DIR");
     app.add_option("--flow-entries", config.datapath.sizes.established,
                    "entries of each table of established flows, two for a flow (default: by the machine's memory)")
         ->type_name("N")
@@ -216,6 +224,12 @@ std::optional<datapath::AttachMode> attach_mode(std::string_view word) {
     if (word == "auto") return datapath::AttachMode::automatic;
     if (word == "tcx") return datapath::AttachMode::tcx;
     if (word == "clsact") return datapath::AttachMode::clsact;
+    return std::nullopt;
+}
+
+std::optional<bool> on_or_off(std::string_view word) {
+    if (word == "on") return true;
+    if (word == "off") return false;
     return std::nullopt;
 }
 

@@ -31,8 +31,11 @@ struct Config {
     std::vector<model::AddressPort> api_endpoints;  // of the API server, for its own Service before it has been heard
     std::filesystem::path state_dir = "/run/svclb";
     std::string node_name;  // of the host where not given
-    datapath::Options datapath{
-        .bpf_dir = "/sys/fs/bpf/svclb", .sizes = {}, .settings = {}, .mode = datapath::AttachMode::automatic};
+    datapath::Options datapath{.bpf_dir = "/sys/fs/bpf/svclb",
+                               .sizes = {},
+                               .settings = {},
+                               .mode = datapath::AttachMode::automatic,
+                               .sockets = {.host = true, .cgroup_root = {}}};
     datapath::FlowTimeouts flow_timeouts;
     datapath::DevicePatterns devices;
     std::vector<model::Address> node_addresses;  // its own, before those of its Node object
@@ -54,6 +57,7 @@ constexpr std::chrono::seconds kLongestTimeout{0x7fffffff};
 // The words of the flags and of the configuration file. Nothing for any other text.
 [[nodiscard]] bool is_off(std::string_view address);
 [[nodiscard]] std::optional<datapath::AttachMode> attach_mode(std::string_view word);
+[[nodiscard]] std::optional<bool> on_or_off(std::string_view word);
 [[nodiscard]] std::optional<std::uint32_t> ping_reply(std::string_view word);
 [[nodiscard]] std::optional<spdlog::level::level_enum> log_level(std::string_view word);
 

@@ -136,6 +136,13 @@ std::vector<Field> own_fields(Config& config) {
                             if (reply) config.datapath.settings.ping_reply = *reply;
                             return reply.has_value();
                         })},
+        {"hostSockets", parsed("on or off",
+                               [&config](const std::string& word) {
+                                   const auto on = on_or_off(word);
+                                   if (on) config.datapath.sockets.host = *on;
+                                   return on.has_value();
+                               })},
+        {"cgroupRoot", path(&config.datapath.sockets.cgroup_root)},
         {"flowEntries", count(kFewestFlowEntries, kMostFlowEntries, config.datapath.sizes.established)},
         {"affinityEntries", count(kFewestFlowEntries, kMostFlowEntries, config.datapath.sizes.affinity)},
         {"flowTimeouts.tcpEstablished", timeout(timeouts.tcp_established_s)},

@@ -73,6 +73,7 @@ std::string frontend_text(const FlowRow& row) {
 }
 
 std::string link_kind_text(datapath::LinkKind kind) {
+    if (kind == datapath::LinkKind::cgroup) return "cgroup";
     return kind == datapath::LinkKind::pod ? "pod" : "uplink";
 }
 

@@ -140,10 +140,37 @@ Result<bool> choose_tcx(AttachMode mode) {
     return tcx;
 }
 
+// Settings that are the kernel's or the process's to tell.
+svclb_settings complete(svclb_settings settings) {
+    settings.netns_cookie = own_netns_cookie();
+    settings.hooks_set_errno = hooks_set_errno() ? 1 : 0;
+    return settings;
+}
+
+// Without them the packet path goes on: no error ends the agent.
+SocketState open_sockets(Core& core, const SocketOptions& options, const MapSet& pinned) {
+    if (!options.host) {
+        if (auto detached = detach_socket_hooks(core.dir); !detached) return {.text = detached.error().message()};
+        return {.text = "off"};
+    }
+    if (core.settings.netns_cookie == 0)
+        return {.text = "this kernel does not tell which network namespace a socket is in (it came with 5.14)"};
+    auto root = open_cgroup_root(options.cgroup_root);
+    if (!root) return {.text = root.error().message()};
+    auto sockets = Sockets::open(core.dir, core.settings, core.maps, pinned, std::move(*root));
+    if (!sockets) return {.text = sockets.error().message()};
+    core.sockets = std::move(*sockets);
+    const auto& at = core.sockets->root();
+    return {
+        .attached = true,
+        .text = at.whole ? at.path.string() : at.path.string() + ", a part: processes outside of it are not covered"};
+}
+
 }  // namespace
 
 struct Datapath::State {
     Core core;
+    SocketState sockets;
     Barrier barrier;  // of the first load: waiting goes on from another thread while a map grows
 };
 
@@ -163,7 +190,8 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (auto version = check_abi_version(*pinned, dir); !version) return fail(version.error());
     if (auto forgotten = forget_outgrown(*pinned); !forgotten) return fail(forgotten.error());
 
-    auto loaded = load_object(options.settings, *pinned, entries_for(options.sizes, *pinned));
+    const auto settings = complete(options.settings);
+    auto loaded = load_object(settings, *pinned, entries_for(options.sizes, *pinned));
     if (!loaded) return fail(loaded.error());
     auto barrier = Barrier::open(std::move(loaded->barrier));
     if (!barrier) return fail(barrier.error());
@@ -183,7 +211,7 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (auto replaced = links->replace_programs(loaded->programs, nullptr); !replaced) return fail(replaced.error());
 
     auto state = std::make_unique<State>(State{.core = {.dir = dir,
-                                                        .settings = options.settings,
+                                                        .settings = settings,
                                                         .tcx = *tcx,
                                                         .maps = std::move(loaded->maps),
                                                         .programs = std::move(loaded->programs),
@@ -191,10 +219,13 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .agent = std::move(*agent),
                                                         .service_cidrs = std::move(*service_cidrs),
                                                         .tables = std::move(*tables),
-                                                        .collector = std::move(*collector)},
+                                                        .collector = std::move(*collector),
+                                                        .sockets = {}},
+                                               .sockets = {},
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
     show_sizes(core);
+    state->sockets = open_sockets(core, options.sockets, *pinned);
     core.tables.set_grow([&core](std::span<const Room> rooms) { return grow(core, rooms); });
     spdlog::info("datapath open bpf_dir={} adopted_maps={} attached={} mode={}", dir.root.string(),
                  pinned->all().size(), core.links.attached().size(), core.tcx ? "tcx" : "clsact");
@@ -219,6 +250,10 @@ Status Datapath::detach(int ifindex) {
 
 std::vector<AttachedLink> Datapath::attached() const {
     return state_->core.links.attached();
+}
+
+const SocketState& Datapath::sockets() const {
+    return state_->sockets;
 }
 
 Status Datapath::wait_grace_period() const {

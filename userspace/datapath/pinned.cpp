@@ -18,6 +18,7 @@
 #include "links.hpp"
 #include "map_ref.hpp"
 #include "map_set.hpp"
+#include "sockets.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -237,7 +238,11 @@ Result<std::vector<MapInfo>> Pinned::maps(bool count_rows) const {
 Result<std::vector<AttachedLink>> Pinned::links() const {
     const auto links = Links::find(state_->dir, true);
     if (!links) return fail(links.error());
-    return links->attached();
+    auto attached = links->attached();
+    auto hooks = attached_socket_hooks(state_->dir);
+    if (!hooks) return fail(hooks.error());
+    if (!hooks->empty()) attached.push_back({.ifindex = 0, .name = "", .kind = LinkKind::cgroup, .hooks = *hooks});
+    return attached;
 }
 
 Result<std::uint64_t> Pinned::flush_flows(

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// What is wrong with objects, told wherever an operator may look: in the log, in svclb-ctl, as Events of the API.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cluster.hpp"
+#include "events.hpp"
+#include "observe.hpp"
+#include "svclb/datapath/datapath.hpp"
+#include "svclb/kube/transport.hpp"
+#include "sync.hpp"
+
+namespace svclb::agent {
+
+class Problems {
+public:
+    // All but the name must outlive this. No transport: there is nobody to send Events to.
+    Problems(datapath::Datapath& datapath, const Cluster& cluster, kube::Transport* transport,
+             const std::string& node_name);
+
+    // All that hold now, sorted: each is told once when it comes and once when it goes.
+    void tell(std::vector<Warning> current, RealTime now);
+    // One that a source has told, in its words: "Service default/web: spec.ports[0].port: ..."
+    void tell_refused(const std::string& line, RealTime now);
+    // At each tick: sends the Events that are due.
+    void step(bool connected, RealTime now);
+    [[nodiscard]] EventCounts events() const { return events_ ? events_->counts() : EventCounts{}; }
+
+private:
+    void make_event(const Warning& warning, RealTime now);
+
+    datapath::Datapath& datapath_;
+    const Cluster& cluster_;
+    std::optional<EventSender> events_;
+    std::optional<RealTime> repeated_;
+    std::vector<Warning> told_;
+};
+
+}  // namespace svclb::agent
