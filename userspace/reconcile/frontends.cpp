@@ -14,8 +14,11 @@ namespace svclb::reconcile {
 
 namespace {
 
-bool older(const Port& a, const Port& b) {
-    return std::tie(a.stray, a.created, a.id) < std::tie(b.stray, b.created, b.id);
+// The API server gives a ClusterIP out once, and whoever may write externalIPs must not take it; kube-proxy, too, asks
+// for a node port last.
+int rank(const svclb_frontend& row) {
+    if (row.kind == SVCLB_FRONTEND_CLUSTER_IP) return 0;
+    return row.kind == SVCLB_FRONTEND_NODE_PORT ? 2 : 1;
 }
 
 bool agrees(const std::optional<svclb_frontend>& a, const std::optional<svclb_frontend>& b) {
@@ -33,8 +36,13 @@ std::string service_text(const model::ObjectKey& service) {
 }  // namespace
 
 const Frontends::ClaimRef* Frontends::winner(const Entry& entry) {
-    const auto best = std::min_element(entry.claims.begin(), entry.claims.end(),
-                                       [](const ClaimRef& a, const ClaimRef& b) { return older(*a.port, *b.port); });
+    const auto first = [](const ClaimRef& a, const ClaimRef& b) {
+        const int rank_a = rank(a.row);
+        const int rank_b = rank(b.row);
+        return std::tie(a.port->stray, rank_a, a.port->created, a.port->id) <
+               std::tie(b.port->stray, rank_b, b.port->created, b.port->id);
+    };
+    const auto best = std::min_element(entry.claims.begin(), entry.claims.end(), first);
     return best == entry.claims.end() ? nullptr : &*best;
 }
 
@@ -47,9 +55,8 @@ std::optional<svclb_frontend> Frontends::wanted(const svclb_frontend_key& key, c
     }
     const auto* best = winner(entry);
     if (best == nullptr) return std::nullopt;
+    row = best->row;
     row.service = best->port->index;
-    row.kind = best->kind;
-    row.set = best->set;
     return row;
 }
 
@@ -77,7 +84,7 @@ void Frontends::drop_claim(Port& port, const svclb_frontend_key& key) {
 
 void Frontends::add_claim(Port& port, const Claim& claim) {
     auto& entry = entries_[claim.key];
-    entry.claims.push_back({&port, claim.kind, claim.set});
+    entry.claims.push_back({&port, claim.row});
     if (entry.claims.size() == 2) contested_.insert(claim.key);
     touch(claim.key, entry, port.id.service);
 }
@@ -97,7 +104,7 @@ void Frontends::claim(Port& port, std::vector<Claim> claims, const std::string& 
         } else if (before == port.claims.end() || less(now->key, before->key)) {
             add_claim(port, *now++);
         } else {
-            if (before->kind != now->kind || before->set != now->set) {
+            if (!same_bytes(before->row, now->row)) {
                 drop_claim(port, before->key);
                 add_claim(port, *now);
             }
@@ -165,7 +172,7 @@ void Frontends::write(std::span<const Wanted> rows, datapath::Tables& tables, Re
             return !agrees(of.item->entry->record, of.row) || agrees(of.item->entry->live, of.row);
         },
         [&] {
-            for (const auto& key : keys) tables.mark_frontend(key.addr);
+            for (std::size_t at = 0; at < keys.size(); ++at) tables.mark_frontend(keys[at], values[at].kind);
             return tables.put(keys, values);
         },
         [this](Entry& entry, const svclb_frontend& row) { set_live(entry, row); });
@@ -231,6 +238,8 @@ void Frontends::tell_conflicts(Report& report) const {
             if (&ref == best || ref.port->stray) continue;
             const auto& loser = ref.port->id;
             const auto* why = ref.port->created == best->port->created ? "comes first by name" : "is older";
+            if (rank(best->row) < rank(ref.row))
+                why = rank(best->row) == 0 ? "has it as its ClusterIP" : "a node port gives way";
             report.conflict(
                 {service_text(loser.service), fmt::format("{}: {} has the frontend {}, and {}", describe(loser),
                                                           describe(best->port->id), to_string(key), why)});
