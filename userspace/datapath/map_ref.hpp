@@ -33,6 +33,12 @@ inline Status check_row_sizes(const bpf_map_info& info, std::string_view name, s
                                            info.key_size, info.value_size, key, value)));
 }
 
+// How many rows a batch of `size` wrote. One that fails before its first row leaves the count as it was.
+inline std::size_t rows_done(int error, std::uint32_t count, std::size_t size) {
+    if (error == 0) return size;
+    return count < size ? count : 0;
+}
+
 // Rows that one system call returned, and where the next one goes on.
 template <class Key, class Value>
 class BatchCursor {
@@ -115,7 +121,7 @@ public:
         opts.sz = sizeof(opts);
         auto count = static_cast<std::uint32_t>(keys.size());
         const int error = bpf_map_update_batch(fd_, keys.data(), values.data(), &count, &opts);
-        done = error == 0 ? keys.size() : std::min<std::size_t>(count, keys.size());
+        done = rows_done(error, count, keys.size());
         if (error == -E2BIG) return fail_errno(ENOSPC, fmt::format("map {} is full", name_));
         if (error != 0) return fail_errno(-error, fmt::format("write rows of map {}", name_));
         return {};
@@ -228,7 +234,7 @@ public:
         opts.sz = sizeof(opts);
         auto count = static_cast<std::uint32_t>(indices.size());
         const int error = bpf_map_update_batch(fd_, indices.data(), zeros.data(), &count, &opts);
-        done = error == 0 ? indices.size() : std::min<std::size_t>(count, indices.size());
+        done = rows_done(error, count, indices.size());
         if (error != 0) return fail_errno(-error, fmt::format("reset entries of map {}", name_));
         return {};
     }

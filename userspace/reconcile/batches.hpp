@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -19,17 +20,25 @@ inline constexpr std::size_t kBatch = 4096;
 template <class Item, class Skip, class Send, class Done>
 void in_batches(std::span<const Item> items, const Skip& skip, const Send& send, const Done& done) {
     std::vector<Item> batch;
-    while (!items.empty() || !batch.empty()) {
-        const auto more = std::min(items.size(), kBatch - batch.size());
-        batch.insert(batch.end(), items.begin(), items.begin() + static_cast<std::ptrdiff_t>(more));
-        items = items.subspan(more);
-        batch.erase(std::remove_if(batch.begin(), batch.end(), skip), batch.end());
-        if (batch.empty()) continue;
+    std::vector<std::size_t> positions;  // of each in `items`
+    // Where one fails the next ones often do (a full table): from one row on again, or each of thousands of failures
+    // would cost the making of a whole batch.
+    std::size_t most = kBatch;
+    while (!items.empty()) {
+        batch.clear();
+        positions.clear();
+        for (std::size_t at = 0; at < items.size() && batch.size() < most; ++at) {
+            if (skip(items[at])) continue;
+            batch.push_back(items[at]);
+            positions.push_back(at);
+        }
+        if (batch.empty()) return;
         const datapath::Tables::Batch result = send(std::span<const Item>(batch));
-        std::size_t tried = 0;
-        for (; tried < result.done; ++tried) done(Status{}, batch[tried]);
-        if (!result.status) done(result.status, batch[tried++]);
-        batch.erase(batch.begin(), batch.begin() + static_cast<std::ptrdiff_t>(tried));
+        assert(result.status ? result.done == batch.size() : result.done < batch.size());
+        for (std::size_t at = 0; at < result.done; ++at) done(Status{}, batch[at]);
+        if (!result.status) done(result.status, batch[result.done]);
+        items = items.subspan((result.status ? positions.back() : positions[result.done]) + 1);
+        most = result.status ? std::min(most * 2, kBatch) : 1;
     }
 }
 
