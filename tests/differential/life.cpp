@@ -20,7 +20,15 @@ constexpr std::array<unsigned, 16> kTcpFlags{ack,       ack,       psh | ack, ps
                                              syn | ack, syn | ack, syn,       syn,       fin | ack, fin | ack,
                                              fin | ack, rst | ack, rst,       syn | psh};
 
+// As above, and with a first one at the same places.
+constexpr std::array<SctpChunk, 16> kChunks{
+    sctp_cookie_echo, sctp_data, sctp_data, sctp_data,     sctp_data,     sctp_data,         sctp_init_ack,
+    sctp_init_ack,    sctp_init, sctp_init, sctp_shutdown, sctp_shutdown, sctp_shutdown_ack, sctp_shutdown_complete,
+    sctp_abort,       sctp_init};
+constexpr std::array<std::uint8_t, 3> kProtocols{IPPROTO_UDP, IPPROTO_TCP, IPPROTO_SCTP};
+
 std::string flags_text(const Packet& packet) {
+    if (const auto* sctp = std::get_if<Sctp>(&packet.transport)) return "chunk " + std::to_string(sctp->chunk);
     const auto* tcp = std::get_if<Tcp>(&packet.transport);
     if (tcp == nullptr) return "datagram";
     std::string text;
@@ -47,8 +55,8 @@ DatapathOptions Life::options() {
 }
 
 Life::Life(Datapath& datapath, std::uint64_t seed)
-    : datapath_(datapath), proto_((seed & 1) != 0 ? IPPROTO_TCP : IPPROTO_UDP), model_(proto_) {
-    const bool v4 = (seed & 2) != 0;
+    : datapath_(datapath), proto_(kProtocols[seed % kProtocols.size()]), model_(proto_) {
+    const bool v4 = seed / kProtocols.size() % 2 != 0;
     const auto net = [v4](const char* four, const char* six) { return ip(v4 ? four : six); };
     datapath_.clear();
     const Ip pod = net("10.244.2.20", "fd00:244:2::20");
@@ -233,6 +241,7 @@ void Life::evict(const Step& step) {
 Packet Life::packet_of(std::uint32_t kind, const Endpoint& from, const Endpoint& to) const {
     const std::size_t size = kind / 16 % 64;
     if (proto_ == IPPROTO_UDP) return udp(from, to, payload_of(size));
+    if (proto_ == IPPROTO_SCTP) return sctp(from, to, kChunks[kind % kChunks.size()], payload_of(size));
     const unsigned flags = kTcpFlags[kind % kTcpFlags.size()];
     Packet packet = tcp(from, to, flags, (flags & psh) != 0 ? payload_of(size) : Bytes{});
     if ((flags & syn) != 0) packet.tcp().options = {2, 4, 5, 0xb4, 4, 2, 1, 1};

@@ -9,9 +9,25 @@
 namespace svclb::test {
 namespace {
 
+// What an SCTP packet's chunk would be in TCP.
 unsigned flags_of(const Packet& packet) {
-    const auto* tcp = std::get_if<Tcp>(&packet.transport);
-    return tcp == nullptr ? 0 : tcp->flags;
+    if (const auto* tcp = std::get_if<Tcp>(&packet.transport)) return tcp->flags;
+    const auto* sctp = std::get_if<Sctp>(&packet.transport);
+    if (sctp == nullptr) return 0;
+    switch (sctp->chunk) {
+        case sctp_init:
+            return syn;
+        case sctp_init_ack:
+            return syn | ack;
+        case sctp_abort:
+            return rst;
+        case sctp_shutdown:
+        case sctp_shutdown_ack:
+        case sctp_shutdown_complete:
+            return fin | ack;
+        default:
+            return ack;
+    }
 }
 
 bool is_first_syn(const Packet& packet) {
@@ -79,7 +95,7 @@ std::string describe(const Flow& flow) {
 std::string expect_refused(const Run& got, const Packet& sent) {
     if (got.verdict != redirected) return "verdict " + std::to_string(got.verdict) + " where a refusal was due\n";
     if (const std::string wrong = wrong_checksums(got.frame); !wrong.empty()) return wrong;
-    if (!std::holds_alternative<Tcp>(sent.transport)) return {};
+    if (!std::holds_alternative<Tcp>(sent.transport)) return {};  // an ICMP error
     if (source_of(got.frame) == sent.destination_endpoint() && destination_of(got.frame) == sent.source_endpoint())
         return {};
     return "the refusal goes from " + to_string(source_of(got.frame)) + " to " + to_string(destination_of(got.frame));
