@@ -15,6 +15,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "addr.bpf.h"
 #include "svclb/abi.h"
 
 #define TCP_FIN 0x01
@@ -75,32 +76,6 @@ struct packet {
 	__u8 fragment; /* enum fragment */
 	bool translated;
 };
-
-static __always_inline void set_v4(__be32 addr[SVCLB_ADDR_WORDS], __be32 v4)
-{
-	addr[0] = 0;
-	addr[1] = 0;
-	addr[2] = bpf_htonl(SVCLB_V4_MAPPED_PREFIX);
-	addr[3] = v4;
-}
-
-static __always_inline void copy_addr(__be32 to[SVCLB_ADDR_WORDS], const __be32 from[SVCLB_ADDR_WORDS])
-{
-	to[0] = from[0];
-	to[1] = from[1];
-	to[2] = from[2];
-	to[3] = from[3];
-}
-
-static __always_inline bool is_v4_mapped(const __be32 addr[SVCLB_ADDR_WORDS])
-{
-	return !addr[0] && !addr[1] && addr[2] == bpf_htonl(SVCLB_V4_MAPPED_PREFIX);
-}
-
-static __always_inline bool same_addr(const __be32 a[SVCLB_ADDR_WORDS], const __be32 b[SVCLB_ADDR_WORDS])
-{
-	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];
-}
 
 /* Are its flows connections, which are never cut? UDP's conversations move when their backend leaves. */
 static __always_inline bool has_connections(__u8 proto)

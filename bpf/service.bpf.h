@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* From a frontend to a backend: the choice, session affinity, and the two flow entries that remember it. */
+/* From a frontend to a backend for a packet: the choice, and the two flow entries that remember it. */
 #ifndef SVCLB_SERVICE_BPF_H
 #define SVCLB_SERVICE_BPF_H
 
+#include "choice.bpf.h"
 #include "flow.bpf.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
@@ -11,19 +12,6 @@
 #define OTHER_BACKENDS_TRIED 3 /* when the tuple towards the chosen one is taken */
 #define SOURCE_PORTS_TRIED 16
 #define SOURCE_PORT_FIRST 1024
-
-/* 0: `out` is set. Otherwise -1 - enum svclb_reason. */
-#define REFUSE(reason) (-1 - (int)SVCLB_REASON_##reason)
-#define REFUSED_REASON(result) ((__u32)(-1 - (result)))
-
-static __always_inline __u32 mix(__u32 h, __u32 word)
-{
-	h ^= word;
-	h *= 0x85ebca6b;
-	h ^= h >> 13;
-	h *= 0xc2b2ae35;
-	return h ^ h >> 16;
-}
 
 /* Of the client's whole tuple: a retransmitted SYN meets the same backend even if its entry was evicted. */
 static __always_inline __u32 tuple_hash(const struct svclb_flow_key6 *tuple)
@@ -37,96 +25,30 @@ static __always_inline __u32 tuple_hash(const struct svclb_flow_key6 *tuple)
 
 static __always_inline const struct svclb_frontend *find_frontend(const struct svclb_flow_key6 *tuple)
 {
-	struct svclb_frontend_key key = {.port = tuple->dport, .proto = tuple->proto};
-
-	copy_addr(key.addr, tuple->daddr);
-	return bpf_map_lookup_elem(&frontends, &key);
+	return frontend_at(tuple->daddr, tuple->dport, tuple->proto);
 }
 
 static __always_inline bool is_cluster_ip(const struct svclb_flow_key6 *tuple)
 {
-	struct svclb_frontend_key key = {};
-
-	copy_addr(key.addr, tuple->daddr);
-	return bpf_map_lookup_elem(&frontends, &key);
-}
-
-static __always_inline const struct svclb_backend *find_backend(__u32 service, const __be32 addr[SVCLB_ADDR_WORDS],
-								__be16 port)
-{
-	struct svclb_backend_key key = {.service = service, .port = port};
-
-	copy_addr(key.addr, addr);
-	return bpf_map_lookup_elem(&backends, &key);
-}
-
-/* The slot that `hash` falls on. False when the run was replaced under our eyes. */
-static __always_inline bool slot_at(__u32 service, __u64 run, __u32 hash, struct svclb_slot *out)
-{
-	__u32 index = svclb_run_base(run) + (__u32)(((__u64)hash * svclb_run_count(run)) >> 32);
-	const struct svclb_slot *slot = bpf_map_lookup_elem(&slots, &index);
-
-	if (!slot)
-		return false;
-	*out = *slot;
-	return out->service == service && out->generation == svclb_run_generation(run);
-}
-
-static __always_inline __u64 read_run(const struct svclb_service *service, __u32 set)
-{
-	return set == SVCLB_SET_LOCAL ? *(volatile const __u64 *)&service->runs[SVCLB_SET_LOCAL]
-				      : *(volatile const __u64 *)&service->runs[SVCLB_SET_CLUSTER];
-}
-
-/* Reads the published word again once: the agent keeps replaced runs intact for longer than a program runs. */
-static __always_inline bool choose_slot(const struct svclb_service *service, __u32 index, __u32 set, __u32 hash,
-					struct svclb_slot *out)
-{
-	__u64 run = read_run(service, set);
-
-	if (svclb_run_count(run) && slot_at(index, run, hash, out))
-		return true;
-	run = read_run(service, set);
-	return svclb_run_count(run) && slot_at(index, run, hash, out);
+	return frontend_at(tuple->daddr, 0, 0);
 }
 
 /* Puts the backend into `work.slot` that this client was last sent to, if that still holds (behaviour row 1.18). */
 __noinline int remembered_backend(__u32 service, __u32 set, __u32 affinity_s)
 {
-	struct svclb_affinity_key key = {.service = service};
-	const struct svclb_affinity *last;
-	const struct svclb_backend *backend;
 	struct work *work = work_on();
 
-	if (!work)
-		return 0;
-	copy_addr(key.client, work->pkt.tuple.saddr);
-	last = bpf_map_lookup_elem(&affinity, &key);
-	if (!last || now_s() - last->seen_s >= affinity_s)
-		return 0;
-	copy_addr(work->slot.addr, last->addr);
-	work->slot.port = last->port;
-	backend = find_backend(service, work->slot.addr, work->slot.port);
-	if (!backend ||
-	    !(backend->flags & (set == SVCLB_SET_LOCAL ? SVCLB_BACKEND_IN_LOCAL : SVCLB_BACKEND_IN_CLUSTER)))
-		return 0;
-	work->slot.backend = backend->id;
-	return 1;
+	return work && last_backend(service, set, affinity_s, work->pkt.tuple.saddr, &work->slot);
 }
 
 /* The client of `work.pkt` was sent to the backend of `work.flow`. */
 __noinline int remember_backend(__u32 service)
 {
-	struct svclb_affinity_key key = {.service = service};
-	struct svclb_affinity now = {.seen_s = now_s()};
 	struct work *work = work_on();
 
 	if (!work)
 		return 0;
-	copy_addr(key.client, work->pkt.tuple.saddr);
-	copy_addr(now.addr, work->flow.addr);
-	now.port = work->flow.port;
-	return bpf_map_update_elem(&affinity, &key, &now, BPF_ANY);
+	return keep_backend(service, work->pkt.tuple.saddr, work->flow.addr, work->flow.port);
 }
 
 /* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`. Returns enum claim. */
@@ -207,9 +129,7 @@ __noinline int open_flow(__u32 index, __u32 set)
 		return REFUSE(STALE_SLOT);
 	affinity_s = service->affinity_s;
 	if (!svclb_run_count(read_run(service, set)))
-		return service->verdicts[set == SVCLB_SET_LOCAL] == SVCLB_VERDICT_DROP
-			       ? REFUSE(NO_LOCAL_BACKEND_DROPPED)
-			       : REFUSE(NO_BACKEND_REJECTED);
+		return refusal(service, set);
 	begin_flow(&work->flow, index, *(volatile const __u32 *)&service->epoch);
 	hash = tuple_hash(&work->pkt.tuple);
 	remembered = affinity_s && remembered_backend(index, set, affinity_s);

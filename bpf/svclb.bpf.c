@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "choice.bpf.h"
 #include "flow.bpf.h"
 #include "fragment.bpf.h"
 #include "icmp.bpf.h"
@@ -16,6 +17,7 @@
 #include "reject.bpf.h"
 #include "sctp.bpf.h"
 #include "service.bpf.h"
+#include "source_range.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
@@ -234,44 +236,6 @@ __noinline int found_transient_reply(void)
 	return 1;
 }
 
-/* The kernel makes this lookup of an array a load of its address. */
-static __always_inline const struct svclb_service_cidrs *service_ranges(void)
-{
-	__u32 row = 0;
-
-	return bpf_map_lookup_elem(&service_cidrs, &row);
-}
-
-static __always_inline bool has_service_cidr(void)
-{
-	const struct svclb_service_cidrs *ranges = service_ranges();
-
-	return ranges && ranges->used >> 16;
-}
-
-static __always_inline bool in_service_cidr(const __be32 addr[SVCLB_ADDR_WORDS])
-{
-	const struct svclb_service_cidrs *ranges = service_ranges();
-	__u32 used;
-
-	if (!ranges)
-		return false;
-	used = *(volatile const __u32 *)&ranges->used;
-	for (__u32 i = 0; i < SVCLB_SERVICE_CIDRS; i++) {
-		__u32 at = (used & 0xffff) + i;
-		const struct svclb_cidr *cidr;
-
-		if (i >= used >> 16)
-			break;
-		asm volatile("" : "+r"(at)); /* else the compiler bounds another register than it adds */
-		cidr = &ranges->cidr[at & (2 * SVCLB_SERVICE_CIDRS - 1)];
-		if ((addr[0] & cidr->mask[0]) == cidr->addr[0] && (addr[1] & cidr->mask[1]) == cidr->addr[1] &&
-		    (addr[2] & cidr->mask[2]) == cidr->addr[2] && (addr[3] & cidr->mask[3]) == cidr->addr[3])
-			return true;
-	}
-	return false;
-}
-
 static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt, int result)
 {
 	__u32 reason = REFUSED_REASON(result);
@@ -288,6 +252,7 @@ __noinline int begin(struct __sk_buff *skb)
 	struct work *work = work_on();
 	const struct packet *pkt;
 	__u32 index;
+	__u32 set;
 	int result;
 
 	if (!work || !bytes)
@@ -302,7 +267,11 @@ __noinline int begin(struct __sk_buff *skb)
 			return pass(pkt, SVCLB_REASON_NO_FLOW);
 		if (!frontend)
 			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
-		result = open_flow(frontend->service, frontend->set);
+		index = frontend->service;
+		set = frontend->set;
+		if ((frontend->flags & SVCLB_FRONTEND_SOURCE_RANGES) && !source_allowed(index))
+			return drop(pkt, SVCLB_REASON_SOURCE_RANGE_DROPPED);
+		result = open_flow(index, set);
 		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
 	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))

@@ -7,6 +7,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
+#include "choice.bpf.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
 
@@ -17,12 +18,7 @@
 
 static __always_inline void count_reason(const struct packet *pkt, __u32 reason)
 {
-	struct svclb_drop_counter *counter = bpf_map_lookup_elem(&drop_counters, &reason);
-
-	if (!counter)
-		return;
-	counter->packets++;
-	counter->bytes += pkt->length;
+	count_unmet(reason, pkt->length);
 }
 
 static __always_inline int drop(const struct packet *pkt, __u32 reason)
@@ -50,35 +46,6 @@ static __always_inline void count_packet(const struct packet *pkt, __u32 service
 		counter->packets++;
 		counter->bytes += pkt->length;
 	}
-}
-
-static __always_inline void count_flow(__u32 service, __u32 backend)
-{
-	struct svclb_counter *counter = bpf_map_lookup_elem(&service_counters, &service);
-
-	if (counter)
-		counter->flows++;
-	counter = bpf_map_lookup_elem(&backend_counters, &backend);
-	if (counter)
-		counter->flows++;
-}
-
-static __always_inline struct svclb_filters *filter_bytes(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&filters, &zero);
-}
-
-/* Masked once more, for the verifier. */
-static __always_inline __u32 filter_index(const __be32 addr[SVCLB_ADDR_WORDS], __be16 port)
-{
-	return svclb_filter_index(addr, port) & (SVCLB_FILTER_SIZE - 1);
-}
-
-static __always_inline __u32 now_s(void)
-{
-	return bpf_ktime_get_ns() / 1000000000;
 }
 
 #endif

@@ -5,9 +5,9 @@
  *
  * Byte order is in the type: __be16/__be32 are network order, everything else is host order.
  * Addresses are 16 bytes; an IPv4 address is stored IPv4-mapped (RFC 4291 section 2.5.5.2), so word 3 is the address.
- * A change of any pinned layout needs a new SVCLB_ABI_VERSION, and ends the flows of every node that is upgraded. Two
- * things do not: a new map, and growth of struct svclb_agent_status at its end, which no program reads (a row of
- * another size is replaced by a new one).
+ * A change of any pinned layout needs a new SVCLB_ABI_VERSION, and ends the flows of every node that is upgraded. Three
+ * things do not: a new map, a padding byte that gets a meaning with 0 for what was so before, and growth of struct
+ * svclb_agent_status at its end, which no program reads (a row of another size is replaced by a new one).
  */
 #ifndef SVCLB_ABI_H
 #define SVCLB_ABI_H
@@ -46,13 +46,28 @@ struct svclb_frontend_key {
 };
 static_assert(sizeof(struct svclb_frontend_key) == 20, "hashed as bytes: no holes");
 
+enum svclb_frontend_flag {
+	SVCLB_FRONTEND_SOURCE_RANGES = 1 << 0, /* new flows only from sources that are in source_ranges */
+};
+
 struct svclb_frontend {
 	__u32 service; /* index in services; SVCLB_NONE for CLUSTER_IP_ADDRESS */
 	__u8 kind; /* enum svclb_frontend_kind */
-	__u8 set; /* enum svclb_set that its clients use */
-	__u8 pad[2]; /* always zero */
+	__u8 set; /* enum svclb_set that Pods of this node and the node itself use */
+	__u8 outside_set; /* enum svclb_set that clients outside of the node use */
+	__u8 flags; /* enum svclb_frontend_flag */
 };
 static_assert(sizeof(struct svclb_frontend) == 8, "value layout is pinned");
+
+/* source_ranges: LPM_TRIE, written by the agent: who may begin a flow to a frontend with SVCLB_FRONTEND_SOURCE_RANGES.
+ * The row itself says yes. */
+struct svclb_source_range {
+	__u32 prefix; /* bits that count: 32 for the service, and those of the range */
+	__u32 service; /* index in services */
+	__be32 addr[SVCLB_ADDR_WORDS];
+};
+static_assert(sizeof(struct svclb_source_range) == 24, "compared as bits: no holes");
+#define SVCLB_SOURCE_RANGE_SERVICE_BITS 32
 
 /* ---------------------------------------------------------------- services: mmapable ARRAY, written by the agent */
 
@@ -306,12 +321,15 @@ static_assert(sizeof(struct svclb_fragment) == 48, "value layout is pinned");
 #define SVCLB_FILTER_SIZE (1u << SVCLB_FILTER_BITS)
 
 struct svclb_filters {
-	__u8 frontend[SVCLB_FILTER_SIZE]; /* by address; set by the agent before the frontend's row */
+	__u8 frontend[SVCLB_FILTER_SIZE]; /* by address, of ClusterIPs; set by the agent before the frontend's row */
 	__u8 backend[SVCLB_FILTER_SIZE]; /* by address and port; set by the agent before a slot names the backend */
 	/* By address and port of a backend, and by its address and port 0 (fragments); set by from_pod with the first
 	 * flow. */
 	__u8 reply[SVCLB_FILTER_SIZE];
-	__u8 direct[SVCLB_FILTER_SIZE]; /* by address and port; set by from_pod with a translated direct conversation */
+	/* By address and port: a node's or an external address that is dialled on some ports only, set by the agent
+	 * before the frontend's row (with port 0, too, for fragments), and by from_pod with a translated direct
+	 * conversation. */
+	__u8 direct[SVCLB_FILTER_SIZE];
 };
 
 static inline __attribute__((always_inline)) __u32 svclb_filter_index(const __be32 addr[SVCLB_ADDR_WORDS], __be16 port)
@@ -323,6 +341,74 @@ static inline __attribute__((always_inline)) __u32 svclb_filter_index(const __be
 	return h >> (32 - SVCLB_FILTER_BITS);
 }
 
+/* The bytes of a frontend that is about to get its row. A ClusterIP is ours with every port; other addresses are
+ * shared with what else is dialled there, and only packets to the very port pay for a lookup. */
+static inline void svclb_mark_frontend(struct svclb_filters *filters, const struct svclb_frontend_key *key, __u8 kind)
+{
+	if (kind == SVCLB_FRONTEND_CLUSTER_IP || kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS) {
+		filters->frontend[svclb_filter_index(key->addr, 0)] = 1;
+		return;
+	}
+	filters->direct[svclb_filter_index(key->addr, key->port)] = 1;
+	filters->direct[svclb_filter_index(key->addr, 0)] = 1;
+}
+
+static inline int svclb_is_marked(const struct svclb_filters *filters, const struct svclb_frontend_key *key, __u8 kind)
+{
+	if (kind == SVCLB_FRONTEND_CLUSTER_IP || kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS)
+		return filters->frontend[svclb_filter_index(key->addr, 0)];
+	return filters->direct[svclb_filter_index(key->addr, key->port)] &&
+	       filters->direct[svclb_filter_index(key->addr, 0)];
+}
+
+/* ---------------------------------------------------------------- sockets: written by the socket hooks */
+
+/* A frontend that a socket of the node dialled, and the backend which stands for it. */
+struct svclb_peer {
+	__be32 frontend[SVCLB_ADDR_WORDS];
+	__be32 addr[SVCLB_ADDR_WORDS]; /* of the backend */
+	__be16 frontend_port;
+	__be16 port; /* of the backend; 0: no peer */
+	__u32 service; /* index in services */
+	__u32 backend; /* id in backend_counters */
+	__u32 epoch; /* of the service when the backend was last found serving */
+	__u32 sent_s; /* CLOCK_MONOTONIC seconds of the last send or of connect() */
+	__u8 answered; /* unconnected UDP: the backend has been heard */
+	__u8 pad[3]; /* always zero */
+};
+static_assert(sizeof(struct svclb_peer) == 56, "value layout is pinned");
+
+#define SVCLB_SOCKET_PEERS 4
+
+/* sockets: SK_STORAGE. Lives as long as its socket, whatever happens to the agent and to other maps. The hooks of one
+ * socket run one after the other, under its lock. */
+struct svclb_socket {
+	struct svclb_peer peers[SVCLB_SOCKET_PEERS]; /* connected: the first one */
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 connected;
+	__u8 next; /* peers[next] is overwritten next */
+	__u8 spilled; /* more peers are in socket_peers */
+	__u8 pad[4]; /* always zero */
+};
+static_assert(sizeof(struct svclb_socket) == 232, "value layout is pinned");
+
+/* socket_peers: LRU HASH of struct svclb_peer. For an unconnected socket with many peers: the longest unused ones. */
+struct svclb_socket_peer_key {
+	__u64 cookie; /* of the socket */
+	__be32 addr[SVCLB_ADDR_WORDS]; /* of the backend */
+	__be16 port;
+	__u16 pad[3]; /* always zero */
+};
+static_assert(sizeof(struct svclb_socket_peer_key) == 32, "hashed as bytes: no holes");
+
+/* netns_probe: one row, mmapped by the agent. Before 5.14 the agent cannot ask for the cookie of its own network
+ * namespace: it names one of its sockets, connects it, and connect4 tells. */
+struct svclb_netns_probe {
+	__u64 socket; /* cookie of the agent's socket; the hook makes it 0 when it has told */
+	__u64 netns; /* written by the hook */
+};
+static_assert(sizeof(struct svclb_netns_probe) == 16, "mmapped by the agent");
+
 /* ---------------------------------------------------------------- counters */
 
 /* service_counters and backend_counters: PERCPU ARRAY by service index and by backend id. Both directions. */
@@ -333,7 +419,8 @@ struct svclb_counter {
 };
 
 /*
- * Why a packet was not translated, or not passed on. drop_counters: PERCPU ARRAY of struct svclb_drop_counter.
+ * Why a packet was not translated, or not passed on. drop_counters: PERCPU ARRAY of struct svclb_drop_counter. New
+ * ones come last: the counters of a node that is upgraded keep their places.
  * X(name, text, dropped): dropped tells whether the packet ends here or goes on untouched.
  */
 #define SVCLB_REASONS(X)                                                                                               \
@@ -356,7 +443,9 @@ struct svclb_counter {
 	X(FRAGMENT, "fragment without ports to a frontend address: passed", 0)                                         \
 	X(UNSUPPORTED_PROTOCOL, "protocol that is not translated, to a frontend address: passed", 0)                   \
 	X(UNREAD_HEADERS, "source route or too many headers, to a frontend address: passed", 0)                        \
-	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)
+	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)                                \
+	X(SOCKET_RECORD_FAILED, "what a socket dialled could not be stored: left to the packet path", 0)               \
+	X(SOURCE_RANGE_DROPPED, "not in loadBalancerSourceRanges: dropped", 1)
 
 /* clang-format off */
 enum svclb_reason {
@@ -446,6 +535,10 @@ struct svclb_agent_status {
 	__u64 pass_ns; /* how long the last pass took */
 	char source_error[SVCLB_STRING_SIZE]; /* last one, empty while connected */
 	struct svclb_source_part source_part[SVCLB_SOURCE_PARTS];
+	/* From here on since release 0.3. */
+	__u32 sockets_attached; /* the socket hooks are in force */
+	__u32 pad; /* always zero */
+	char sockets[SVCLB_STRING_SIZE]; /* where they are, or why they are not */
 };
 
 /* ---------------------------------------------------------------- service_cidrs: one row, mmapped by the agent */
@@ -477,6 +570,11 @@ struct svclb_settings {
 	__u32 tcp_established_timeout_s;
 	__u32 udp_answered_timeout_s;
 	__u32 ping_reply; /* a ping to a ClusterIP is answered (1) or rejected (0) */
+	/* Sockets: of the agent's own network namespace, 0 = see struct svclb_netns_probe; and whether a hook may say
+	 * what connect() fails with (5.18). */
+	__u64 netns_cookie;
+	__u32 hooks_set_errno;
+	__u32 pad; /* always zero */
 };
 
 #endif

@@ -36,7 +36,10 @@ struct DatapathOptions {
                             .half_open_timeout_s = 60,
                             .tcp_established_timeout_s = 86400,
                             .udp_answered_timeout_s = 180,
-                            .ping_reply = 0};
+                            .ping_reply = 0,
+                            .netns_cookie = 0,
+                            .hooks_set_errno = 0,
+                            .pad = 0};
     std::uint32_t transient = 1024;
     std::uint32_t established = 4096;
 };

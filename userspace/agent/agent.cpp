@@ -3,30 +3,27 @@
 
 #include <fmt/format.h>
 #include <malloc.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <csignal>
 #include <cstring>
 #include <ctime>
-#include <iterator>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "events.hpp"
+#include "event_loop.hpp"
 #include "grace.hpp"
 #include "input.hpp"
+#include "problems.hpp"
 #include "serving.hpp"
+#include "source_log.hpp"
 #include "state_dir.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
+#include "svclb/datapath/addresses.hpp"
 #include "svclb/datapath/datapath.hpp"
 #include "svclb/datapath/devices.hpp"
 #include "svclb/reconcile/reconciler.hpp"
@@ -44,7 +41,6 @@ constexpr std::uint32_t kCollectBudget = 4096;
 // From the end of one walk over the flow tables to the beginning of the next.
 constexpr seconds kCollectPause{10};
 constexpr seconds kRetryPause{1};
-constexpr std::chrono::minutes kEventRepeat{30};
 constexpr std::size_t kLargePass = 1000;  // Services
 
 RealTime now() {
@@ -71,35 +67,38 @@ svclb_cidr abi_cidr(const model::Cidr& cidr) {
 class Agent {
 public:
     Agent(const Config& config, StateDir state, datapath::Datapath datapath, reconcile::Reconciler reconciler,
-          datapath::Devices devices, Input input)
+          datapath::Devices devices, datapath::Addresses addresses, Input input)
         : config_(config),
           state_(std::move(state)),
           datapath_(std::move(datapath)),
           reconciler_(std::move(reconciler)),
           devices_(std::move(devices)),
+          addresses_(std::move(addresses)),
           input_(std::move(input)),
-          sync_({.node_name = config.node_name, .api = input_.api_seed}, reconciler_),
+          sync_({.node_name = config.node_name,
+                 .api = input_.api_seed,
+                 .node_addresses = config.node_addresses,
+                 .node_ports = config.node_ports},
+                reconciler_),
           serving_(config),
-          grace_([this] { return datapath_.wait_grace_period(); }) {
-        if (input_.transport) events_.emplace(*input_.transport, config.node_name);
-    }
+          problems_(datapath_, sync_.cluster(), input_.transport.get(), config.node_name),
+          grace_([this] { return datapath_.wait_grace_period(); }),
+          source_log_(input_.text) {}
 
     Status start();
     Status loop();
 
 private:
-    Status watch(int fd);
     Result<bool> handle(int fd);  // false: the end
 
     void read_source();
+    void run_due_pass();
     void run_pass();
-    void report(const PassReport& report);
     void note_sync(RealTime when);
-    void tell_warnings();
     void tell_source();
-    void make_event(const Warning& warning);
-    void send_events();
     void set_service_cidrs();
+    void read_addresses();
+    void tell_node_ports();
     Status follow_devices();
     Status read_devices();
     void tick();
@@ -111,32 +110,22 @@ private:
     datapath::Datapath datapath_;
     reconcile::Reconciler reconciler_;
     datapath::Devices devices_;
+    datapath::Addresses addresses_;
     Input input_;
     Sync sync_;
     Serving serving_;
-    std::optional<EventSender> events_;  // there is nobody to tell where there is no API server
+    Problems problems_;
     GraceWaiter grace_;
-    UniqueFd epoll_;
-    UniqueFd signals_;
-    UniqueFd timer_;
+    EventLoop event_loop_;
     std::uint64_t retry_at_s_ = 0;
     std::uint64_t collect_at_s_ = 0;
     std::uint64_t flow_entries_ = 0;  // seen by this walk over the tables
-    std::vector<Warning> warnings_;
     std::vector<model::Cidr> service_cidrs_;
-    bool follows_devices_ = false;  // once the tables are worth it
+    std::vector<model::Address> node_port_addresses_;  // told
+    bool follows_devices_ = false;                     // once the tables are worth it
     bool held_told_ = false;
-    std::optional<bool> connected_told_;
-    std::string error_told_;
-    RealTime events_repeated_ = now();
+    SourceLog source_log_;
 };
-
-void block_signals(sigset_t& signals) {
-    ::sigemptyset(&signals);
-    ::sigaddset(&signals, SIGTERM);
-    ::sigaddset(&signals, SIGINT);
-    ::sigprocmask(SIG_BLOCK, &signals, nullptr);
-}
 
 Status Agent::start() {
     auto& status = datapath_.status();
@@ -148,43 +137,34 @@ Status Agent::start() {
     status.started_ns = nanoseconds(now());
     put_text(status.node, config_.node_name);
     put_text(status.source, input_.text);
+    const auto& sockets = datapath_.sockets();
+    status.sockets_attached = sockets.attached ? 1 : 0;
+    put_text(status.sockets, sockets.text);
+    if (sockets.attached || !config_.datapath.sockets.host)
+        spdlog::info("host sockets: {}", sockets.text);
+    else
+        spdlog::warn("host sockets are not translated: {}", sockets.text);
 
-    sigset_t signals{};
-    block_signals(signals);
-    epoll_ = UniqueFd{::epoll_create1(EPOLL_CLOEXEC)};
-    signals_ = UniqueFd{::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)};
-    timer_ = UniqueFd{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
-    const timespec interval{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds{kTick}.count()};
-    const itimerspec ticks{.it_interval = interval, .it_value = interval};
-    if (!epoll_ || !signals_ || !timer_ || ::timerfd_settime(timer_.get(), 0, &ticks, nullptr) != 0)
-        return fail_errno(errno, "set up the event loop");
+    if (auto opened = event_loop_.open(kTick); !opened) return opened;
     if (auto served = serving_.start(); !served) return served;
-    for (const int fd : {signals_.get(), timer_.get(), grace_.fd(), input_.source->fd()})
-        if (auto watched = watch(fd); !watched) return watched;
+    for (const int fd : {grace_.fd(), addresses_.fd(), input_.source->fd()})
+        if (auto watched = event_loop_.watch(fd); !watched) return watched;
 
     // Slots that no published row points at are free to the reconciler at once; a program that was running when the
     // last agent ended may still read them.
     if (auto waited = datapath_.wait_grace_period(); !waited) return waited;
+    read_addresses();
     read_source();
     tell_source();
     return follow_devices();
 }
 
-Status Agent::watch(int fd) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = fd;
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno(errno, "watch a descriptor");
-    return {};
-}
-
 Status Agent::loop() {
     for (;;) {
-        std::array<epoll_event, 8> events{};
-        const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
-        if (count < 0 && errno != EINTR) return fail_errno(errno, "wait for events");
-        for (int i = 0; i < count; ++i) {
-            const auto more = handle(events.at(static_cast<std::size_t>(i)).data.fd);
+        const auto readable = event_loop_.wait();
+        if (!readable) return fail(readable.error());
+        for (const int fd : *readable) {
+            const auto more = handle(fd);
             if (!more) return fail(more.error());
             if (*more) continue;
             datapath_.status().pid = 0;
@@ -195,9 +175,12 @@ Status Agent::loop() {
 }
 
 Result<bool> Agent::handle(int fd) {
-    if (fd == signals_.get()) return false;
+    if (event_loop_.is_end(fd)) return false;
     if (fd == devices_.fd()) {
         if (auto read = read_devices(); !read) return fail(read.error());
+    } else if (fd == addresses_.fd()) {
+        read_addresses();
+        run_due_pass();
     } else if (fd == input_.source->fd()) {
         read_source();
     } else if (fd == grace_.fd()) {
@@ -206,7 +189,7 @@ Result<bool> Agent::handle(int fd) {
         else
             spdlog::warn("{}", ticket.error().message());
         begin_grace_period();
-    } else {
+    } else if (event_loop_.take_tick(fd)) {
         tick();
     }
     return follow_devices().map([] { return true; });
@@ -220,17 +203,39 @@ void Agent::read_source() {
         put_text(datapath_.status().error, change.error().message());
         return;
     }
-    for (const auto& problem : change->problems) {
-        spdlog::error("{}", problem);
-        const auto object = problem.substr(0, problem.find(": "));
-        if (object.size() < problem.size()) make_event({object, "InvalidObject", problem.substr(object.size() + 2)});
-    }
-    datapath_.status().invalid_objects = change->invalid_objects;
+    auto& invalid_objects = datapath_.status().invalid_objects;
+    if (!change->problems.empty() || change->invalid_objects != invalid_objects)
+        problems_.tell_refused(change->problems, input_.source->refusals(), now());
+    invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
-    // All that has arrived while this pass runs is one change to the next one.
+    run_due_pass();
+}
+
+// All that has arrived while this pass runs is one change to the next one.
+void Agent::run_due_pass() {
     if (!sync_.due()) return;
     serving_.on_queued(now());
     run_pass();
+}
+
+// Where they cannot be read, those that are known go on serving.
+void Agent::read_addresses() {
+    const auto found = addresses_.changes();
+    if (!found) return spdlog::error("addresses of the node: {}", found.error().message());
+    if (!*found) return;
+    std::vector<model::Address> addresses;
+    for (const auto& bytes : **found) addresses.push_back({.bytes = bytes});
+    sync_.set_local_addresses(std::move(addresses));
+}
+
+// After a pass: those of the Node object come with what the source tells.
+void Agent::tell_node_ports() {
+    const auto& serving = sync_.cluster().node().node_port_addresses;
+    if (serving == node_port_addresses_) return;
+    node_port_addresses_ = serving;
+    std::string text;
+    for (const auto& address : serving) text += (text.empty() ? "" : ",") + model::to_string(address);
+    spdlog::info("node ports addresses={}", text);
 }
 
 void Agent::run_pass() {
@@ -246,10 +251,13 @@ void Agent::run_pass() {
     note_sync(report.ended);
     if (sync_.wants_retry()) retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kRetryPause.count());
     if (!report.complete && report.held_services != 0 && !std::exchange(held_told_, true))
-        spdlog::warn("the input cannot be read as a whole yet: held_services={}", report.held_services);
+        // An API server needs its time; a directory is wrong.
+        spdlog::log(input_.transport ? spdlog::level::info : spdlog::level::warn,
+                    "the input cannot be read as a whole yet: held_services={}", report.held_services);
     spdlog::debug("pass writes={} failures={}", report.writes, report.failures);
     datapath_.status().slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
-    tell_warnings();
+    problems_.tell(sync_.warnings(), now());
+    tell_node_ports();
     set_service_cidrs();
     begin_grace_period();
     // What a first sync needed meanwhile, a third of all at its end, would stay with us for good.
@@ -262,56 +270,12 @@ void Agent::note_sync(RealTime when) {
     if (told && follows_devices_ && sync_.errors().empty()) datapath_.status().synced_ns = nanoseconds(when);
 }
 
-// Each one once, when it comes and when it goes.
-void Agent::tell_warnings() {
-    auto current = sync_.warnings();
-    if (current == warnings_) return;
-    std::vector<Warning> fresh;
-    std::vector<Warning> solved;
-    std::ranges::set_difference(current, warnings_, std::back_inserter(fresh));
-    std::ranges::set_difference(warnings_, current, std::back_inserter(solved));
-    for (const auto& warning : fresh) {
-        spdlog::warn("{}: {}: {}", warning.object, warning.reason, warning.note);
-        make_event(warning);
-    }
-    for (const auto& [object, reason, note] : solved) spdlog::info("{}: {} no more: {}", object, reason, note);
-    warnings_ = std::move(current);
-    datapath_.status().problems = static_cast<std::uint32_t>(warnings_.size());
-    if (auto shown = datapath_.show_problems(problem_rows(warnings_)); !shown)
-        spdlog::warn("{}", shown.error().message());
-}
-
-void Agent::make_event(const Warning& warning) {
-    if (!events_) return;
-    const auto object = object_reference(warning.object);
-    const bool service = object && object->kind == "Service";
-    events_->note(warning, service ? sync_.cluster().uid_of(object->key) : std::string{}, now());
-}
-
-// What still holds is noted again before the API forgets its Event, which is after an hour.
-void Agent::send_events() {
-    if (!events_) return;
-    const auto time = now();
-    if (time - events_repeated_ >= kEventRepeat) {
-        events_repeated_ = time;
-        for (const auto& warning : warnings_) make_event(warning);
-    }
-    if (datapath_.status().source_connected != 0) events_->step(time);
-    show_events(datapath_.status(), events_->counts());
-}
-
 void Agent::tell_source() {
     const auto state = input_.source->state();
     show_source(datapath_.status(), state, now());
-    serving_.on_source(state, events_ ? events_->counts() : EventCounts{});
-    if (state.connected) {
-        if (connected_told_ != true) spdlog::info("following {}", input_.text);
-        error_told_.clear();
-    } else if (state.error != error_told_) {
-        spdlog::warn("{}: {}; what is programmed goes on serving", input_.text, state.error);
-        error_told_ = state.error;
-    }
-    connected_told_ = state.connected;
+    serving_.on_source(state, problems_.events());
+    if (const auto line = source_log_.next(state))
+        spdlog::log(line->warning ? spdlog::level::warn : spdlog::level::info, "{}", line->text);
 }
 
 // The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
@@ -333,7 +297,7 @@ void Agent::set_service_cidrs() {
 Status Agent::follow_devices() {
     if (follows_devices_ || !(sync_.complete() || sync_.programmed())) return {};
     follows_devices_ = true;
-    if (auto watched = watch(devices_.fd()); !watched) return watched;
+    if (auto watched = event_loop_.watch(devices_.fd()); !watched) return watched;
     if (auto read = read_devices(); !read) return read;
     note_sync(now());
     spdlog::info("ready services={} slices={} links={}", sync_.cluster().service_count(), sync_.cluster().slice_count(),
@@ -361,11 +325,9 @@ Status Agent::read_devices() {
 }
 
 void Agent::tick() {
-    std::uint64_t expirations = 0;
-    if (::read(timer_.get(), &expirations, sizeof(expirations)) != sizeof(expirations)) return;
     collect_flows();
     tell_source();
-    send_events();
+    problems_.step(datapath_.status().source_connected != 0, now());
     if (!sync_.wants_retry() || monotonic_s() < retry_at_s_) return;
     sync_.retry();
     run_pass();
@@ -401,6 +363,8 @@ Status run(const Config& config) {
     if (!input) return fail(input.error());
     auto devices = datapath::Devices::open(config.devices);
     if (!devices) return fail(devices.error());
+    auto addresses = datapath::Addresses::open();
+    if (!addresses) return fail(addresses.error());
     auto datapath = datapath::Datapath::open(config.datapath);
     if (!datapath) {
         for (const auto& missing : datapath::missing_features())
@@ -409,7 +373,12 @@ Status run(const Config& config) {
     }
     auto reconciler = reconcile::Reconciler::adopt(datapath->tables());
     if (!reconciler) return fail(reconciler.error());
-    Agent agent{config,           std::move(*state), std::move(*datapath), std::move(*reconciler), std::move(*devices),
+    Agent agent{config,
+                std::move(*state),
+                std::move(*datapath),
+                std::move(*reconciler),
+                std::move(*devices),
+                std::move(*addresses),
                 std::move(*input)};
     if (auto started = agent.start(); !started) return started;
     return agent.loop();

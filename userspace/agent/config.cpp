@@ -41,6 +41,15 @@ std::string refuse_cidr(const std::string& text) {
     return model::parse_cidr(text) ? std::string{} : "not a CIDR: " + text;
 }
 
+std::string refuse_node_address(const std::string& text) {
+    const auto address = model::parse_address(text);
+    return address && model::is_routable(*address) ? std::string{} : "not an address of a node: " + text;
+}
+
+std::string refuse_node_port_address(const std::string& text) {
+    return text == "primary" ? std::string{} : refuse_cidr(text);
+}
+
 std::string refuse_address_port(const std::string& text) {
     return model::parse_address_port(text) ? std::string{} : "not an ADDRESS:PORT: " + text;
 }
@@ -116,6 +125,28 @@ void add_options(CLI::App& app, Config& config) {
         ->type_name("A:P,..")
         ->check(refuse_address_port);
     app.add_option("--node-name", config.node_name, "name of this Node (default: the host name)")->type_name("NAME");
+    app.add_option_function<Texts>(
+           "--node-ip",
+           [&config](const Texts& texts) {
+               config.node_addresses.clear();
+               for (const auto& text : texts) config.node_addresses.push_back(*model::parse_address(text));
+           },
+           "this node's own address, of either family (default: the InternalIPs of its Node object)")
+        ->delimiter(',')
+        ->type_name("IP,..")
+        ->check(refuse_node_address)
+        ->expected(1, 2);
+    app.add_option_function<Texts>(
+           "--nodeport-addresses",
+           [&config](const Texts& texts) {
+               const auto chosen = model::parse_node_port_addresses(texts);
+               if (!chosen) throw CLI::ValidationError("--nodeport-addresses", "\"primary\" must be alone");
+               config.node_ports = *chosen;
+           },
+           "where node ports are served: \"primary\", or the node's addresses in these ranges (default: primary)")
+        ->delimiter(',')
+        ->type_name("CIDR,..")
+        ->check(refuse_node_port_address);
     app.add_option("--state-dir", config.state_dir, "where the agent's lock is")
         ->type_name("DIR")
         ->capture_default_str();
@@ -150,6 +181,14 @@ void add_options(CLI::App& app, Config& config) {
            "what a ping to a ClusterIP gets: an echo reply, or port unreachable as by kube-proxy")
         ->check(CLI::IsMember({"reply", "reject"}))
         ->default_str("reject");
+    app.add_option_function<Text>(
+           "--host-sockets", [&config](const Text& word) { config.datapath.sockets.host = *on_or_off(word); },
+           "translate what processes on the host network dial, at their sockets")
+        ->check(CLI::IsMember({"on", "off"}))
+        ->default_str("on");
+    app.add_option("--cgroup-root", config.datapath.sockets.cgroup_root,
+                   "root of the host's cgroup v2 hierarchy (default: where it is mounted)")
+        ->type_name("DIR");
     app.add_option("--flow-entries", config.datapath.sizes.established,
                    "entries of each table of established flows, two for a flow (default: by the machine's memory)")
         ->type_name("N")
@@ -185,6 +224,12 @@ std::optional<datapath::AttachMode> attach_mode(std::string_view word) {
     if (word == "auto") return datapath::AttachMode::automatic;
     if (word == "tcx") return datapath::AttachMode::tcx;
     if (word == "clsact") return datapath::AttachMode::clsact;
+    return std::nullopt;
+}
+
+std::optional<bool> on_or_off(std::string_view word) {
+    if (word == "on") return true;
+    if (word == "off") return false;
     return std::nullopt;
 }
 

@@ -23,6 +23,9 @@ struct BpfDir {
 // A pin that grow() has not yet put in place of the old one. bpffs refuses names with a dot.
 inline constexpr std::string_view kNewSuffix = "-new";
 
+// How the pins of socket hooks begin, which lie beside those of devices.
+inline constexpr std::string_view kSocketPinPrefix = "cgroup-";
+
 // Makes maps/ and links/, and mounts a bpffs on /sys/fs/bpf where there is none.
 Status prepare(const BpfDir& dir);
 

@@ -7,6 +7,7 @@
 
 #include "bpf_dir.hpp"
 #include "links.hpp"
+#include "sockets.hpp"
 #include "svclb/datapath/datapath.hpp"
 
 namespace svclb::datapath {
@@ -27,6 +28,7 @@ Status cleanup(const std::filesystem::path& bpf_dir) {
     const BpfDir dir{bpf_dir};
     // Links first: no program may meet tables that are half gone. Each is detached, even where another process holds
     // it.
+    if (auto detached = detach_socket_hooks(dir); !detached) return detached;
     auto links = Links::find(dir, false);
     if (!links) return fail(links.error());
     for (const auto& link : links->attached()) {

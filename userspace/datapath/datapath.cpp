@@ -9,12 +9,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cstdio>
 #include <cstring>
 #include <initializer_list>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -95,27 +97,35 @@ Status remove_new_pins(const BpfDir& dir) {
     return {};
 }
 
-// The agent's own row may be of another size in another release: no program reads it, so a new one replaces it.
-Status forget_other_status(MapSet& pinned) {
-    const int fd = pinned.find("agent");
-    if (fd < 0) return {};
-    const auto info = map_info(fd, "agent");
-    if (!info) return fail(info.error());
-    if (info->value_size != sizeof(svclb_agent_status)) pinned.remove("agent");
+// Another release may have the agent's own row in another size, and know fewer reasons. New ones replace them: no
+// program reads the former, and the latter only counts.
+constexpr std::array kReplaced{"agent", "drop_counters"};
+
+Status forget_outgrown(MapSet& pinned) {
+    for (const auto* name : kReplaced) {
+        const int fd = pinned.find(name);
+        if (fd < 0) continue;
+        const auto info = map_info(fd, name);
+        if (!info) return fail(info.error());
+        const bool is_status = std::string_view(name) == "agent";
+        if (is_status ? info->value_size != sizeof(svclb_agent_status) : info->max_entries < SVCLB_REASON_COUNT)
+            pinned.remove(name);
+    }
     return {};
 }
 
 // The row with the ABI version comes first: with it in place, whoever finds a half-filled directory knows whose it is.
 Status pin_maps(const BpfDir& dir, const MapSet& maps, const MapSet& pinned) {
-    if (pinned.find("agent") < 0) {
+    for (const auto* name : kReplaced) {
+        if (pinned.find(name) >= 0) continue;
         // Over the one of another size, if there is one: at no time is there none.
-        const auto fresh = dir.map(std::string("agent").append(kNewSuffix));
-        if (auto done = pin(maps.find("agent"), fresh); !done) return done;
-        if (std::rename(fresh.c_str(), dir.map("agent").c_str()) != 0)
-            return fail_errno(errno, "put map agent in place");
+        const auto fresh = dir.map(std::string(name).append(kNewSuffix));
+        if (auto done = pin(maps.find(name), fresh); !done) return done;
+        if (std::rename(fresh.c_str(), dir.map(name).c_str()) != 0)
+            return fail_errno(errno, fmt::format("put map {} in place", name));
     }
     for (const auto& [name, fd] : maps.all()) {
-        if (name == "agent" || pinned.find(name) >= 0) continue;
+        if (std::ranges::find(kReplaced, name) != kReplaced.end() || pinned.find(name) >= 0) continue;
         if (auto done = pin(fd.get(), dir.map(name)); !done) return done;
     }
     return {};
@@ -130,10 +140,35 @@ Result<bool> choose_tcx(AttachMode mode) {
     return tcx;
 }
 
+// Settings that are the kernel's or the process's to tell.
+svclb_settings complete(svclb_settings settings) {
+    settings.netns_cookie = own_netns_cookie();
+    settings.hooks_set_errno = hooks_set_errno() ? 1 : 0;
+    return settings;
+}
+
+// Without them the packet path goes on: no error ends the agent.
+SocketState open_sockets(Core& core, const SocketOptions& options, const MapSet& pinned) {
+    if (!options.host) {
+        if (auto detached = detach_socket_hooks(core.dir); !detached) return {.text = detached.error().message()};
+        return {.text = "off"};
+    }
+    auto root = open_cgroup_root(options.cgroup_root);
+    if (!root) return {.text = root.error().message()};
+    auto sockets = Sockets::open(core.dir, core.settings, core.maps, pinned, std::move(*root));
+    if (!sockets) return {.text = sockets.error().message()};
+    core.sockets = std::move(*sockets);
+    const auto& at = core.sockets->root();
+    return {
+        .attached = true,
+        .text = at.whole ? at.path.string() : at.path.string() + ", a part: processes outside of it are not covered"};
+}
+
 }  // namespace
 
 struct Datapath::State {
     Core core;
+    SocketState sockets;
     Barrier barrier;  // of the first load: waiting goes on from another thread while a map grows
 };
 
@@ -151,9 +186,10 @@ Result<Datapath> Datapath::open(const Options& options) {
     auto pinned = MapSet::open(dir, false);
     if (!pinned) return fail(pinned.error());
     if (auto version = check_abi_version(*pinned, dir); !version) return fail(version.error());
-    if (auto forgotten = forget_other_status(*pinned); !forgotten) return fail(forgotten.error());
+    if (auto forgotten = forget_outgrown(*pinned); !forgotten) return fail(forgotten.error());
 
-    auto loaded = load_object(options.settings, *pinned, entries_for(options.sizes, *pinned));
+    const auto settings = complete(options.settings);
+    auto loaded = load_object(settings, *pinned, entries_for(options.sizes, *pinned));
     if (!loaded) return fail(loaded.error());
     auto barrier = Barrier::open(std::move(loaded->barrier));
     if (!barrier) return fail(barrier.error());
@@ -173,7 +209,7 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (auto replaced = links->replace_programs(loaded->programs, nullptr); !replaced) return fail(replaced.error());
 
     auto state = std::make_unique<State>(State{.core = {.dir = dir,
-                                                        .settings = options.settings,
+                                                        .settings = settings,
                                                         .tcx = *tcx,
                                                         .maps = std::move(loaded->maps),
                                                         .programs = std::move(loaded->programs),
@@ -181,10 +217,13 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .agent = std::move(*agent),
                                                         .service_cidrs = std::move(*service_cidrs),
                                                         .tables = std::move(*tables),
-                                                        .collector = std::move(*collector)},
+                                                        .collector = std::move(*collector),
+                                                        .sockets = {}},
+                                               .sockets = {},
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
     show_sizes(core);
+    state->sockets = open_sockets(core, options.sockets, *pinned);
     core.tables.set_grow([&core](std::span<const Room> rooms) { return grow(core, rooms); });
     spdlog::info("datapath open bpf_dir={} adopted_maps={} attached={} mode={}", dir.root.string(),
                  pinned->all().size(), core.links.attached().size(), core.tcx ? "tcx" : "clsact");
@@ -209,6 +248,10 @@ Status Datapath::detach(int ifindex) {
 
 std::vector<AttachedLink> Datapath::attached() const {
     return state_->core.links.attached();
+}
+
+const SocketState& Datapath::sockets() const {
+    return state_->sockets;
 }
 
 Status Datapath::wait_grace_period() const {

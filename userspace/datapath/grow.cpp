@@ -94,13 +94,17 @@ Status switch_over(Core& core, const Loaded& loaded, std::span<const char* const
     for (const char* name : names) {
         if (auto pinned = pin(loaded.maps.find(name), core.dir.map(new_name(name))); !pinned) return pinned;
     }
-    if (auto replaced = core.links.replace_programs(loaded.programs, &core.programs); !replaced) return replaced;
-    auto renamed = rename_pins(core, names);
-    if (!renamed) {
+    if (core.sockets) {
+        if (auto replaced = core.sockets->replace_maps(core.settings, loaded.maps); !replaced) return replaced;
+    }
+    auto switched = core.links.replace_programs(loaded.programs, &core.programs);
+    if (switched) switched = rename_pins(core, names);
+    if (!switched) {
         warn_unless(core.links.replace_programs(core.programs, nullptr));
+        if (core.sockets) warn_unless(core.sockets->replace_maps(core.settings, core.maps));
         for (const char* name : names) warn_unless(pin(core.maps.find(name), core.dir.map(name)));
     }
-    return renamed;
+    return switched;
 }
 
 }  // namespace

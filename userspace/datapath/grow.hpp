@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "bpf_dir.hpp"
@@ -12,6 +13,7 @@
 #include "links.hpp"
 #include "map_set.hpp"
 #include "object.hpp"
+#include "sockets.hpp"
 #include "svclb/abi.h"
 
 namespace svclb::datapath {
@@ -28,6 +30,7 @@ struct Core {
     MappedArray<svclb_service_cidrs> service_cidrs;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
+    std::optional<Sockets> sockets;  // nothing where they are switched off, or refused
 };
 
 // Tells svclb-ctl what has come to be.

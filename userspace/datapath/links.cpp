@@ -130,6 +130,7 @@ Result<Links> Links::find(const BpfDir& dir, bool read_only) {
 }
 
 Status Links::adopt_pin(const std::string& file, bool read_only) {
+    if (file.starts_with(kSocketPinPrefix)) return {};
     const auto place = parse_pin_name(file);
     if (!place) {
         spdlog::warn("unknown pin path={}", (dir_.links() / file).string());

@@ -23,6 +23,8 @@ extern "C" {
 // Laid down by embedded_object.S.
 extern const std::byte svclb_object_begin[];  // NOLINT(modernize-avoid-c-arrays): a symbol, its size is in the next one
 extern const std::byte svclb_object_end[];    // NOLINT(modernize-avoid-c-arrays)
+extern const std::byte svclb_sockets_begin[];  // NOLINT(modernize-avoid-c-arrays)
+extern const std::byte svclb_sockets_end[];    // NOLINT(modernize-avoid-c-arrays)
 }
 
 namespace svclb::datapath {
@@ -146,28 +148,55 @@ Result<UniqueFd> program_fd(const bpf_object* object, const char* name) {
     return duplicate(bpf_program__fd(program), name);
 }
 
-Result<Loaded> descriptors_of(const bpf_object* object) {
-    Loaded loaded;
-    auto from_pod = program_fd(object, "from_pod");
-    if (!from_pod) return fail(from_pod.error());
-    auto to_pod = program_fd(object, "to_pod");
-    if (!to_pod) return fail(to_pod.error());
-    loaded.programs = {.from_pod = std::move(*from_pod), .to_pod = std::move(*to_pod)};
+Result<MapSet> pinned_maps(const bpf_object* object) {
+    MapSet maps;
     const bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
-        const bool barrier = std::string_view(bpf_map__name(map)) == "barrier";
-        if (!is_pinned(map) && !barrier) continue;
+        if (!is_pinned(map)) continue;
         auto fd = duplicate(bpf_map__fd(map), bpf_map__name(map));
         if (!fd) return fail(fd.error());
-        if (barrier) {
-            loaded.barrier = std::move(*fd);
-        } else {
-            loaded.maps.put(bpf_map__name(map), std::move(*fd));
-        }
+        maps.put(bpf_map__name(map), std::move(*fd));
     }
-    if (!loaded.barrier) return fail(Error::invalid("BPF object has no map barrier"));
-    return loaded;
+    return maps;
 }
+
+// One of the embedded objects while it is loaded.
+class Loading {
+public:
+    static Result<Loading> open(const char* name, std::span<const std::byte> bytes) {
+        quieten_libbpf();
+        Loading loading;
+        bpf_object_open_opts opts{};
+        opts.sz = sizeof(opts);
+        opts.object_name = name;
+        opts.kernel_log_buf = loading.verifier_log_.data();
+        opts.kernel_log_size = loading.verifier_log_.size();
+        loading.object_.reset(bpf_object__open_mem(bytes.data(), bytes.size(), &opts));
+        if (!loading.object_) return fail_errno(errno, fmt::format("open the embedded BPF object {}", name));
+        return loading;
+    }
+
+    [[nodiscard]] bpf_object* object() const { return object_.get(); }
+
+    Status load(const svclb_settings& settings, const MapSet& reuse, const Entries& entries) {
+        if (auto set = set_settings(object(), settings); !set) return set;
+        if (auto set = set_up_maps(object(), reuse, entries); !set) return set;
+        take_first_warning();
+        if (const int error = bpf_object__load(object()); error != 0) {
+            const std::string warning = take_first_warning();
+            const std::string_view reason = last_reason(verifier_log_.data());
+            return fail_errno(-error, fmt::format("load the BPF programs{}{}{}{}", warning.empty() ? "" : ": ", warning,
+                                                  reason.empty() ? "" : "; the verifier says: ", reason));
+        }
+        return {};
+    }
+
+private:
+    Loading() : verifier_log_(kVerifierLogSize) {}
+
+    std::vector<char> verifier_log_;
+    Object object_;
+};
 
 }  // namespace
 
@@ -182,33 +211,48 @@ void quieten_libbpf() {
 }
 
 Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, const Entries& entries) {
-    quieten_libbpf();
-    std::vector<char> verifier_log(kVerifierLogSize);
-    bpf_object_open_opts opts{};
-    opts.sz = sizeof(opts);
-    opts.object_name = "svclb";
-    opts.kernel_log_buf = verifier_log.data();
-    opts.kernel_log_size = verifier_log.size();
-    const Object object(bpf_object__open_mem(svclb_object_begin,
-                                             static_cast<std::size_t>(svclb_object_end - svclb_object_begin), &opts));
-    if (!object) return fail_errno(errno, "open the embedded BPF object");
-
+    auto loading = Loading::open("svclb", std::span(svclb_object_begin, svclb_object_end));
+    if (!loading) return fail(loading.error());
+    bpf_object* object = loading->object();
     bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, object.get()) {
+    bpf_object__for_each_program(program, object) {
         // Known to kernels with tcx only; a program without it may be attached as a tcx link and as a clsact filter.
         bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(0));
     }
-    if (auto set = set_settings(object.get(), settings); !set) return fail(set.error());
-    if (auto set = set_up_maps(object.get(), reuse, entries); !set) return fail(set.error());
+    if (auto done = loading->load(settings, reuse, entries); !done) return fail(done.error());
 
-    take_first_warning();
-    if (const int error = bpf_object__load(object.get()); error != 0) {
-        const std::string warning = take_first_warning();
-        const std::string_view reason = last_reason(verifier_log.data());
-        return fail_errno(-error, fmt::format("load the BPF programs{}{}{}{}", warning.empty() ? "" : ": ", warning,
-                                              reason.empty() ? "" : "; the verifier says: ", reason));
+    Loaded loaded;
+    auto from_pod = program_fd(object, "from_pod");
+    if (!from_pod) return fail(from_pod.error());
+    auto to_pod = program_fd(object, "to_pod");
+    if (!to_pod) return fail(to_pod.error());
+    loaded.programs = {.from_pod = std::move(*from_pod), .to_pod = std::move(*to_pod)};
+    auto maps = pinned_maps(object);
+    if (!maps) return fail(maps.error());
+    loaded.maps = std::move(*maps);
+    const int barrier = bpf_object__find_map_fd_by_name(object, "barrier");
+    if (barrier < 0) return fail(Error::invalid("BPF object has no map barrier"));
+    auto copy = duplicate(barrier, "barrier");
+    if (!copy) return fail(copy.error());
+    loaded.barrier = std::move(*copy);
+    return loaded;
+}
+
+Result<LoadedSockets> load_sockets(const svclb_settings& settings, const MapSet& reuse) {
+    auto loading = Loading::open("svclb_sockets", std::span(svclb_sockets_begin, svclb_sockets_end));
+    if (!loading) return fail(loading.error());
+    if (auto done = loading->load(settings, reuse, {}); !done) return fail(done.error());
+    LoadedSockets loaded;
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, loading->object()) {
+        auto fd = duplicate(bpf_program__fd(program), bpf_program__name(program));
+        if (!fd) return fail(fd.error());
+        loaded.programs.emplace(bpf_program__name(program), std::move(*fd));
     }
-    return descriptors_of(object.get());
+    auto maps = pinned_maps(loading->object());
+    if (!maps) return fail(maps.error());
+    loaded.maps = std::move(*maps);
+    return loaded;
 }
 
 }  // namespace svclb::datapath

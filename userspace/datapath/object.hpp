@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// Loads the embedded BPF object: the one place that knows bpf_object. What it returns are plain descriptors.
+// Loads the embedded BPF objects: the one place that knows bpf_object. What it returns are plain descriptors.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,13 @@ struct Loaded {
 // A map of another type or with rows of another size is refused by name.
 using Entries = std::map<std::string, std::uint32_t, std::less<>>;
 Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, const Entries& entries);
+
+// The socket hooks' programs, by name. `reuse` has to hold the packet programs' maps, which they share.
+struct LoadedSockets {
+    std::map<std::string, UniqueFd, std::less<>> programs;
+    MapSet maps;  // every map of this object
+};
+Result<LoadedSockets> load_sockets(const svclb_settings& settings, const MapSet& reuse);
 
 // A second descriptor of the same thing.
 Result<UniqueFd> duplicate(int fd, std::string_view what);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// What each file last gave, whose object counts where two files have the same one, and the difference to what was told
-// before. A file that is being written, does not parse or has just been moved away keeps its objects in force.
+// Whose object counts where two files have the same one, and the difference to what was told before. A file that is
+// being written, does not parse or has just been moved away keeps its objects in force.
 #include "svclb/kube/manifests.hpp"
 
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -12,11 +11,10 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
-#include <tuple>
 #include <utility>
-#include <variant>
 
 #include "directory_watch.hpp"
+#include "manifest_file.hpp"
 #include "svclb/base/unique_fd.hpp"
 #include "svclb/kube/decode.hpp"
 #include "svclb/model/text.hpp"
@@ -29,102 +27,13 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using Moves = DirectoryWatch::Moves;
 
-constexpr off_t kLargestFile = off_t{64} << 20U;
 // Many editors move the old file away before they write the new one.
 constexpr auto kVanishGrace = std::chrono::milliseconds(200);
 constexpr auto kLookAgain = std::chrono::milliseconds(1);
 
-enum class Kind : std::uint8_t { service, endpoint_slice, node, service_cidr };
-struct Key {
-    Kind kind;
-    model::ObjectKey name;  // "" as the namespace of what has none
-    auto operator<=>(const Key&) const = default;
-};
-
-Key key_of(const model::Object& object) {
-    if (const auto* service = std::get_if<model::Service>(&object)) return {Kind::service, service->key};
-    if (const auto* slice = std::get_if<model::EndpointSlice>(&object)) return {Kind::endpoint_slice, slice->key};
-    if (const auto* node = std::get_if<model::Node>(&object)) return {Kind::node, {"", node->name}};
-    return {Kind::service_cidr, {"", std::get<model::ServiceCidr>(object).name}};
-}
-
-std::string text_of(const Key& key) {
-    switch (key.kind) {
-        case Kind::service:
-            return "Service " + key.name.ns + "/" + key.name.name;
-        case Kind::endpoint_slice:
-            return "EndpointSlice " + key.name.ns + "/" + key.name.name;
-        case Kind::node:
-            return "Node " + key.name.name;
-        case Kind::service_cidr:
-            break;
-    }
-    return "ServiceCIDR " + key.name.name;
-}
-
 bool is_manifest(const std::string& name) {
     if (name.starts_with('.')) return false;
     return name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json");
-}
-
-// Two contents of one name differ in it, but for two writes in one tick of the clock: those are told by events.
-struct Identity {
-    dev_t device = 0;
-    ino_t inode = 0;
-    off_t size = -1;
-    std::int64_t modified_ns = 0;
-    std::int64_t changed_ns = 0;
-    bool operator==(const Identity&) const = default;
-};
-
-std::int64_t nanoseconds(const timespec& time) {
-    return std::int64_t{time.tv_sec} * 1000000000 + time.tv_nsec;
-}
-
-Identity identity_of(const struct stat& info) {
-    return {info.st_dev, info.st_ino, info.st_size, nanoseconds(info.st_mtim), nanoseconds(info.st_ctim)};
-}
-
-using ObjectRef = std::shared_ptr<const model::Object>;
-
-struct Held {
-    ObjectRef object;
-    std::size_t line = 0;
-};
-
-struct File {
-    Identity identity;
-    std::map<Key, Held> objects;
-    std::map<Key, model::ObjectKey> unusable;  // invalid ones that were never valid, and the Services they concern
-    std::vector<std::string> problems;
-    std::size_t refused = 0;
-    bool known = false;  // every object in it at least by name
-    std::optional<Clock::time_point> vanished;
-};
-
-struct Content {
-    Identity identity;
-    std::string text;
-};
-
-Result<Content> read_file(const fs::path& path) {
-    // Not to wait for the other end of a FIFO.
-    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    struct stat info {};
-    if (!fd || ::fstat(fd.get(), &info) != 0) return fail_errno(errno, path.string());
-    if (!S_ISREG(info.st_mode)) return fail(Error::invalid(path.string() + ": not a regular file"));
-    if (info.st_size > kLargestFile) return fail(Error::invalid(path.string() + ": longer than 64 MiB"));
-    Content content{.identity = identity_of(info), .text = std::string(static_cast<std::size_t>(info.st_size), '\0')};
-    std::size_t used = 0;
-    while (used < content.text.size()) {
-        const auto length = ::read(fd.get(), content.text.data() + used, content.text.size() - used);
-        if (length < 0 && errno == EINTR) continue;
-        if (length < 0) return fail_errno(errno, path.string());
-        if (length == 0) break;
-        used += static_cast<std::size_t>(length);
-    }
-    content.text.resize(used);
-    return content;
 }
 
 Status add_to_epoll(int epoll, int fd) {
@@ -143,30 +52,30 @@ struct Manifests::State {
     DirectoryWatch watch;
     UniqueFd timer;
     UniqueFd epoll;
-    std::map<std::string, File> files;
-    std::map<Key, std::set<std::string>> claims;     // the files that have an object: the first one is it
-    std::map<Key, std::set<std::string>> conflicts;  // told for each object with several claims
-    std::map<Key, ObjectRef> before;                 // of each object touched in this round, as it was told last
-    bool has_links = false;                          // a file may change without an event that names it
+    std::map<std::string, ManifestFile> files;
+    std::map<ManifestKey, std::set<std::string>> claims;     // the files that have an object: the first one is it
+    std::map<ManifestKey, std::set<std::string>> conflicts;  // told for each object with several claims
+    std::map<ManifestKey, ObjectRef> before;  // of each object touched in this round, as it was told last
+    bool has_links = false;                   // a file may change without an event that names it
     bool missing_told = false;
     Moves pending;
 
-    ObjectRef winner(const Key& key) const;
-    void touch(const Key& key) { before.try_emplace(key, winner(key)); }
+    ObjectRef winner(const ManifestKey& key) const;
+    void touch(const ManifestKey& key) { before.try_emplace(key, winner(key)); }
     void look_at(const Moves& moves, Change& change);
     std::set<std::string> list_names();
     void look_at_file(const std::string& name, bool named, Change& change);
-    void read_again(const std::string& name, Content content, Change& change);
-    void replace(const std::string& name, File next, Change& change);
+    void read_again(const std::string& name, FileContent content, Change& change);
+    void replace(const std::string& name, ManifestFile next, Change& change);
     void unreadable(const std::string& name, const std::string& problem, Change& change);
     void vanished(const std::string& name);
     void end_of_grace(Change& change);
-    void tell_conflicts(const Key& key, Change& change);
+    void tell_conflicts(const ManifestKey& key, Change& change);
     void tell_difference(Change& change);
     void set_timer() const;
 };
 
-ObjectRef Manifests::State::winner(const Key& key) const {
+ObjectRef Manifests::State::winner(const ManifestKey& key) const {
     const auto claim = claims.find(key);
     if (claim == claims.end() || claim->second.empty()) return nullptr;
     return files.at(*claim->second.begin()).objects.at(key).object;
@@ -224,7 +133,7 @@ void Manifests::State::look_at_file(const std::string& name, bool named, Change&
     }
     struct stat link {};
     has_links |= ::lstat(path.c_str(), &link) == 0 && S_ISLNK(link.st_mode);
-    auto content = read_file(path);
+    auto content = read_manifest(path);
     if (!content && content.error().code() == std::errc::no_such_file_or_directory) {
         vanished(name);
         return;
@@ -253,6 +162,9 @@ void Manifests::State::unreadable(const std::string& name, const std::string& pr
     const std::vector<std::string> problems{model::printable(problem, 1000)};
     if (file.problems != problems) change.problems.push_back(problems.front());
     file.problems = problems;
+    file.refused = 1;
+    file.refusals = {
+        {.object = model::printable((directory / name).string(), 300), .what = problems.front(), .service = {}}};
 }
 
 void Manifests::State::vanished(const std::string& name) {
@@ -260,39 +172,12 @@ void Manifests::State::vanished(const std::string& name) {
     if (file != files.end() && !file->second.vanished) file->second.vanished = Clock::now();
 }
 
-void Manifests::State::read_again(const std::string& name, Content content, Change& change) {
-    auto decoded = decode_manifest(content.text);
-    content.text = {};
-    File next;
-    next.identity = content.identity;
-    next.refused = decoded.refused + (decoded.complete ? 0 : 1);
-    next.known = decoded.complete && decoded.nameless == 0;
-    for (std::size_t i = 0; i < decoded.objects.size(); ++i) {
-        auto key = key_of(decoded.objects[i]);
-        next.objects.emplace(std::move(key),
-                             Held{std::make_shared<model::Object>(std::move(decoded.objects[i])), decoded.lines[i]});
-    }
-    for (const auto& problem : decoded.problems)
-        next.problems.push_back(to_string((directory / name).string(), problem));
-
-    // What the file still has, but not well enough to be read, stays as it was.
-    const auto& last = files[name].objects;
-    const auto keep = [&](Key key, model::ObjectKey service = {}) {
-        if (const auto held = last.find(key); held != last.end())
-            next.objects.try_emplace(std::move(key), held->second);
-        else if (!service.name.empty())
-            next.unusable.emplace(std::move(key), std::move(service));
-    };
-    for (const auto& key : decoded.invalid_services) keep({Kind::service, key}, key);
-    for (std::size_t i = 0; i < decoded.invalid_slices.size(); ++i)
-        keep({Kind::endpoint_slice, std::move(decoded.invalid_slices[i])}, std::move(decoded.slice_owners[i]));
-    for (auto& key : decoded.invalid_nodes) keep({Kind::node, {"", std::move(key)}});
-    for (auto& key : decoded.invalid_service_cidrs) keep({Kind::service_cidr, {"", std::move(key)}});
-    if (!decoded.complete) next.objects.insert(last.begin(), last.end());
+void Manifests::State::read_again(const std::string& name, FileContent content, Change& change) {
+    auto next = decode_file(directory / name, std::move(content), files[name]);
     replace(name, std::move(next), change);
 }
 
-void Manifests::State::replace(const std::string& name, File next, Change& change) {
+void Manifests::State::replace(const std::string& name, ManifestFile next, Change& change) {
     auto& file = files[name];
     for (const auto& problem : next.problems) {
         if (std::ranges::find(file.problems, problem) == file.problems.end()) change.problems.push_back(problem);
@@ -316,7 +201,7 @@ void Manifests::State::end_of_grace(Change& change) {
     }
 }
 
-void Manifests::State::tell_conflicts(const Key& key, Change& change) {
+void Manifests::State::tell_conflicts(const ManifestKey& key, Change& change) {
     std::set<std::string> lines;
     const auto claim = claims.find(key);
     if (claim == claims.end()) return;
@@ -345,16 +230,16 @@ void Manifests::State::tell_difference(Change& change) {
         if (now && !(last && *now == *last)) change.changed.push_back(*now);
         if (now || !last) continue;
         switch (key.kind) {
-            case Kind::service:
+            case ManifestKind::service:
                 change.gone_services.push_back(key.name);
                 break;
-            case Kind::endpoint_slice:
+            case ManifestKind::endpoint_slice:
                 change.gone_slices.push_back(key.name);
                 break;
-            case Kind::node:
+            case ManifestKind::node:
                 change.gone_nodes.push_back(key.name.name);
                 break;
-            case Kind::service_cidr:
+            case ManifestKind::service_cidr:
                 change.gone_service_cidrs.push_back(key.name.name);
                 break;
         }
@@ -429,6 +314,15 @@ Result<Change> Manifests::changes() {
     state_->tell_difference(change);
     state_->set_timer();
     return change;
+}
+
+std::vector<Refusal> Manifests::refusals() const {
+    std::vector<Refusal> all;
+    for (const auto& [name, file] : state_->files) all.insert(all.end(), file.refusals.begin(), file.refusals.end());
+    for (const auto& [key, lines] : state_->conflicts)
+        for (const auto& line : lines)
+            all.push_back({.object = model::printable(text_of(key)), .what = line, .service = {}});
+    return all;
 }
 
 int Manifests::fd() const {

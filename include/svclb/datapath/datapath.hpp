@@ -32,22 +32,29 @@ struct Sizes {  // entries
     std::uint32_t affinity = 65536;
 };
 
+// Which processes' connections are translated at their sockets.
+struct SocketOptions {
+    bool host = false;                  // those of the caller's network namespace
+    std::filesystem::path cgroup_root;  // empty: where cgroup v2 is mounted
+};
+
 struct Options {
     std::filesystem::path bpf_dir;
     Sizes sizes;
     svclb_settings settings{};
     AttachMode mode = AttachMode::automatic;
+    SocketOptions sockets{};
 };
 
-enum class LinkKind : std::uint8_t { pod, uplink };
+enum class LinkKind : std::uint8_t { pod, uplink, cgroup };
 
 struct Hook {
-    std::string hook;  // "tc ingress", "tc egress"
-    std::string mode;  // "tcx", "clsact"
+    std::string hook;  // "tc ingress", "tc egress", "connect4"
+    std::string mode;  // "tcx", "clsact", "link"
 };
 
 struct AttachedLink {
-    int ifindex = 0;
+    int ifindex = 0;  // of a device
     std::string name;
     LinkKind kind = LinkKind::pod;
     std::vector<Hook> hooks;
@@ -60,6 +67,12 @@ struct FlowTimeouts {
     std::uint32_t tcp_closing_s = 120;
     std::uint32_t udp_s = 30;
     std::uint32_t udp_answered_s = 180;
+};
+
+// What has become of the socket hooks.
+struct SocketState {
+    bool attached = false;
+    std::string text;  // where they are, or why they are not
 };
 
 struct CollectStep {
@@ -88,6 +101,7 @@ public:
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
+    [[nodiscard]] const SocketState& sockets() const;
 
     // Returns after every program run that was under way at the call has ended (an RCU grace period, some 10 ms).
     // May be called from another thread than the rest.
