@@ -44,6 +44,7 @@ Totals& Totals::operator+=(const Totals& more) {
     packets += more.packets;
     begun += more.begun;
     ports_changed += more.ports_changed;
+    errors += more.errors;
     return *this;
 }
 
@@ -87,14 +88,15 @@ std::string Life::live(const std::vector<Step>& steps) {
 }
 
 Totals Life::totals() const {
-    return {packets_, model_.judged_new(), model_.judged_translated_port()};
+    return {packets_, model_.judged_new(), model_.judged_translated_port(), errors_};
 }
 
 void Life::happen(const Step& step) {
     const std::uint32_t what = step[0] % 100;
     if (what < 30) return dial(step);
     if (what < 60) return client_speaks(step);
-    if (what < 92) return backend_speaks(step);
+    if (what < 88) return backend_speaks(step);
+    if (what < 92) return report_error(step);
     if (what < 96) return change_endpoints(step);
     if (what < 97) return forget_affinity(step);
     if (what < 98) return collect(step);
@@ -122,6 +124,25 @@ void Life::backend_speaks(const Step& step) {
     const Flow flow = some_flow(step[1]);
     // A hairpin's two ends are one pod, and a pod never sends to itself by its link.
     if (flow) send(packet_of(step[4], flow->backend, flow->presented));
+}
+
+// A router's or the receiver's, about a packet that has come far enough to be met by somebody else.
+void Life::report_error(const Step& step) {
+    const Flow flow = some_flow(step[1]);
+    if (!flow || flow->hairpin()) return;
+    const bool to_pod = step[2] % 2 == 0;
+    const Packet quoted =
+        to_pod ? packet_of(step[4], flow->presented, flow->backend) : packet_of(step[4], flow->dialled, flow->client);
+    const Ip router = flow->client.addr + 100;
+    const Ip from = !to_pod ? flow->client.addr : step[3] % 2 == 0 ? router : flow->backend.addr;
+    const Packet error = NatModel::error_about(from, quoted);
+    packets_++;
+    errors_++;
+    datapath_.with_complete_checksums(true);
+    const Run run = to_pod ? datapath_.to_pod(error) : datapath_.from_pod(error);
+    say((to_pod ? "  to_pod   " : "from_pod   ") + to_string(quoted.source_endpoint()) + " -> " +
+        to_string(quoted.destination_endpoint()) + ": error of " + to_string(from));
+    wrong_ = model_.judge_error(from, quoted, to_pod, run);
 }
 
 void Life::change_endpoints(const Step& step) {

@@ -302,6 +302,44 @@ std::string NatModel::judge_backend(const Packet& sent, const Flow& flow, const 
     return {};
 }
 
+Packet NatModel::error_about(const Ip& from, const Packet& quoted) {
+    constexpr std::size_t kEthernet = 14;
+    const Bytes frame = quoted.frame();
+    const Icmp message = from.v4() ? Icmp{3, 4, 1400} : Icmp{2, 0, 1400};  // it does not fit
+    return icmp(from, quoted.source, message, {frame.begin() + kEthernet, frame.end()});
+}
+
+std::string NatModel::judge_error(const Ip& from, const Packet& quoted, bool to_pod, const Run& got) {
+    const Packet sent = error_about(from, quoted);
+    const Endpoint sender = quoted.source_endpoint();
+    const Endpoint receiver = quoted.destination_endpoint();
+    // As the one who reads the error has sent the packet that it quotes.
+    const auto expect_of = [&](const ModelFlow& flow) {
+        const Packet own =
+            to_pod ? between(quoted, flow.client, flow.dialled) : between(quoted, flow.backend, flow.presented);
+        // A backend is not known to its client, nor a pod to itself.
+        const bool hides = flow.hairpin() || (to_pod && from == flow.backend.addr);
+        Packet error = error_about(hides ? flow.dialled.addr : from, own);
+        if (flow.hairpin()) std::swap(error.to_mac, error.from_mac);
+        return expect(got, flow.hairpin() ? redirected : next, error);
+    };
+    if (to_pod) {
+        const Flow flow = owner({receiver, sender, true});
+        if (!flow || flow->direct || (flow->moved && expect_unchanged(got, sent).empty()))
+            return expect_unchanged(got, sent);
+        return expect_of(*flow);
+    }
+    const Tuple out{receiver, sender, false};
+    if (const auto late = restored_.find(out); late != restored_.end()) {
+        for (const Flow& flow : late->second) {
+            if (expect_of(*flow).empty()) return {};
+        }
+    }
+    const auto found = out_.find(out);
+    if (found == out_.end() || found->second->direct) return expect_unchanged(got, sent);
+    return expect_of(*found->second);
+}
+
 void NatModel::lost(const Tuple& tuple) {
     if (const auto flow = out_.extract(tuple); !flow.empty()) flow.mapped()->moved = true;
     back_.erase(tuple);
