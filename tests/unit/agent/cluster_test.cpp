@@ -301,7 +301,7 @@ TEST_CASE("row 1.24: node ports follow the addresses of the devices that are ask
     CHECK(told.node().node_port_addresses == std::vector{b});
     told.apply(changed(
         {model::Node{.name = "node-a", .labels = {}, .internal_ips = {"192.168.0.1", "fd00::1"}, .pod_cidrs = {}}}));
-    CHECK(told.node().node_port_addresses == std::vector{*model::parse_address("fd00::1"), b});
+    CHECK(told.node().node_port_addresses == std::vector{b, *model::parse_address("fd00::1")});
 }
 
 }  // namespace
