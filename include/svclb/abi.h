@@ -239,6 +239,9 @@ enum svclb_flow_kind {
 	SVCLB_FLOW_HAIRPIN_REPLY = 5, /* met in from_pod: becomes frontend to client */
 };
 
+/* svclb_flow.backend_fin: the backend closed first, so that its kernel keeps the tuple in TIME_WAIT. */
+#define SVCLB_FIN_FIRST 2
+
 /*
  * One direction of a flow. Either entry alone is enough to translate its packets and to rebuild the other one.
  * Bytes that both directions may set are bytes of their own: the two directions run on different CPUs.
@@ -255,7 +258,7 @@ struct svclb_flow {
 	__u8 kind; /* enum svclb_flow_kind */
 	__u8 answered; /* the backend has replied */
 	__u8 client_fin; /* FIN seen from the client (TCP) */
-	__u8 backend_fin; /* FIN seen from the backend (TCP) */
+	__u8 backend_fin; /* FIN seen from the backend (TCP), SVCLB_FIN_FIRST if before the client's */
 	__u8 reset; /* RST seen from either side (TCP) */
 	__u8 pad[3]; /* always zero */
 };
@@ -397,6 +400,14 @@ struct svclb_socket_peer_key {
 	__u16 pad[3]; /* always zero */
 };
 static_assert(sizeof(struct svclb_socket_peer_key) == 32, "hashed as bytes: no holes");
+
+/* netns_probe: one row, mmapped by the agent. Before 5.14 the agent cannot ask for the cookie of its own network
+ * namespace: it names one of its sockets, connects it, and connect4 tells. */
+struct svclb_netns_probe {
+	__u64 socket; /* cookie of the agent's socket; the hook makes it 0 when it has told */
+	__u64 netns; /* written by the hook */
+};
+static_assert(sizeof(struct svclb_netns_probe) == 16, "mmapped by the agent");
 
 /* ---------------------------------------------------------------- counters */
 
@@ -559,8 +570,8 @@ struct svclb_settings {
 	__u32 tcp_established_timeout_s;
 	__u32 udp_answered_timeout_s;
 	__u32 ping_reply; /* a ping to a ClusterIP is answered (1) or rejected (0) */
-	/* Sockets: of the agent's own network namespace; and whether a hook may say what connect() fails with (5.18).
-	 */
+	/* Sockets: of the agent's own network namespace, 0 = see struct svclb_netns_probe; and whether a hook may say
+	 * what connect() fails with (5.18). */
 	__u64 netns_cookie;
 	__u32 hooks_set_errno;
 	__u32 pad; /* always zero */
