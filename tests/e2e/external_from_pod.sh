@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# A pod dials its node's node ports, external and load-balancer addresses (behaviour rows 1.16, 1.20, 1.22, 1.24, 1.25):
-# every kind, family and protocol, round a Local policy, by source ranges, and where the node's addresses change.
+# A pod dials its node's node ports, external and load-balancer addresses (behaviour rows 1.16, 1.20, 1.22, 1.24, 1.25,
+# 1.30): every kind, family and protocol, round a Local policy, by source ranges, where the node's addresses change; and
+# what a load balancer is told at the health check port.
 set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
 
@@ -25,6 +26,7 @@ spec:
   clusterIPs: [10.96.0.10, "fd00:10:96::10"]
   ipFamilies: [IPv4, IPv6]
   externalTrafficPolicy: $policy
+  healthCheckNodePort: 32000
   externalIPs: [192.0.2.10, "2001:db8::10"]
   loadBalancerSourceRanges: [${ranges%,}]
   ports:
@@ -65,6 +67,25 @@ node_ports=("$node4:30080" "[$node6]:30080")
 external_ips=(192.0.2.10:80 '[2001:db8::10]:80')
 vips=(198.51.100.10:80 '[2001:db8:100::10]:80')
 
+# health_is STATUS ENDPOINTS: what both families answer at the health check port, in status line, header and body.
+health_is() {
+    local host
+    for host in "$node4" "[$node6]"; do
+        [[ $(pod_exec client curl -sg --max-time 5 -o "$run/health.json" \
+            -w '%{http_code} %header{x-load-balancing-endpoint-weight}' "http://$host:32000/any") == "$1 $2" ]] || return 1
+        jq -e --argjson endpoints "$2" '. == {service: {namespace: "default", name: "web"},
+            localEndpoints: $endpoints, serviceProxyHealthy: true}' "$run/health.json" >/dev/null || return 1
+    done
+}
+health_is_closed() {
+    local host error
+    for host in "$node4" "[$node6]"; do
+        error=0
+        pod_exec client curl -sg --max-time 5 -o /dev/null "http://$host:32000/" || error=$?
+        ((error == 7)) || return 1
+    done
+}
+
 # reach_all WHAT: the pod gets an answer from every address by both protocols.
 reach_all() {
     local to
@@ -85,6 +106,7 @@ check "svclb-ctl shows each kind" holds "$kinds" '. == [
     "nodePort fd00:10:244:1::1 30080", "externalIP 192.0.2.10 80", "externalIP 2001:db8::10 80",
     "loadBalancer 198.51.100.10 80", "loadBalancer 2001:db8:100::10 80"]'
 reach_all "policy Cluster"
+check "no health check under policy Cluster" health_is_closed
 
 say "policy Local, and the only backend is another node's"
 external Local
@@ -93,6 +115,7 @@ endpoints web "$web_ports" b1
 elsewhere() { ctl get services default/web -o json | jq -e 'all(.items[]; .verdict.local == "drop" and .verdict.cluster == "forward")'; }
 check "nothing is local" await 5 elsewhere
 reach_all "policy Local, goes round it"
+check "the health check says that none is here" await 5 health_is 503 0
 
 say "no backend"
 endpoints web "$web_ports" b1:notready
@@ -105,11 +128,34 @@ done
 POD_NODE[b1]=1
 endpoints web "$web_ports" b1
 await 5 web_backend_state b1 ready
+check "the health check says that one is here" await 5 health_is 200 1
+endpoints web "$web_ports" b1:draining
+check "one that ends does not count" await 5 health_is 503 0
+endpoints web "$web_ports" b1
+check "one that is back does" await 5 health_is 200 1
+
+say "the health check port is somebody else's"
+stop_agent
+nsenter --net="/run/netns/$(node_ns)" python3 -c 'import signal, socket
+s = socket.create_server(("::", 32000), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready", flush=True)
+signal.pause()' >"$run/taken.out" &
+taken=$!
+await 10 grep -q ready "$run/taken.out"
+start_agent
+told() { ctl get services default/web -o json | jq -e 'any(.items[].problems[]?; startswith("FailedToStartServiceHealthcheck"))'; }
+check "that is told" await 5 told
+kill "$taken"
+wait "$taken" || true
+check "and tried again" await 20 health_is 200 1
+untold() { ! told; }
+check "and told no more" await 5 untold
 
 say "source ranges: load-balancer addresses only, pods by their own address"
 external Cluster "${POD_IP4[client]}/32" "${POD_IP6[client]}/128"
 ranged() { ctl get services default/web -o json | jq -e 'all(.items[]; (.sourceRanges | length) == 2)'; }
 check "svclb-ctl shows them" await 5 ranged
+check "the health check ends with policy Local" await 5 health_is_closed
 reach_all "in a range"
 for to in "${vips[@]}"; do
     for option in '' --udp; do

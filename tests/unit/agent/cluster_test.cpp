@@ -48,7 +48,7 @@ kube::Change changed(std::vector<model::Object> objects) {
 
 std::vector<reconcile::ServiceChange> take(Cluster& cluster) {
     std::vector<reconcile::ServiceChange> changes;
-    for (auto& [change, problems] : cluster.take_changes([](const auto&) { return false; })) {
+    for (auto& [change, problems, health] : cluster.take_changes([](const auto&) { return false; })) {
         CHECK(problems.empty());
         changes.push_back(std::move(change));
     }
@@ -249,9 +249,6 @@ TEST_CASE("the own node's zone concerns every Service, another node's none") {
     CHECK(take(cluster).empty());
 }
 
-}  // namespace
-}  // namespace svclb::agent
-
 TEST_CASE("row 1.24: the node's addresses concern Services with node ports or source ranges, and no others") {
     Cluster cluster{"node-a"};
     auto web = service(kWeb, "10.96.0.10");
@@ -304,5 +301,8 @@ TEST_CASE("row 1.24: node ports follow the addresses of the devices that are ask
     CHECK(told.node().node_port_addresses == std::vector{b});
     told.apply(changed(
         {model::Node{.name = "node-a", .labels = {}, .internal_ips = {"192.168.0.1", "fd00::1"}, .pod_cidrs = {}}}));
-    CHECK(told.node().node_port_addresses == std::vector{*model::parse_address("fd00::1"), b});
+    CHECK(told.node().node_port_addresses == std::vector{b, *model::parse_address("fd00::1")});
 }
+
+}  // namespace
+}  // namespace svclb::agent
