@@ -143,6 +143,7 @@ TEST_CASE("status in JSON") {
         "backends": 5,
         "flows": 2,
         "links": 1,
+        "hostSockets": {"attached": true, "text": "/sys/fs/cgroup"},
         "maps": [{"name": "services", "entries": 3, "maxEntries": 8},
                  {"name": "slots", "entries": 4, "maxEntries": 16},
                  {"name": "frontends", "entries": 7, "maxEntries": 64}],
