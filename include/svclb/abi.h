@@ -266,6 +266,9 @@ static_assert(sizeof(struct svclb_flow) == 48, "value layout is pinned");
 
 /* ---------------------------------------------------------------- affinity: LRU HASH, written by the programs */
 
+/* Word 0 of a client that is no address but a network namespace, whose cookie is in words 2 and 3: see sockets. */
+#define SVCLB_CLIENT_NETNS 0xffffffff
+
 struct svclb_affinity_key {
 	__be32 client[SVCLB_ADDR_WORDS];
 	__u32 service; /* index in services */

@@ -384,7 +384,7 @@ Status run(const Config& config) {
     if (!addresses) return fail(addresses.error());
     auto datapath = datapath::Datapath::open(config.datapath);
     if (!datapath) {
-        for (const auto& missing : datapath::missing_features())
+        for (const auto& missing : datapath::missing_features(config.datapath.sockets))
             if (missing.needed) return fail(Error::invalid(missing.what));
         return fail(datapath.error());
     }

@@ -132,6 +132,6 @@ struct MissingFeature {
 };
 
 // What the kernel, or this process by its capabilities, lacks. Nothing = all is there.
-[[nodiscard]] std::vector<MissingFeature> missing_features();
+[[nodiscard]] std::vector<MissingFeature> missing_features(const SocketOptions& sockets);
 
 }  // namespace svclb::datapath
