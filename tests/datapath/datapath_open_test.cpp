@@ -2,6 +2,7 @@
 // Opening: fresh, over what another agent left, and over what a crash left.
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstring>
