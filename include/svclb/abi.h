@@ -242,7 +242,8 @@ struct svclb_flow {
 	__u8 client_fin; /* FIN seen from the client (TCP) */
 	__u8 backend_fin; /* FIN seen from the backend (TCP) */
 	__u8 reset; /* RST seen from either side (TCP) */
-	__u8 pad[3]; /* always zero */
+	__u8 host; /* the client is the node itself, by way of the catch-all */
+	__u8 pad[2]; /* always zero */
 };
 static_assert(sizeof(struct svclb_flow) == 48, "value layout is pinned");
 
@@ -308,7 +309,8 @@ struct svclb_filters {
 	/* By address and port of a backend, and by its address and port 0 (fragments); set by from_pod with the first
 	 * flow. */
 	__u8 reply[SVCLB_FILTER_SIZE];
-	__u8 direct[SVCLB_FILTER_SIZE]; /* by address and port; set by from_pod with a translated direct conversation */
+	__u8 direct[SVCLB_FILTER_SIZE]; /* by address and port; set by from_pod with a translated direct conversation;
+					 * by a node's address and port 0: set by from_host */
 };
 
 static inline __attribute__((always_inline)) __u32 svclb_filter_index(const __be32 addr[SVCLB_ADDR_WORDS], __be16 port)
@@ -394,7 +396,15 @@ struct svclb_counter {
 	X(UNSUPPORTED_PROTOCOL, "protocol that is not translated, to a frontend address: passed", 0)                   \
 	X(UNREAD_HEADERS, "source route or too many headers, to a frontend address: passed", 0)                        \
 	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)                                \
-	X(SOCKET_RECORD_FAILED, "what a socket dialled could not be stored: left to the packet path", 0)
+	X(SOCKET_RECORD_FAILED, "what a socket dialled could not be stored: left to the packet path", 0)               \
+	X(HOST_PACKET_REFUSED, "packet of the host or by way of it, not translatable: rejected or dropped", 1)         \
+	X(HOST_PACKET_UNROUTED, "packet of the host without a route to the backend: dropped", 1)
+
+/* The hardware address of both devices of the catch-all: a frame sent to either is for the node itself. */
+#define SVCLB_HOST_LINK_MAC                                                                                            \
+	{                                                                                                              \
+		0x02, 's', 'v', 'c', 'l', 'b'                                                                          \
+	}
 
 /* clang-format off */
 enum svclb_reason {
@@ -488,6 +498,7 @@ struct svclb_agent_status {
 	__u32 sockets_attached; /* the socket hooks are in force */
 	__u32 pad; /* always zero */
 	char sockets[SVCLB_STRING_SIZE]; /* where they are, or why they are not */
+	char host_packets[SVCLB_STRING_SIZE]; /* what the catch-all has in force, or why it has nothing */
 };
 
 /* ---------------------------------------------------------------- service_cidrs: one row, mmapped by the agent */

@@ -37,6 +37,7 @@ struct Config {
                                .sockets = {.host = true, .cgroup_root = {}}};
     datapath::FlowTimeouts flow_timeouts;
     datapath::DevicePatterns devices;
+    bool host_packets = true;                // the catch-all for what the socket hooks do not see
     std::vector<model::Cidr> service_cidrs;  // united with those of the ServiceCIDR objects
     // Nothing = not served.
     std::optional<model::AddressPort> healthz_address = model::parse_address_port("0.0.0.0:10256");
