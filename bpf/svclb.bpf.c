@@ -10,6 +10,7 @@
 #include "choice.bpf.h"
 #include "flow.bpf.h"
 #include "fragment.bpf.h"
+#include "host.bpf.h"
 #include "icmp.bpf.h"
 #include "maps.bpf.h"
 #include "nat.bpf.h"
@@ -306,6 +307,11 @@ static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *w
 	bool may_have_flow = bytes->frontend[filter_index(pkt->tuple.daddr, 0)] || bytes->direct[index];
 	int verdict;
 
+	if (bytes->direct[filter_index(pkt->tuple.daddr, 0)] && pkt->fragment == FRAGMENT_NONE) {
+		verdict = to_host(skb);
+		if (verdict != VERDICT_NONE)
+			return verdict;
+	}
 	if (!may_have_flow || !found_established(work)) {
 		if (!may_begin(pkt, bytes, may_have_flow, index))
 			return VERDICT_NEXT;
@@ -387,8 +393,35 @@ __noinline int portless_to_pod(struct __sk_buff *skb, __u32 parsed)
 	return verdict == VERDICT_NONE ? VERDICT_NEXT : verdict;
 }
 
+/* `work.pkt`, from a pod or from the node itself. */
+static __always_inline int from_client(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes,
+				       __u32 parsed)
+{
+	int verdict;
+
+	if (parsed == PARSED_FRAGMENT)
+		parsed = open_fragment(skb);
+	if (parsed != PARSED_PORTS)
+		return portless_from_pod(skb, parsed);
+	verdict = handle_from_pod(skb, work, bytes);
+	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
+}
+
 SEC("tcx/ingress")
 int from_pod(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	work->host = 0;
+	return from_client(skb, work, bytes, parse(skb, &work->pkt, SVCLB_FROM_POD));
+}
+
+/* At the program side of the catch-all's pair of devices. Only the Service CIDRs are routed to it. */
+SEC("tcx/ingress")
+int from_host(struct __sk_buff *skb)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
@@ -396,14 +429,28 @@ int from_pod(struct __sk_buff *skb)
 	int verdict;
 
 	if (!work || !bytes)
-		return VERDICT_NEXT;
+		return VERDICT_DROP;
 	parsed = parse(skb, &work->pkt, SVCLB_FROM_POD);
-	if (parsed == PARSED_FRAGMENT)
-		parsed = open_fragment(skb);
-	if (parsed != PARSED_PORTS)
-		return portless_from_pod(skb, parsed);
-	verdict = handle_from_pod(skb, work, bytes);
-	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
+	if (parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
+		return VERDICT_DROP;
+	work->host = is_from_node(skb);
+	verdict = from_client(skb, work, bytes, parsed);
+	return verdict == VERDICT_NEXT ? leave_host(skb, parsed) : verdict;
+}
+
+/* What comes in from other nodes: only the replies to the node's own flows concern us. */
+SEC("tcx/ingress")
+int from_uplink(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+	int verdict;
+
+	if (!work || !bytes || parse(skb, &work->pkt, SVCLB_FROM_POD) != PARSED_PORTS ||
+	    !bytes->direct[filter_index(work->pkt.tuple.daddr, 0)])
+		return VERDICT_NEXT;
+	verdict = to_host(skb);
+	return verdict == VERDICT_NONE ? VERDICT_NEXT : verdict;
 }
 
 SEC("tcx/egress")

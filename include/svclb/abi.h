@@ -260,7 +260,8 @@ struct svclb_flow {
 	__u8 client_fin; /* FIN seen from the client (TCP) */
 	__u8 backend_fin; /* FIN seen from the backend (TCP), SVCLB_FIN_FIRST if before the client's */
 	__u8 reset; /* RST seen from either side (TCP) */
-	__u8 pad[3]; /* always zero */
+	__u8 host; /* the client is the node itself, by way of the catch-all */
+	__u8 pad[2]; /* always zero */
 };
 static_assert(sizeof(struct svclb_flow) == 48, "value layout is pinned");
 
@@ -331,7 +332,7 @@ struct svclb_filters {
 	__u8 reply[SVCLB_FILTER_SIZE];
 	/* By address and port: a node's or an external address that is dialled on some ports only, set by the agent
 	 * before the frontend's row (with port 0, too, for fragments), and by from_pod with a translated direct
-	 * conversation. */
+	 * conversation. By a node's address and port 0: set by from_host. */
 	__u8 direct[SVCLB_FILTER_SIZE];
 };
 
@@ -448,7 +449,15 @@ struct svclb_counter {
 	X(UNREAD_HEADERS, "source route or too many headers, to a frontend address: passed", 0)                        \
 	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)                                \
 	X(SOCKET_RECORD_FAILED, "what a socket dialled could not be stored: left to the packet path", 0)               \
-	X(SOURCE_RANGE_DROPPED, "not in loadBalancerSourceRanges: dropped", 1)
+	X(SOURCE_RANGE_DROPPED, "not in loadBalancerSourceRanges: dropped", 1)                                         \
+	X(HOST_PACKET_REFUSED, "packet of the host or by way of it, not translatable: rejected or dropped", 1)         \
+	X(HOST_PACKET_UNROUTED, "packet of the host without a route to the backend: dropped", 1)
+
+/* The hardware address of both devices of the catch-all: a frame sent to either is for the node itself. */
+#define SVCLB_HOST_LINK_MAC                                                                                            \
+	{                                                                                                              \
+		0x02, 's', 'v', 'c', 'l', 'b'                                                                          \
+	}
 
 /* clang-format off */
 enum svclb_reason {
@@ -542,6 +551,7 @@ struct svclb_agent_status {
 	__u32 sockets_attached; /* the socket hooks are in force */
 	__u32 pad; /* always zero */
 	char sockets[SVCLB_STRING_SIZE]; /* where they are, or why they are not */
+	char host_packets[SVCLB_STRING_SIZE]; /* what the catch-all has in force, or why it has nothing */
 };
 
 /* ---------------------------------------------------------------- service_cidrs: one row, mmapped by the agent */

@@ -154,6 +154,7 @@ Json status_json(const Snapshot& snapshot) {
     out["frontends"] = all.frontends;
     out["backends"] = all.backends;
     out["flows"] = snapshot.connections;
+    out["hostPackets"] = row_text(agent.host_packets);
     out["links"] = snapshot.links.size();
     out["hostSockets"] = {{"attached", agent.sockets_attached != 0}, {"text", row_text(agent.sockets)}};
     out["maps"] = std::move(map_fill);
@@ -191,6 +192,7 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("frontends", std::to_string(all.frontends));
     add("backends", std::to_string(all.backends));
     add("flows", fmt::format("{} ({} dead ones collected)", snapshot.connections, agent.collected));
+    add("host packets", row_text(agent.host_packets));
     add("links", fmt::format("{} attached", snapshot.links.size()));
     add("host sockets", host_sockets_text(agent));
 

@@ -37,14 +37,25 @@ static_assert(offsetof(TcxLinkInfo, ifindex) == offsetof(bpf_link_info, netns), 
 constexpr bpf_attach_type attach_type_of(Side side) {
     return side == Side::ingress ? kAttachTcxIngress : kAttachTcxEgress;
 }
-constexpr const char* pin_name_of(Side side) {
+constexpr const char* name_of(Side side) {
     return side == Side::ingress ? "ingress" : "egress";
+}
+constexpr std::array kKinds = {LinkKind::pod, LinkKind::uplink, LinkKind::host};
+std::string pin_name_of(Place place) {
+    const char* kind = place.kind == LinkKind::pod ? "" : place.kind == LinkKind::host ? "host-" : "uplink-";
+    return fmt::format("{}{}", kind, name_of(place.side));
 }
 constexpr std::size_t index_of(Side side) {
     return static_cast<std::size_t>(side);
 }
-int program_for(Side side, const Programs& programs) {
-    return (side == Side::ingress ? programs.from_pod : programs.to_pod).get();
+// What leads out is not looked at on its way out.
+constexpr bool is_used(Place place) {
+    return place.side == Side::ingress || place.kind != LinkKind::uplink;
+}
+int program_for(Place place, const Programs& programs) {
+    if (place.side == Side::egress) return programs.to_pod.get();
+    if (place.kind == LinkKind::pod) return programs.from_pod.get();
+    return (place.kind == LinkKind::host ? programs.from_host : programs.from_uplink).get();
 }
 
 std::string name_of(int ifindex) {
@@ -62,11 +73,15 @@ Result<std::vector<int>> all_devices() {
     return devices;
 }
 
-std::optional<std::pair<int, Side>> parse_pin_name(const std::string& file) {
+std::optional<std::pair<int, Place>> parse_pin_name(const std::string& file) {
     int ifindex = 0;
     const auto [rest, error] = std::from_chars(file.data(), file.data() + file.size(), ifindex);
-    for (const Side side : kSides) {
-        if (error == std::errc() && rest == fmt::format("-{}", pin_name_of(side))) return std::pair(ifindex, side);
+    for (const LinkKind kind : kKinds) {
+        for (const Side side : kSides) {
+            const Place place{kind, side};
+            if (error == std::errc() && rest == fmt::format("-{}", pin_name_of(place)))
+                return std::pair(ifindex, place);
+        }
     }
     return std::nullopt;
 }
@@ -106,8 +121,8 @@ bool has_tcx() {
     return bpf_prog_query_opts(kLoopback, kAttachTcxIngress, &opts) == 0;
 }
 
-std::filesystem::path Links::pin_path(int ifindex, Side side) const {
-    return dir_.links() / fmt::format("{}-{}", ifindex, pin_name_of(side));
+std::filesystem::path Links::pin_path(int ifindex, Place place) const {
+    return dir_.links() / fmt::format("{}-{}", ifindex, pin_name_of(place));
 }
 
 Result<Links> Links::find(const BpfDir& dir, bool read_only) {
@@ -121,8 +136,12 @@ Result<Links> Links::find(const BpfDir& dir, bool read_only) {
     const auto devices = all_devices();
     if (!devices) return fail(devices.error());
     for (const int ifindex : *devices) {
-        for (const Side side : kSides) {
-            if (has_filter(ifindex, side)) links.attachments_[ifindex].filter[index_of(side)] = true;
+        for (const LinkKind kind : kKinds) {
+            for (const Side side : kSides) {
+                if (!has_filter(ifindex, {kind, side})) continue;
+                links.attachments_[ifindex].kind = kind;
+                links.attachments_[ifindex].filter[index_of(side)] = true;
+            }
         }
     }
     for (auto& [ifindex, attachment] : links.attachments_) attachment.name = name_of(ifindex);
@@ -136,10 +155,12 @@ Status Links::adopt_pin(const std::string& file, bool read_only) {
         spdlog::warn("unknown pin path={}", (dir_.links() / file).string());
         return {};
     }
-    const auto [ifindex, side] = *place;
+    const int ifindex = place->first;
+    const auto [kind, side] = place->second;
     auto link = open_pin(dir_.links() / file, false);
     if (!link) return fail(link.error());
     if (*link && is_live(link->get(), ifindex, side)) {
+        attachments_[ifindex].kind = kind;
         attachments_[ifindex].tcx[index_of(side)] = std::move(*link);
         return {};
     }
@@ -148,15 +169,17 @@ Status Links::adopt_pin(const std::string& file, bool read_only) {
 
 Status Links::replace_one(int ifindex, Attachment& attachment, const Programs& programs) {
     for (const Side side : kSides) {
-        const int program = program_for(side, programs);
+        const Place place{attachment.kind, side};
+        const int program = program_for(place, programs);
         const UniqueFd& link = attachment.tcx[index_of(side)];
         const int error = link ? bpf_link_update(link.get(), program, nullptr) : 0;
         if (error != 0 && is_live(link.get(), ifindex, side)) {
             return fail_errno(-error,
-                              fmt::format("replace the program on tcx {} of {}", pin_name_of(side), attachment.name));
+                              fmt::format("replace the program on tcx {} of {}", name_of(side), attachment.name));
         }
         if (!attachment.filter[index_of(side)]) continue;
-        if (auto replaced = add_filter(ifindex, side, program); !replaced && !name_of(ifindex).empty()) return replaced;
+        if (auto replaced = add_filter(ifindex, place, program); !replaced && !name_of(ifindex).empty())
+            return replaced;
     }
     return {};
 }
@@ -184,10 +207,11 @@ Status Links::attach_tcx(int ifindex, Side side, Attachment& attachment, const P
     bpf_link_create_opts opts{};
     opts.sz = sizeof(opts);
     opts.flags = kFlagBefore;
-    const int fd = bpf_link_create(program_for(side, programs), ifindex, attach_type_of(side), &opts);
-    if (fd < 0) return fail_errno(-fd, fmt::format("attach to tcx {} of {}", pin_name_of(side), attachment.name));
+    const Place place{attachment.kind, side};
+    const int fd = bpf_link_create(program_for(place, programs), ifindex, attach_type_of(side), &opts);
+    if (fd < 0) return fail_errno(-fd, fmt::format("attach to tcx {} of {}", name_of(side), attachment.name));
     link = UniqueFd(fd);
-    auto pinned = pin(fd, pin_path(ifindex, side));
+    auto pinned = pin(fd, pin_path(ifindex, place));
     if (!pinned) link = UniqueFd();
     return pinned;
 }
@@ -198,12 +222,16 @@ Status Links::detach_tcx(int ifindex, Side side, Attachment& attachment) {
     // At once, whoever else holds the link; of a device that is gone it is detached already.
     bpf_link_detach(link.get());
     link = UniqueFd();
-    return unpin(pin_path(ifindex, side));
+    return unpin(pin_path(ifindex, {attachment.kind, side}));
 }
 
-Status Links::attach(int ifindex, const std::string& name, bool tcx, const Programs& programs) {
+Status Links::attach(int ifindex, const std::string& name, LinkKind kind, bool tcx, const Programs& programs) {
+    if (const auto found = attachments_.find(ifindex); found != attachments_.end() && found->second.kind != kind) {
+        if (auto detached = detach(ifindex); !detached) return detached;
+    }
     Attachment& attachment = attachments_[ifindex];
     attachment.name = name;
+    attachment.kind = kind;
     auto attached = attach_both(ifindex, attachment, tcx, programs);
     if (!attached && attachment.empty()) attachments_.erase(ifindex);
     return attached;
@@ -212,16 +240,18 @@ Status Links::attach(int ifindex, const std::string& name, bool tcx, const Progr
 Status Links::attach_both(int ifindex, Attachment& attachment, bool tcx, const Programs& programs) {
     // Replies first: a flow that begins in between must find its way back.
     for (const Side side : {Side::egress, Side::ingress}) {
+        const Place place{attachment.kind, side};
+        if (!is_used(place)) continue;
         bool& filter = attachment.filter[index_of(side)];
         if (tcx) {
             if (auto done = attach_tcx(ifindex, side, attachment, programs); !done) return done;
             if (filter) {
-                if (auto done = remove_filter(ifindex, side); !done) return done;
+                if (auto done = remove_filter(ifindex, place); !done) return done;
                 filter = false;
             }
         } else {
-            if (!filter || !has_filter(ifindex, side)) {
-                if (auto done = add_filter(ifindex, side, program_for(side, programs)); !done) return done;
+            if (!filter || !has_filter(ifindex, place)) {
+                if (auto done = add_filter(ifindex, place, program_for(place, programs)); !done) return done;
                 filter = true;
             }
             if (auto done = detach_tcx(ifindex, side, attachment); !done) return done;
@@ -236,7 +266,7 @@ Status Links::detach(int ifindex) {
     for (const Side side : kSides) {
         if (auto done = detach_tcx(ifindex, side, found->second); !done) return done;
         if (!found->second.filter[index_of(side)]) continue;
-        if (auto done = remove_filter(ifindex, side); !done) return done;
+        if (auto done = remove_filter(ifindex, {found->second.kind, side}); !done) return done;
     }
     attachments_.erase(found);
     return {};
@@ -245,9 +275,9 @@ Status Links::detach(int ifindex) {
 std::vector<AttachedLink> Links::attached() const {
     std::vector<AttachedLink> links;
     for (const auto& [ifindex, attachment] : attachments_) {
-        AttachedLink link{.ifindex = ifindex, .name = attachment.name, .kind = LinkKind::pod, .hooks = {}};
+        AttachedLink link{.ifindex = ifindex, .name = attachment.name, .kind = attachment.kind, .hooks = {}};
         for (const Side side : kSides) {
-            const std::string hook = fmt::format("tc {}", pin_name_of(side));
+            const std::string hook = fmt::format("tc {}", name_of(side));
             if (attachment.tcx[index_of(side)]) link.hooks.push_back({hook, "tcx"});
             if (attachment.filter[index_of(side)]) link.hooks.push_back({hook, "clsact"});
         }

@@ -222,11 +222,14 @@ Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, 
     if (auto done = loading->load(settings, reuse, entries); !done) return fail(done.error());
 
     Loaded loaded;
-    auto from_pod = program_fd(object, "from_pod");
-    if (!from_pod) return fail(from_pod.error());
-    auto to_pod = program_fd(object, "to_pod");
-    if (!to_pod) return fail(to_pod.error());
-    loaded.programs = {.from_pod = std::move(*from_pod), .to_pod = std::move(*to_pod)};
+    for (const auto& [name, place] : {std::pair{"from_pod", &loaded.programs.from_pod},
+                                      {"to_pod", &loaded.programs.to_pod},
+                                      {"from_host", &loaded.programs.from_host},
+                                      {"from_uplink", &loaded.programs.from_uplink}}) {
+        auto fd = program_fd(object, name);
+        if (!fd) return fail(fd.error());
+        *place = std::move(*fd);
+    }
     auto maps = pinned_maps(object);
     if (!maps) return fail(maps.error());
     loaded.maps = std::move(*maps);

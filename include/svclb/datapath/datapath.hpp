@@ -46,7 +46,7 @@ struct Options {
     SocketOptions sockets{};
 };
 
-enum class LinkKind : std::uint8_t { pod, uplink, cgroup };
+enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host };
 
 struct Hook {
     std::string hook;  // "tc ingress", "tc egress", "connect4"
@@ -97,7 +97,10 @@ public:
     [[nodiscard]] svclb_agent_status& status();
 
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
-    Status attach_pod_link(int ifindex, const std::string& name);
+    Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
+    // The programs for a device of this kind. An uplink without hardware addresses gets none: our programs read
+    // Ethernet frames.
+    Status attach(int ifindex, const std::string& name, LinkKind kind);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
@@ -110,6 +113,13 @@ public:
     // The ranges whose addresses are dropped where no Service has them, at most SVCLB_SERVICE_CIDRS; once they are in
     // force, does nothing. An error leaves the former ones in force.
     Status set_service_cidrs(std::span<const svclb_cidr> cidrs);
+
+    // Has what the node itself sends to the ranges meet a program of ours: makes the devices and routes for it, or
+    // mends them. To be called again when devices, addresses or ranges may have changed. Returns what is in force, in
+    // words; empty: nothing, because no range is known or the node has no address.
+    Result<std::string> catch_host_packets();
+    // Removes them.
+    Status leave_host_packets();
 
     // What svclb-ctl shows as problems, the first SVCLB_PROBLEMS; only rows that differ are written.
     Status show_problems(std::span<const svclb_problem> problems);
