@@ -17,6 +17,7 @@
 #include "reject.bpf.h"
 #include "sctp.bpf.h"
 #include "service.bpf.h"
+#include "source_range.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
@@ -225,8 +226,10 @@ __noinline int found_transient_reply(void)
 		return 0;
 	if (flow->kind == SVCLB_FLOW_DIRECT) {
 		touch(flow);
-		if (work->pkt.tcp_flags & (TCP_FIN | TCP_RST))
+		if (work->pkt.tcp_flags & (TCP_FIN | TCP_RST)) {
+			stamp(flow); /* the backend's memory of the connection begins now */
 			flow->backend_fin = 1;
+		}
 		return 0;
 	}
 	answered(work, flow);
@@ -249,6 +252,7 @@ __noinline int begin(struct __sk_buff *skb)
 	struct work *work = work_on();
 	const struct packet *pkt;
 	__u32 index;
+	__u32 set;
 	int result;
 
 	if (!work || !bytes)
@@ -263,7 +267,11 @@ __noinline int begin(struct __sk_buff *skb)
 			return pass(pkt, SVCLB_REASON_NO_FLOW);
 		if (!frontend)
 			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
-		result = open_flow(frontend->service, frontend->set);
+		index = frontend->service;
+		set = frontend->set;
+		if ((frontend->flags & SVCLB_FRONTEND_SOURCE_RANGES) && !source_allowed(index))
+			return drop(pkt, SVCLB_REASON_SOURCE_RANGE_DROPPED);
+		result = open_flow(index, set);
 		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
 	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))

@@ -214,6 +214,7 @@ void Datapath::clear() {
     filters_.clear();
     service_cidrs_.clear();
     empty<svclb_frontend_key>(map("frontends"));
+    empty<svclb_source_range>(map("source_ranges"));
     empty<svclb_backend_key>(map("backends"));
     empty<svclb_flow_key4>(map("established4"));
     empty<svclb_flow_key4>(map("transient4"));

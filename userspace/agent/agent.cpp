@@ -10,7 +10,6 @@
 #include <chrono>
 #include <cstring>
 #include <ctime>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,11 +17,14 @@
 #include "event_loop.hpp"
 #include "grace.hpp"
 #include "input.hpp"
+#include "node_health.hpp"
 #include "problems.hpp"
 #include "serving.hpp"
+#include "source_log.hpp"
 #include "state_dir.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
+#include "svclb/datapath/addresses.hpp"
 #include "svclb/datapath/datapath.hpp"
 #include "svclb/datapath/devices.hpp"
 #include "svclb/reconcile/reconciler.hpp"
@@ -40,6 +42,7 @@ constexpr std::uint32_t kCollectBudget = 4096;
 // From the end of one walk over the flow tables to the beginning of the next.
 constexpr seconds kCollectPause{10};
 constexpr seconds kRetryPause{1};
+constexpr seconds kHealthRetryPause{5};   // of a port that is taken
 constexpr std::size_t kLargePass = 1000;  // Services
 
 RealTime now() {
@@ -66,17 +69,24 @@ svclb_cidr abi_cidr(const model::Cidr& cidr) {
 class Agent {
 public:
     Agent(const Config& config, StateDir state, datapath::Datapath datapath, reconcile::Reconciler reconciler,
-          datapath::Devices devices, Input input)
+          datapath::Devices devices, datapath::Addresses addresses, Input input)
         : config_(config),
           state_(std::move(state)),
           datapath_(std::move(datapath)),
           reconciler_(std::move(reconciler)),
           devices_(std::move(devices)),
+          addresses_(std::move(addresses)),
           input_(std::move(input)),
-          sync_({.node_name = config.node_name, .api = input_.api_seed}, reconciler_),
+          sync_({.node_name = config.node_name,
+                 .api = input_.api_seed,
+                 .node_addresses = config.node_addresses,
+                 .node_ports = config.node_ports},
+                reconciler_),
           serving_(config),
+          node_health_([this] { return serving_.healthy(); }),
           problems_(datapath_, sync_.cluster(), input_.transport.get(), config.node_name),
-          grace_([this] { return datapath_.wait_grace_period(); }) {}
+          grace_([this] { return datapath_.wait_grace_period(); }),
+          source_log_(input_.text) {}
 
     Status start();
     Status loop();
@@ -85,10 +95,14 @@ private:
     Result<bool> handle(int fd);  // false: the end
 
     void read_source();
+    void run_due_pass();
     void run_pass();
     void note_sync(RealTime when);
     void tell_source();
     void set_service_cidrs();
+    void read_addresses();
+    void tell_node_ports();
+    void serve_health_checks();
     Status follow_devices();
     Status read_devices();
     void tick();
@@ -100,20 +114,23 @@ private:
     datapath::Datapath datapath_;
     reconcile::Reconciler reconciler_;
     datapath::Devices devices_;
+    datapath::Addresses addresses_;
     Input input_;
     Sync sync_;
     Serving serving_;
+    NodeHealth node_health_;
     Problems problems_;
     GraceWaiter grace_;
     EventLoop event_loop_;
     std::uint64_t retry_at_s_ = 0;
+    std::uint64_t health_retry_at_s_ = 0;
     std::uint64_t collect_at_s_ = 0;
     std::uint64_t flow_entries_ = 0;  // seen by this walk over the tables
     std::vector<model::Cidr> service_cidrs_;
-    bool follows_devices_ = false;  // once the tables are worth it
+    std::vector<model::Address> node_port_addresses_;  // told
+    bool follows_devices_ = false;                     // once the tables are worth it
     bool held_told_ = false;
-    std::optional<bool> connected_told_;
-    std::string error_told_;
+    SourceLog source_log_;
 };
 
 Status Agent::start() {
@@ -136,12 +153,13 @@ Status Agent::start() {
 
     if (auto opened = event_loop_.open(kTick); !opened) return opened;
     if (auto served = serving_.start(); !served) return served;
-    for (const int fd : {grace_.fd(), input_.source->fd()})
+    for (const int fd : {grace_.fd(), addresses_.fd(), input_.source->fd()})
         if (auto watched = event_loop_.watch(fd); !watched) return watched;
 
     // Slots that no published row points at are free to the reconciler at once; a program that was running when the
     // last agent ended may still read them.
     if (auto waited = datapath_.wait_grace_period(); !waited) return waited;
+    read_addresses();
     read_source();
     tell_source();
     return follow_devices();
@@ -166,6 +184,9 @@ Result<bool> Agent::handle(int fd) {
     if (event_loop_.is_end(fd)) return false;
     if (fd == devices_.fd()) {
         if (auto read = read_devices(); !read) return fail(read.error());
+    } else if (fd == addresses_.fd()) {
+        read_addresses();
+        run_due_pass();
     } else if (fd == input_.source->fd()) {
         read_source();
     } else if (fd == grace_.fd()) {
@@ -188,13 +209,49 @@ void Agent::read_source() {
         put_text(datapath_.status().error, change.error().message());
         return;
     }
-    for (const auto& problem : change->problems) problems_.tell_refused(problem, now());
-    datapath_.status().invalid_objects = change->invalid_objects;
+    auto& invalid_objects = datapath_.status().invalid_objects;
+    if (!change->problems.empty() || change->invalid_objects != invalid_objects)
+        problems_.tell_refused(change->problems, input_.source->refusals(), now());
+    invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
-    // All that has arrived while this pass runs is one change to the next one.
+    run_due_pass();
+}
+
+// All that has arrived while this pass runs is one change to the next one.
+void Agent::run_due_pass() {
     if (!sync_.due()) return;
     serving_.on_queued(now());
     run_pass();
+}
+
+// Where they cannot be read, those that are known go on serving.
+void Agent::read_addresses() {
+    const auto found = addresses_.changes();
+    if (!found) return spdlog::error("addresses of the node: {}", found.error().message());
+    if (!*found) return;
+    std::vector<model::Address> addresses;
+    for (const auto& bytes : **found) addresses.push_back({.bytes = bytes});
+    sync_.set_local_addresses(std::move(addresses));
+}
+
+// After each pass, and from time to time where a port is taken.
+void Agent::serve_health_checks() {
+    node_health_.serve(sync_.health_checks(), sync_.cluster().node().node_port_addresses);
+    health_retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kHealthRetryPause.count());
+    auto warnings = sync_.warnings();
+    warnings.insert(warnings.end(), node_health_.warnings().begin(), node_health_.warnings().end());
+    std::ranges::sort(warnings);
+    problems_.tell(std::move(warnings), now());
+}
+
+// After a pass: those of the Node object come with what the source tells.
+void Agent::tell_node_ports() {
+    const auto& serving = sync_.cluster().node().node_port_addresses;
+    if (serving == node_port_addresses_) return;
+    node_port_addresses_ = serving;
+    std::string text;
+    for (const auto& address : serving) text += (text.empty() ? "" : ",") + model::to_string(address);
+    spdlog::info("node ports addresses={}", text);
 }
 
 void Agent::run_pass() {
@@ -210,10 +267,13 @@ void Agent::run_pass() {
     note_sync(report.ended);
     if (sync_.wants_retry()) retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kRetryPause.count());
     if (!report.complete && report.held_services != 0 && !std::exchange(held_told_, true))
-        spdlog::warn("the input cannot be read as a whole yet: held_services={}", report.held_services);
+        // An API server needs its time; a directory is wrong.
+        spdlog::log(input_.transport ? spdlog::level::info : spdlog::level::warn,
+                    "the input cannot be read as a whole yet: held_services={}", report.held_services);
     spdlog::debug("pass writes={} failures={}", report.writes, report.failures);
     datapath_.status().slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
-    problems_.tell(sync_.warnings(), now());
+    serve_health_checks();
+    tell_node_ports();
     set_service_cidrs();
     begin_grace_period();
     // What a first sync needed meanwhile, a third of all at its end, would stay with us for good.
@@ -230,14 +290,8 @@ void Agent::tell_source() {
     const auto state = input_.source->state();
     show_source(datapath_.status(), state, now());
     serving_.on_source(state, problems_.events());
-    if (state.connected) {
-        if (connected_told_ != true) spdlog::info("following {}", input_.text);
-        error_told_.clear();
-    } else if (state.error != error_told_) {
-        spdlog::warn("{}: {}; what is programmed goes on serving", input_.text, state.error);
-        error_told_ = state.error;
-    }
-    connected_told_ = state.connected;
+    if (const auto line = source_log_.next(state))
+        spdlog::log(line->warning ? spdlog::level::warn : spdlog::level::info, "{}", line->text);
 }
 
 // The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
@@ -290,6 +344,7 @@ void Agent::tick() {
     collect_flows();
     tell_source();
     problems_.step(datapath_.status().source_connected != 0, now());
+    if (!node_health_.warnings().empty() && monotonic_s() >= health_retry_at_s_) serve_health_checks();
     if (!sync_.wants_retry() || monotonic_s() < retry_at_s_) return;
     sync_.retry();
     run_pass();
@@ -306,6 +361,8 @@ void Agent::collect_flows() {
     flow_entries_ += step->visited;
     if (!step->finished) return;
     serving_.on_flows(std::exchange(flow_entries_, 0));
+    // A crowded table is walked again at once.
+    if (step->crowded) return;
     collect_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kCollectPause.count());
 }
 
@@ -323,6 +380,8 @@ Status run(const Config& config) {
     if (!input) return fail(input.error());
     auto devices = datapath::Devices::open(config.devices);
     if (!devices) return fail(devices.error());
+    auto addresses = datapath::Addresses::open();
+    if (!addresses) return fail(addresses.error());
     auto datapath = datapath::Datapath::open(config.datapath);
     if (!datapath) {
         for (const auto& missing : datapath::missing_features(config.datapath.sockets))
@@ -331,7 +390,12 @@ Status run(const Config& config) {
     }
     auto reconciler = reconcile::Reconciler::adopt(datapath->tables());
     if (!reconciler) return fail(reconciler.error());
-    Agent agent{config,           std::move(*state), std::move(*datapath), std::move(*reconciler), std::move(*devices),
+    Agent agent{config,
+                std::move(*state),
+                std::move(*datapath),
+                std::move(*reconciler),
+                std::move(*devices),
+                std::move(*addresses),
                 std::move(*input)};
     if (auto started = agent.start(); !started) return started;
     return agent.loop();

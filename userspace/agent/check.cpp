@@ -54,7 +54,7 @@ Result<bool> read_input(Input& input, Cluster& cluster) {
 bool check_objects(Cluster& cluster, const Config& config, const std::string& source) {
     bool usable = true;
     std::size_t service_ports = 0;
-    for (const auto& [change, problems] : cluster.take_changes([](const auto&) { return false; })) {
+    for (const auto& [change, problems, health] : cluster.take_changes([](const auto&) { return false; })) {
         service_ports += change.state.size();
         for (const auto& problem : problems) {
             std::printf("%s: %s: %s\n", source.c_str(), problem.object.c_str(), problem.what.c_str());
@@ -83,7 +83,7 @@ Result<bool> check(const Config& config) {
     bool usable = check_kernel(config);
     auto input = open_input(config);
     if (!input) return fail(input.error());
-    Cluster cluster{config.node_name};
+    Cluster cluster{config.node_name, config.node_addresses, config.node_ports};
     const auto read = read_input(*input, cluster);
     if (!read) return fail(read.error());
     usable = *read && usable;

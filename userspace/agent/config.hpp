@@ -15,7 +15,9 @@
 
 #include "svclb/datapath/datapath.hpp"
 #include "svclb/datapath/devices.hpp"
+#include "svclb/kube/api_source.hpp"
 #include "svclb/model/address.hpp"
+#include "svclb/model/node_addresses.hpp"
 
 namespace svclb::agent {
 
@@ -28,6 +30,7 @@ struct Config {
     std::filesystem::path manifests;
     std::filesystem::path kubeconfig;
     std::vector<model::AddressPort> api_endpoints;  // of the API server, for its own Service before it has been heard
+    std::uint32_t watch_silence_s = kube::kWatchSilence.count();
     std::filesystem::path state_dir = "/run/svclb";
     std::string node_name;  // of the host where not given
     datapath::Options datapath{.bpf_dir = "/sys/fs/bpf/svclb",
@@ -37,6 +40,8 @@ struct Config {
                                .sockets = {.host = true, .cgroup_root = {}}};
     datapath::FlowTimeouts flow_timeouts;
     datapath::DevicePatterns devices;
+    std::vector<model::Address> node_addresses;  // its own, before those of its Node object
+    model::NodePortAddresses node_ports;
     std::vector<model::Cidr> service_cidrs;  // united with those of the ServiceCIDR objects
     // Nothing = not served.
     std::optional<model::AddressPort> healthz_address = model::parse_address_port("0.0.0.0:10256");

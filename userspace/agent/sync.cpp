@@ -14,10 +14,6 @@
 namespace svclb::agent {
 namespace {
 
-std::string service_text(const model::ObjectKey& key) {
-    return fmt::format("Service {}/{}", model::printable(key.ns), model::printable(key.name));
-}
-
 std::set<model::ObjectKey> services_of(const std::vector<model::ServicePortId>& ports) {
     std::set<model::ObjectKey> services;
     for (const auto& port : ports) services.insert(port.service);
@@ -26,9 +22,13 @@ std::set<model::ObjectKey> services_of(const std::vector<model::ServicePortId>& 
 
 }  // namespace
 
+std::string service_text(const model::ObjectKey& key) {
+    return fmt::format("Service {}/{}", model::printable(key.ns), model::printable(key.name));
+}
+
 Sync::Sync(SyncOptions options, reconcile::Reconciler& reconciler)
     : reconciler_(reconciler),
-      cluster_(std::move(options.node_name)),
+      cluster_(std::move(options.node_name), std::move(options.node_addresses), std::move(options.node_ports)),
       api_(std::move(options.api), reconciler.programmed(api_service_key())),
       adopted_(services_of(reconciler.programmed())) {
     programmed_ = !adopted_.empty();
@@ -59,6 +59,10 @@ void Sync::take(kube::Change change, RealTime now) {
     cluster_.apply(std::move(change));
 }
 
+void Sync::set_local_addresses(std::vector<model::Address> addresses) {
+    due_ = cluster_.set_local_addresses(std::move(addresses)) || due_;
+}
+
 bool Sync::held(const model::ObjectKey& service) const {
     return adopted_.contains(service) && (!complete_ || kept_.contains(service));
 }
@@ -73,7 +77,11 @@ PassReport Sync::pass(RealTime began) {
     auto built = cluster_.take_changes([this](const auto& service) { return held(service); });
     std::vector<reconcile::ServiceChange> changes;
     changes.reserve(built.size() + 1);
-    for (auto& [change, problems] : built) {
+    for (auto& [change, problems, health] : built) {
+        if (health)
+            health_checks_[change.service] = *health;
+        else
+            health_checks_.erase(change.service);
         if (change.service == api_service_key()) change.state = api_.keep(std::move(change.state));
         adopted_.erase(change.service);
         if (problems.empty())

@@ -31,9 +31,14 @@ struct Warning {
     auto operator<=>(const Warning&) const = default;
 };
 
+// "Service default/web", printable.
+[[nodiscard]] std::string service_text(const model::ObjectKey& key);
+
 struct SyncOptions {
     std::string node_name;
     ApiSeed api;
+    std::vector<model::Address> node_addresses{};  // see Cluster
+    model::NodePortAddresses node_ports{};
 };
 
 class Sync {
@@ -42,6 +47,8 @@ public:
 
     // What the source has told since the last call. Nothing is written before pass().
     void take(kube::Change change, RealTime now);
+    // The addresses of the node's devices, when they have changed.
+    void set_local_addresses(std::vector<model::Address> addresses);
     // Does anything wait for a pass?
     [[nodiscard]] bool due() const { return due_; }
     // Programs all that waits and may be programmed. `began` is the time now; the end of it is the caller's to add.
@@ -54,6 +61,9 @@ public:
     [[nodiscard]] const std::vector<Error>& errors() const { return errors_; }
     // All that hold now, sorted.
     [[nodiscard]] std::vector<Warning> warnings() const;
+    // Of the Services that have been built, by their ports' owners.
+    using HealthChecks = std::map<model::ObjectKey, model::HealthCheck>;
+    [[nodiscard]] const HealthChecks& health_checks() const { return health_checks_; }
     [[nodiscard]] bool complete() const { return complete_; }
     // Is anything programmed, by this agent or the one before it?
     [[nodiscard]] bool programmed() const { return programmed_; }
@@ -84,6 +94,7 @@ private:
     std::set<model::ObjectKey> kept_;     // of the last change, see kube::Change
     std::set<model::ObjectKey> retry_;
     std::map<model::ObjectKey, std::vector<model::Problem>> build_problems_;  // by Service, until it is built anew
+    HealthChecks health_checks_;
     std::vector<model::Problem> conflicts_;
     std::vector<Error> errors_;
     std::vector<Trigger> triggers_;

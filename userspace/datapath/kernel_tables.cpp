@@ -20,6 +20,13 @@ Status removed(const Result<bool>& result) {
 }
 
 template <class Key, class Value>
+Tables::Batch put_all(const MapRef<Key, Value>& map, std::span<const Key> keys, std::span<const Value> values) {
+    Tables::Batch batch;
+    batch.status = map.put(keys, values, batch.done);
+    return batch;
+}
+
+template <class Key, class Value>
 Status copy_hash(const char* name, const MapSet& from, const MapSet& to) {
     const auto source = MapRef<Key, Value>::open(from, name);
     if (!source) return fail(source.error());
@@ -77,6 +84,7 @@ Result<KernelTables> KernelTables::open(const MapSet& maps, Grow grow) {
     Opener opener;
     opener.into(tables.rows_, RowMaps::open(maps));
     opener.into(tables.mapped_, MappedRows::open(maps, false));
+    opener.into(tables.ranges_, decltype(tables.ranges_)::open(maps, "source_ranges"));
     opener.into(tables.service_counters_, PerCpuRef<svclb_counter>::open(maps, "service_counters"));
     opener.into(tables.backend_counters_, PerCpuRef<svclb_counter>::open(maps, "backend_counters"));
     tables.grow_ = std::move(grow);
@@ -120,10 +128,19 @@ Status KernelTables::put(const svclb_backend_key& key, const svclb_backend& valu
 Status KernelTables::remove(const svclb_backend_key& key) {
     return removed(rows_.backends.remove(key));
 }
+Tables::Batch KernelTables::put(std::span<const svclb_frontend_key> keys, std::span<const svclb_frontend> values) {
+    return put_all(rows_.frontends, keys, values);
+}
+Tables::Batch KernelTables::put_desired(std::span<const svclb_frontend_key> keys,
+                                        std::span<const svclb_frontend> values) {
+    return put_all(rows_.desired, keys, values);
+}
 Tables::Batch KernelTables::put(std::span<const svclb_backend_key> keys, std::span<const svclb_backend> values) {
-    Batch batch;
-    batch.status = rows_.backends.put(keys, values, batch.done);
-    return batch;
+    return put_all(rows_.backends, keys, values);
+}
+Tables::Batch KernelTables::put_names(std::span<const std::uint32_t> services,
+                                      std::span<const svclb_service_name> values) {
+    return put_all(rows_.names, services, values);
 }
 Tables::Batch KernelTables::reset_backend_counters(std::span<const std::uint32_t> backends) {
     Batch batch;
@@ -133,6 +150,12 @@ Tables::Batch KernelTables::reset_backend_counters(std::span<const std::uint32_t
     const auto rest = backends.subspan(batch.done);
     const auto one_by_one = each_of(rest.size(), [&](std::size_t at) { return backend_counters_.reset(rest[at]); });
     return {.done = batch.done + one_by_one.done, .status = one_by_one.status};
+}
+Status KernelTables::put(const svclb_source_range& range) {
+    return ranges_.put(range, 1);
+}
+Status KernelTables::remove(const svclb_source_range& range) {
+    return removed(ranges_.remove(range));
 }
 Status KernelTables::put_name(std::uint32_t service, const svclb_service_name& value) {
     return rows_.names.put(service, value);
@@ -175,8 +198,8 @@ Status KernelTables::publish(std::uint32_t service, const svclb_service& row) {
     return {};
 }
 
-void KernelTables::mark_frontend(const __be32 (&address)[SVCLB_ADDR_WORDS]) {
-    mapped_.filters.rows()[0].frontend[svclb_filter_index(address, 0)] = 1;
+void KernelTables::mark_frontend(const svclb_frontend_key& key, __u8 kind) {
+    svclb_mark_frontend(mapped_.filters.rows().data(), &key, kind);
 }
 
 void KernelTables::mark_backend(const __be32 (&address)[SVCLB_ADDR_WORDS], __be16 port) {
@@ -201,6 +224,9 @@ Status KernelTables::each_desired(
 Status KernelTables::each_backend(
     const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const {
     return rows_.backends.each(visit);
+}
+Status KernelTables::each_range(const std::function<void(const svclb_source_range&)>& visit) const {
+    return ranges_.each_key(visit);
 }
 Status KernelTables::each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const {
     return rows_.names.each(visit);

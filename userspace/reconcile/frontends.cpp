@@ -4,15 +4,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 #include <tuple>
 #include <utility>
+
+#include "batches.hpp"
 
 namespace svclb::reconcile {
 
 namespace {
 
-bool older(const Port& a, const Port& b) {
-    return std::tie(a.stray, a.created, a.id) < std::tie(b.stray, b.created, b.id);
+// The API server gives a ClusterIP out once, and whoever may write externalIPs must not take it; kube-proxy, too, asks
+// for a node port last.
+int rank(const svclb_frontend& row) {
+    if (row.kind == SVCLB_FRONTEND_CLUSTER_IP) return 0;
+    return row.kind == SVCLB_FRONTEND_NODE_PORT ? 2 : 1;
 }
 
 bool agrees(const std::optional<svclb_frontend>& a, const std::optional<svclb_frontend>& b) {
@@ -30,8 +36,13 @@ std::string service_text(const model::ObjectKey& service) {
 }  // namespace
 
 const Frontends::ClaimRef* Frontends::winner(const Entry& entry) {
-    const auto best = std::min_element(entry.claims.begin(), entry.claims.end(),
-                                       [](const ClaimRef& a, const ClaimRef& b) { return older(*a.port, *b.port); });
+    const auto first = [](const ClaimRef& a, const ClaimRef& b) {
+        const int rank_a = rank(a.row);
+        const int rank_b = rank(b.row);
+        return std::tie(a.port->stray, rank_a, a.port->created, a.port->id) <
+               std::tie(b.port->stray, rank_b, b.port->created, b.port->id);
+    };
+    const auto best = std::min_element(entry.claims.begin(), entry.claims.end(), first);
     return best == entry.claims.end() ? nullptr : &*best;
 }
 
@@ -44,9 +55,8 @@ std::optional<svclb_frontend> Frontends::wanted(const svclb_frontend_key& key, c
     }
     const auto* best = winner(entry);
     if (best == nullptr) return std::nullopt;
+    row = best->row;
     row.service = best->port->index;
-    row.kind = best->kind;
-    row.set = best->set;
     return row;
 }
 
@@ -74,7 +84,7 @@ void Frontends::drop_claim(Port& port, const svclb_frontend_key& key) {
 
 void Frontends::add_claim(Port& port, const Claim& claim) {
     auto& entry = entries_[claim.key];
-    entry.claims.push_back({&port, claim.kind, claim.set});
+    entry.claims.push_back({&port, claim.row});
     if (entry.claims.size() == 2) contested_.insert(claim.key);
     touch(claim.key, entry, port.id.service);
 }
@@ -94,7 +104,7 @@ void Frontends::claim(Port& port, std::vector<Claim> claims, const std::string& 
         } else if (before == port.claims.end() || less(now->key, before->key)) {
             add_claim(port, *now++);
         } else {
-            if (before->kind != now->kind || before->set != now->set) {
+            if (!same_bytes(before->row, now->row)) {
                 drop_claim(port, before->key);
                 add_claim(port, *now);
             }
@@ -124,26 +134,48 @@ void Frontends::count_addresses() {
     }
 }
 
-void Frontends::write(const Pending& item, datapath::Tables& tables, Report& report) {
-    const auto& key = item.key;
-    auto& entry = *item.entry;
-    const auto row = wanted(key, entry);
-    if (!row) return;
-    const auto* best = winner(entry);
-    const auto& service = best == nullptr ? item.cause : best->port->id.service;
-    const auto words = [&](const char* table) {
-        return fmt::format("{}: put {}", best == nullptr ? service_text(service) : describe(best->port->id),
-                           row_text(table, key));
+// The record first: svclb-ctl verify is to miss a row that failed, not to wonder at one.
+void Frontends::write(std::span<const Wanted> rows, datapath::Tables& tables, Report& report) {
+    std::vector<svclb_frontend_key> keys;
+    std::vector<svclb_frontend> values;
+    const auto put = [&](const char* table, const auto& skip, const auto& send, const auto& keep) {
+        in_batches(
+            rows, skip,
+            [&](std::span<const Wanted> batch) {
+                keys.clear();
+                values.clear();
+                for (const auto& [item, row] : batch) {
+                    keys.push_back(item->key);
+                    values.push_back(row);
+                }
+                return send();
+            },
+            [&](const Status& status, const Wanted& wanted) {
+                const auto& item = *wanted.item;
+                const auto* best = winner(*item.entry);
+                const auto words = [&] {
+                    return fmt::format("{}: put {}",
+                                       best == nullptr ? service_text(item.cause) : describe(best->port->id),
+                                       row_text(table, item.key));
+                };
+                if (report.wrote(status, best == nullptr ? item.cause : best->port->id.service, words))
+                    keep(*item.entry, wanted.row);
+            });
     };
-    if (!agrees(entry.record, row)) {
-        if (!report.wrote(tables.put_desired(key, *row), service, [&] { return words("desired frontends"); })) return;
-        entry.record = row;
-    }
-    if (!agrees(entry.live, row)) {
-        tables.mark_frontend(key.addr);
-        if (!report.wrote(tables.put(key, *row), service, [&] { return words("frontends"); })) return;
-        set_live(entry, row);
-    }
+    put(
+        "desired frontends", [](const Wanted& of) { return agrees(of.item->entry->record, of.row); },
+        [&] { return tables.put_desired(keys, values); },
+        [](Entry& entry, const svclb_frontend& row) { entry.record = row; });
+    put(
+        "frontends",
+        [](const Wanted& of) {
+            return !agrees(of.item->entry->record, of.row) || agrees(of.item->entry->live, of.row);
+        },
+        [&] {
+            for (std::size_t at = 0; at < keys.size(); ++at) tables.mark_frontend(keys[at], values[at].kind);
+            return tables.put(keys, values);
+        },
+        [this](Entry& entry, const svclb_frontend& row) { set_live(entry, row); });
 }
 
 void Frontends::remove(const Pending& item, datapath::Tables& tables, Report& report) {
@@ -166,9 +198,15 @@ void Frontends::remove(const Pending& item, datapath::Tables& tables, Report& re
 void Frontends::write_wanted(datapath::Tables& tables, Report& report) {
     count_addresses();
     // Frontends before their address: a client that dials a new one in between is not told that it is unknown.
-    for (const bool addresses : {false, true})
-        for (const auto& item : pending_)
-            if (is_address_key(item.key) == addresses) write(item, tables, report);
+    std::vector<Wanted> rows;
+    for (const bool addresses : {false, true}) {
+        rows.clear();
+        for (const auto& item : pending_) {
+            if (is_address_key(item.key) != addresses) continue;
+            if (const auto row = wanted(item.key, *item.entry)) rows.push_back({&item, *row});
+        }
+        write(rows, tables, report);
+    }
 }
 
 void Frontends::remove_unwanted(datapath::Tables& tables, Report& report) {
@@ -200,6 +238,8 @@ void Frontends::tell_conflicts(Report& report) const {
             if (&ref == best || ref.port->stray) continue;
             const auto& loser = ref.port->id;
             const auto* why = ref.port->created == best->port->created ? "comes first by name" : "is older";
+            if (rank(best->row) < rank(ref.row))
+                why = rank(best->row) == 0 ? "has it as its ClusterIP" : "a node port gives way";
             report.conflict(
                 {service_text(loser.service), fmt::format("{}: {} has the frontend {}, and {}", describe(loser),
                                                           describe(best->port->id), to_string(key), why)});

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// Who has which frontend. Service ports claim keys; the oldest claim wins; only keys whose row differs from what the
-// winner wants are written. A key that changes hands is overwritten, never absent. Also keeps one row for each
-// ClusterIP address that has a frontend, and the agent's own record of the rows it wants.
+// Who has which frontend. Service ports claim keys; a ClusterIP wins over other addresses and those over node ports,
+// then the oldest claim; only keys whose row differs from what the winner wants are written. A key that changes hands
+// is overwritten, never absent. Also keeps one row for each ClusterIP address that has a frontend, and the agent's own
+// record of the rows it wants.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -44,8 +46,7 @@ public:
 private:
     struct ClaimRef {
         Port* port;
-        __u8 kind;
-        __u8 set;
+        svclb_frontend row;  // without the service
     };
     struct Entry {
         std::vector<ClaimRef> claims;
@@ -61,6 +62,11 @@ private:
         model::ObjectKey cause;  // the Service that changed it
     };
 
+    struct Wanted {
+        const Pending* item;
+        svclb_frontend row;
+    };
+
     [[nodiscard]] static const ClaimRef* winner(const Entry& entry);
     [[nodiscard]] static std::optional<svclb_frontend> wanted(const svclb_frontend_key& key, const Entry& entry);
     void set_live(Entry& entry, std::optional<svclb_frontend> row);
@@ -68,7 +74,7 @@ private:
     void drop_claim(Port& port, const svclb_frontend_key& key);
     void add_claim(Port& port, const Claim& claim);
     void count_addresses();
-    void write(const Pending& item, datapath::Tables& tables, Report& report);
+    void write(std::span<const Wanted> rows, datapath::Tables& tables, Report& report);
     void remove(const Pending& item, datapath::Tables& tables, Report& report);
     void settle();
 

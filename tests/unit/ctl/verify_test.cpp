@@ -50,9 +50,10 @@ TEST_CASE("a frontend that nobody wants is too much") {
 TEST_CASE("a frontend that leads to another service differs") {
     auto s = tables();
     frontend_of(s, "192.0.2.7", 80).set = SVCLB_SET_CLUSTER;
-    CHECK(verify(s) == Differences{{"frontend 192.0.2.7:80/TCP of default/web:http", "frontends",
-                                    "externalIP by the Local set, service index 1 (default/web:http)",
-                                    "externalIP by the Cluster set, service index 1 (default/web:http)"}});
+    CHECK(verify(s) ==
+          Differences{{"frontend 192.0.2.7:80/TCP of default/web:http", "frontends",
+                       "externalIP by the Local set, service index 1 (default/web:http)",
+                       "externalIP by the Cluster set, from outside Local, service index 1 (default/web:http)"}});
 }
 
 TEST_CASE("a frontend of a free index differs") {
@@ -206,11 +207,10 @@ TEST_CASE("frontends and backends need their filter bytes") {
     std::erase(only.frontends, frontend_of(only, "192.0.2.7", 80));
     std::erase(only.backends, backend_of(only, "10.1.0.2"));
     test::mark_filters(only);
-    s.frontend_filter = only.frontend_filter;
-    s.backend_filter = only.backend_filter;
+    s.filters = only.filters;
     CHECK(verify(s) ==
           Differences{{"backend 10.1.0.2:8080 of default/web:http", "filters", "backend byte set", "0"},
-                      {"frontend 192.0.2.7:80/TCP of default/web:http", "filters", "frontend byte set", "0"}});
+                      {"frontend 192.0.2.7:80/TCP of default/web:http", "filters", "frontend bytes set", "0"}});
 }
 
 TEST_CASE("a backend that is in no set needs no filter byte") {
@@ -218,7 +218,7 @@ TEST_CASE("a backend that is in no set needs no filter byte") {
     auto only = tables();
     std::erase(only.backends, backend_of(only, "10.1.0.9"));
     test::mark_filters(only);
-    s.backend_filter = only.backend_filter;
+    s.filters = only.filters;
     CHECK(verify(s) == Differences{});
 }
 
@@ -237,8 +237,23 @@ TEST_CASE("backends need ids of their own within the counters") {
                                     "id 12, which is that of backend 10.1.0.2:8080 of default/web:http"}});
 }
 
+TEST_CASE("a source range differs where no frontend asks for it") {
+    auto s = tables();
+    s.ranges = {{kWeb4, *model::parse_cidr("10.0.0.0/8")}, {7, *model::parse_cidr("fd00::/64")}};
+    for (auto* rows : {&s.frontends, &s.desired})
+        for (auto& row : *rows)
+            if (row.kind == SVCLB_FRONTEND_EXTERNAL_IP) row.flags = SVCLB_FRONTEND_SOURCE_RANGES;
+    CHECK(verify(s).size() == 1);
+    CHECK(verify(s).front().object.starts_with("source range fd00::/64 of "));
+    CHECK(verify(s).front().map == "source_ranges");
+    for (auto* rows : {&s.frontends, &s.desired})
+        for (auto& row : *rows) row.flags = 0;
+    CHECK(verify(s).size() == 2);
+}
+
 TEST_CASE("a link needs both hooks") {
     auto s = tables();
+    s.links.push_back({0, "", datapath::LinkKind::cgroup, {{"connect4", "link"}}});  // whose hooks are others
     s.links.push_back({4, "veth2", datapath::LinkKind::pod, {{"tc egress", "clsact"}}});
     CHECK(verify(s) == Differences{{"link veth2 (ifindex 4)", "links", "tc ingress", "only tc egress"}});
 }
