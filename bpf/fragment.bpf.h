@@ -98,8 +98,9 @@ static __always_inline bool fragments_may_concern(const struct svclb_flow_key6 *
 
 	if (!bytes)
 		return false;
-	return tuple->direction == SVCLB_TO_POD ? bytes->reply[filter_index(tuple->saddr, 0)]
-						: bytes->frontend[filter_index(tuple->daddr, 0)];
+	return tuple->direction == SVCLB_TO_POD
+		       ? bytes->reply[filter_index(tuple->saddr, 0)]
+		       : bytes->frontend[filter_index(tuple->daddr, 0)] || bytes->direct[filter_index(tuple->daddr, 0)];
 }
 
 /* `work.pkt` is a fragment. PARSED_PORTS: the first one of a datagram, to be handled like a whole packet.

@@ -12,6 +12,15 @@
 #include "svclb/abi.h"
 #include "tables.bpf.h"
 
+/* Agent -> programs: who may begin a flow to a frontend that not everybody may dial. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct svclb_source_range);
+	__type(value, __u32);
+} source_ranges SEC(".maps");
+
 /* Agent -> svclb-ctl verify: the frontends that ought to be there. The programs never read it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

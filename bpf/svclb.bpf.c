@@ -17,6 +17,7 @@
 #include "reject.bpf.h"
 #include "sctp.bpf.h"
 #include "service.bpf.h"
+#include "source_range.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
@@ -249,6 +250,7 @@ __noinline int begin(struct __sk_buff *skb)
 	struct work *work = work_on();
 	const struct packet *pkt;
 	__u32 index;
+	__u32 set;
 	int result;
 
 	if (!work || !bytes)
@@ -263,7 +265,11 @@ __noinline int begin(struct __sk_buff *skb)
 			return pass(pkt, SVCLB_REASON_NO_FLOW);
 		if (!frontend)
 			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
-		result = open_flow(frontend->service, frontend->set);
+		index = frontend->service;
+		set = frontend->set;
+		if ((frontend->flags & SVCLB_FRONTEND_SOURCE_RANGES) && !source_allowed(index))
+			return drop(pkt, SVCLB_REASON_SOURCE_RANGE_DROPPED);
+		result = open_flow(index, set);
 		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
 	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))

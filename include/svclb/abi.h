@@ -5,9 +5,9 @@
  *
  * Byte order is in the type: __be16/__be32 are network order, everything else is host order.
  * Addresses are 16 bytes; an IPv4 address is stored IPv4-mapped (RFC 4291 section 2.5.5.2), so word 3 is the address.
- * A change of any pinned layout needs a new SVCLB_ABI_VERSION, and ends the flows of every node that is upgraded. Two
- * things do not: a new map, and growth of struct svclb_agent_status at its end, which no program reads (a row of
- * another size is replaced by a new one).
+ * A change of any pinned layout needs a new SVCLB_ABI_VERSION, and ends the flows of every node that is upgraded. Three
+ * things do not: a new map, a padding byte that gets a meaning with 0 for what was so before, and growth of struct
+ * svclb_agent_status at its end, which no program reads (a row of another size is replaced by a new one).
  */
 #ifndef SVCLB_ABI_H
 #define SVCLB_ABI_H
@@ -46,13 +46,28 @@ struct svclb_frontend_key {
 };
 static_assert(sizeof(struct svclb_frontend_key) == 20, "hashed as bytes: no holes");
 
+enum svclb_frontend_flag {
+	SVCLB_FRONTEND_SOURCE_RANGES = 1 << 0, /* new flows only from sources that are in source_ranges */
+};
+
 struct svclb_frontend {
 	__u32 service; /* index in services; SVCLB_NONE for CLUSTER_IP_ADDRESS */
 	__u8 kind; /* enum svclb_frontend_kind */
-	__u8 set; /* enum svclb_set that its clients use */
-	__u8 pad[2]; /* always zero */
+	__u8 set; /* enum svclb_set that Pods of this node and the node itself use */
+	__u8 outside_set; /* enum svclb_set that clients outside of the node use */
+	__u8 flags; /* enum svclb_frontend_flag */
 };
 static_assert(sizeof(struct svclb_frontend) == 8, "value layout is pinned");
+
+/* source_ranges: LPM_TRIE, written by the agent: who may begin a flow to a frontend with SVCLB_FRONTEND_SOURCE_RANGES.
+ * The row itself says yes. */
+struct svclb_source_range {
+	__u32 prefix; /* bits that count: 32 for the service, and those of the range */
+	__u32 service; /* index in services */
+	__be32 addr[SVCLB_ADDR_WORDS];
+};
+static_assert(sizeof(struct svclb_source_range) == 24, "compared as bits: no holes");
+#define SVCLB_SOURCE_RANGE_SERVICE_BITS 32
 
 /* ---------------------------------------------------------------- services: mmapable ARRAY, written by the agent */
 
@@ -303,12 +318,15 @@ static_assert(sizeof(struct svclb_fragment) == 48, "value layout is pinned");
 #define SVCLB_FILTER_SIZE (1u << SVCLB_FILTER_BITS)
 
 struct svclb_filters {
-	__u8 frontend[SVCLB_FILTER_SIZE]; /* by address; set by the agent before the frontend's row */
+	__u8 frontend[SVCLB_FILTER_SIZE]; /* by address, of ClusterIPs; set by the agent before the frontend's row */
 	__u8 backend[SVCLB_FILTER_SIZE]; /* by address and port; set by the agent before a slot names the backend */
 	/* By address and port of a backend, and by its address and port 0 (fragments); set by from_pod with the first
 	 * flow. */
 	__u8 reply[SVCLB_FILTER_SIZE];
-	__u8 direct[SVCLB_FILTER_SIZE]; /* by address and port; set by from_pod with a translated direct conversation */
+	/* By address and port: a node's or an external address that is dialled on some ports only, set by the agent
+	 * before the frontend's row (with port 0, too, for fragments), and by from_pod with a translated direct
+	 * conversation. */
+	__u8 direct[SVCLB_FILTER_SIZE];
 };
 
 static inline __attribute__((always_inline)) __u32 svclb_filter_index(const __be32 addr[SVCLB_ADDR_WORDS], __be16 port)
@@ -360,6 +378,26 @@ struct svclb_socket_peer_key {
 };
 static_assert(sizeof(struct svclb_socket_peer_key) == 32, "hashed as bytes: no holes");
 
+/* The bytes of a frontend that is about to get its row. A ClusterIP is ours with every port; other addresses are
+ * shared with what else is dialled there, and only packets to the very port pay for a lookup. */
+static inline void svclb_mark_frontend(struct svclb_filters *filters, const struct svclb_frontend_key *key, __u8 kind)
+{
+	if (kind == SVCLB_FRONTEND_CLUSTER_IP || kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS) {
+		filters->frontend[svclb_filter_index(key->addr, 0)] = 1;
+		return;
+	}
+	filters->direct[svclb_filter_index(key->addr, key->port)] = 1;
+	filters->direct[svclb_filter_index(key->addr, 0)] = 1;
+}
+
+static inline int svclb_is_marked(const struct svclb_filters *filters, const struct svclb_frontend_key *key, __u8 kind)
+{
+	if (kind == SVCLB_FRONTEND_CLUSTER_IP || kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS)
+		return filters->frontend[svclb_filter_index(key->addr, 0)];
+	return filters->direct[svclb_filter_index(key->addr, key->port)] &&
+	       filters->direct[svclb_filter_index(key->addr, 0)];
+}
+
 /* ---------------------------------------------------------------- counters */
 
 /* service_counters and backend_counters: PERCPU ARRAY by service index and by backend id. Both directions. */
@@ -370,7 +408,8 @@ struct svclb_counter {
 };
 
 /*
- * Why a packet was not translated, or not passed on. drop_counters: PERCPU ARRAY of struct svclb_drop_counter.
+ * Why a packet was not translated, or not passed on. drop_counters: PERCPU ARRAY of struct svclb_drop_counter. New
+ * ones come last: the counters of a node that is upgraded keep their places.
  * X(name, text, dropped): dropped tells whether the packet ends here or goes on untouched.
  */
 #define SVCLB_REASONS(X)                                                                                               \
@@ -394,7 +433,8 @@ struct svclb_counter {
 	X(UNSUPPORTED_PROTOCOL, "protocol that is not translated, to a frontend address: passed", 0)                   \
 	X(UNREAD_HEADERS, "source route or too many headers, to a frontend address: passed", 0)                        \
 	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)                                \
-	X(SOCKET_RECORD_FAILED, "what a socket dialled could not be stored: left to the packet path", 0)
+	X(SOCKET_RECORD_FAILED, "what a socket dialled could not be stored: left to the packet path", 0)               \
+	X(SOURCE_RANGE_DROPPED, "not in loadBalancerSourceRanges: dropped", 1)
 
 /* clang-format off */
 enum svclb_reason {

@@ -63,7 +63,7 @@ TEST_CASE("a second agent adopts rows and sizes, whatever sizes it asks for") {
     const KernelSandbox sandbox;
     {
         Datapath first = open_or_fail(sandbox.options());
-        REQUIRE(first.tables().put(frontend_key(1), {.service = 3, .kind = 1, .set = 0, .pad = {}}));
+        REQUIRE(first.tables().put(frontend_key(1), {.service = 3, .kind = 1, .set = 0, .outside_set = 0, .flags = 0}));
         svclb_service service{};
         service.runs[0] = svclb_run(5, 2, 1);
         service.family = 4;
@@ -121,7 +121,7 @@ TEST_CASE("the agent's own row of another release, shorter or longer, is replace
     const KernelSandbox sandbox;
     {
         Datapath first = open_or_fail(sandbox.options());
-        REQUIRE(first.tables().put(frontend_key(1), {.service = 3, .kind = 1, .set = 0, .pad = {}}));
+        REQUIRE(first.tables().put(frontend_key(1), {.service = 3, .kind = 1, .set = 0, .outside_set = 0, .flags = 0}));
     }
     for (const std::size_t size : {std::size_t{16}, sizeof(svclb_agent_status) + 64}) {
         std::vector<char> row(size, 'x');

@@ -24,6 +24,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -44,6 +45,8 @@ enum class Op : std::uint8_t {
     remove_desired,
     put_backend,
     remove_backend,
+    put_range,
+    remove_range,
     put_name,
     remove_name,
     put_string,
@@ -62,6 +65,7 @@ struct Write {
     svclb_frontend frontend{};
     svclb_backend_key backend_key{};
     svclb_backend backend{};
+    svclb_source_range range{};
     svclb_service service{};
     std::vector<svclb_slot> slots{};
 };
@@ -90,6 +94,7 @@ public:
         std::size_t frontends = std::numeric_limits<std::size_t>::max();
         std::size_t desired = std::numeric_limits<std::size_t>::max();
         std::size_t backends = std::numeric_limits<std::size_t>::max();
+        std::size_t ranges = std::numeric_limits<std::size_t>::max();
         std::size_t names = std::numeric_limits<std::size_t>::max();
         std::size_t strings = std::numeric_limits<std::size_t>::max();
     };
@@ -111,13 +116,13 @@ public:
     Rows<svclb_frontend_key, svclb_frontend> frontends;
     Rows<svclb_frontend_key, svclb_frontend> desired;
     Rows<svclb_backend_key, svclb_backend> backends;
+    Rows<svclb_source_range, std::uint32_t> ranges;
     std::map<std::uint32_t, svclb_service_name> names;
     std::map<std::uint32_t, svclb_string> strings;
     std::vector<svclb_service> service_rows;
     std::vector<svclb_slot> slot_rows;
     std::uint32_t backend_capacity;
-    std::vector<bool> frontend_filter = std::vector<bool>(SVCLB_FILTER_SIZE);
-    std::vector<bool> backend_filter = std::vector<bool>(SVCLB_FILTER_SIZE);
+    std::unique_ptr<svclb_filters> filters = std::make_unique<svclb_filters>();
 
     void fail_nth(std::uint64_t nth, int error_number) { failing_ = {writes + nth, error_number}; }
     void stop_after(std::uint64_t more) { last_write_ = writes + more; }
@@ -188,6 +193,13 @@ public:
     Status remove(const svclb_backend_key& key) override {
         return write({.op = Op::remove_backend, .backend_key = key}, [&] { return drop(backends, key); });
     }
+    Status put(const svclb_source_range& range) override {
+        return write({.op = Op::put_range, .range = range},
+                     [&] { return store(ranges, range, 1U, limits.ranges, "source_ranges"); });
+    }
+    Status remove(const svclb_source_range& range) override {
+        return write({.op = Op::remove_range, .range = range}, [&] { return drop(ranges, range); });
+    }
     Status put_name(std::uint32_t service, const svclb_service_name& value) override {
         return write({.op = Op::put_name, .index = service},
                      [&] { return store(names, service, value, limits.names, "service_names"); });
@@ -219,13 +231,12 @@ public:
             return {};
         });
     }
-    // NOLINTNEXTLINE(modernize-avoid-c-arrays): the interface has the row's own type
-    void mark_frontend(const __be32 (&address)[SVCLB_ADDR_WORDS]) override {
-        if (!stopped()) frontend_filter[svclb_filter_index(address, 0)] = true;
+    void mark_frontend(const svclb_frontend_key& key, __u8 kind) override {
+        if (!stopped()) svclb_mark_frontend(filters.get(), &key, kind);
     }
     // NOLINTNEXTLINE(modernize-avoid-c-arrays): the interface has the row's own type
     void mark_backend(const __be32 (&address)[SVCLB_ADDR_WORDS], __be16 port) override {
-        if (!stopped()) backend_filter[svclb_filter_index(address, port)] = true;
+        if (!stopped()) filters->backend[svclb_filter_index(address, port)] = 1;
     }
     Status reset_service_counter(std::uint32_t service) override {
         return write({.op = Op::reset_service_counter, .index = service}, [&]() -> Status {
@@ -251,6 +262,10 @@ public:
     Status each_backend(
         const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const override {
         return each(backends, visit);
+    }
+    Status each_range(const std::function<void(const svclb_source_range&)>& visit) const override {
+        for (const auto& [range, one] : ranges) visit(range);
+        return {};
     }
     Status each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const override {
         return each(names, visit);

@@ -115,12 +115,13 @@ void ServiceFixture::remove_backend(const Endpoint& backend) {
 }
 
 void ServiceFixture::add_frontend(const Endpoint& frontend) {
-    datapath_.filters().frontend[filter_index(frontend.addr, 0)] = 1;
     const auto key = frontend_key(frontend, proto_);
+    svclb_mark_frontend(&datapath_.filters(), &key, options_.kind);
     svclb_frontend value{};
     value.service = index_;
-    value.kind = SVCLB_FRONTEND_CLUSTER_IP;
+    value.kind = options_.kind;
     value.set = static_cast<std::uint8_t>(options_.set);
+    value.flags = options_.source_ranges ? SVCLB_FRONTEND_SOURCE_RANGES : 0;
     must(bpf_map_update_elem(datapath_.map("frontends"), &key, &value, BPF_ANY), "store a frontend");
 }
 

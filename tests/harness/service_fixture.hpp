@@ -16,6 +16,8 @@ struct ServiceOptions {
     svclb_set set = SVCLB_SET_CLUSTER;  // the one that clients of the frontend use
     std::uint32_t affinity_s = 0;
     svclb_verdict verdict_when_empty = SVCLB_VERDICT_REJECT;
+    svclb_frontend_kind kind = SVCLB_FRONTEND_CLUSTER_IP;
+    bool source_ranges = false;  // only who is in a row of source_ranges may dial it
 };
 
 // One service port with one frontend, at the index `index` of services (never 0). The rows stay until

@@ -23,6 +23,7 @@
 #include "state_dir.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
+#include "svclb/datapath/addresses.hpp"
 #include "svclb/datapath/datapath.hpp"
 #include "svclb/datapath/devices.hpp"
 #include "svclb/reconcile/reconciler.hpp"
@@ -66,14 +67,19 @@ svclb_cidr abi_cidr(const model::Cidr& cidr) {
 class Agent {
 public:
     Agent(const Config& config, StateDir state, datapath::Datapath datapath, reconcile::Reconciler reconciler,
-          datapath::Devices devices, Input input)
+          datapath::Devices devices, datapath::Addresses addresses, Input input)
         : config_(config),
           state_(std::move(state)),
           datapath_(std::move(datapath)),
           reconciler_(std::move(reconciler)),
           devices_(std::move(devices)),
+          addresses_(std::move(addresses)),
           input_(std::move(input)),
-          sync_({.node_name = config.node_name, .api = input_.api_seed}, reconciler_),
+          sync_({.node_name = config.node_name,
+                 .api = input_.api_seed,
+                 .node_addresses = config.node_addresses,
+                 .node_ports = config.node_ports},
+                reconciler_),
           serving_(config),
           problems_(datapath_, sync_.cluster(), input_.transport.get(), config.node_name),
           grace_([this] { return datapath_.wait_grace_period(); }) {}
@@ -85,10 +91,13 @@ private:
     Result<bool> handle(int fd);  // false: the end
 
     void read_source();
+    void run_due_pass();
     void run_pass();
     void note_sync(RealTime when);
     void tell_source();
     void set_service_cidrs();
+    void read_addresses();
+    void tell_node_ports();
     Status follow_devices();
     Status read_devices();
     void tick();
@@ -100,6 +109,7 @@ private:
     datapath::Datapath datapath_;
     reconcile::Reconciler reconciler_;
     datapath::Devices devices_;
+    datapath::Addresses addresses_;
     Input input_;
     Sync sync_;
     Serving serving_;
@@ -110,7 +120,8 @@ private:
     std::uint64_t collect_at_s_ = 0;
     std::uint64_t flow_entries_ = 0;  // seen by this walk over the tables
     std::vector<model::Cidr> service_cidrs_;
-    bool follows_devices_ = false;  // once the tables are worth it
+    std::vector<model::Address> node_port_addresses_;  // told
+    bool follows_devices_ = false;                     // once the tables are worth it
     bool held_told_ = false;
     std::optional<bool> connected_told_;
     std::string error_told_;
@@ -136,12 +147,13 @@ Status Agent::start() {
 
     if (auto opened = event_loop_.open(kTick); !opened) return opened;
     if (auto served = serving_.start(); !served) return served;
-    for (const int fd : {grace_.fd(), input_.source->fd()})
+    for (const int fd : {grace_.fd(), addresses_.fd(), input_.source->fd()})
         if (auto watched = event_loop_.watch(fd); !watched) return watched;
 
     // Slots that no published row points at are free to the reconciler at once; a program that was running when the
     // last agent ended may still read them.
     if (auto waited = datapath_.wait_grace_period(); !waited) return waited;
+    read_addresses();
     read_source();
     tell_source();
     return follow_devices();
@@ -166,6 +178,9 @@ Result<bool> Agent::handle(int fd) {
     if (event_loop_.is_end(fd)) return false;
     if (fd == devices_.fd()) {
         if (auto read = read_devices(); !read) return fail(read.error());
+    } else if (fd == addresses_.fd()) {
+        read_addresses();
+        run_due_pass();
     } else if (fd == input_.source->fd()) {
         read_source();
     } else if (fd == grace_.fd()) {
@@ -191,10 +206,34 @@ void Agent::read_source() {
     for (const auto& problem : change->problems) problems_.tell_refused(problem, now());
     datapath_.status().invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
-    // All that has arrived while this pass runs is one change to the next one.
+    run_due_pass();
+}
+
+// All that has arrived while this pass runs is one change to the next one.
+void Agent::run_due_pass() {
     if (!sync_.due()) return;
     serving_.on_queued(now());
     run_pass();
+}
+
+// Where they cannot be read, those that are known go on serving.
+void Agent::read_addresses() {
+    const auto found = addresses_.changes();
+    if (!found) return spdlog::error("addresses of the node: {}", found.error().message());
+    if (!*found) return;
+    std::vector<model::Address> addresses;
+    for (const auto& bytes : **found) addresses.push_back({.bytes = bytes});
+    sync_.set_local_addresses(std::move(addresses));
+}
+
+// After a pass: those of the Node object come with what the source tells.
+void Agent::tell_node_ports() {
+    const auto& serving = sync_.cluster().node().node_port_addresses;
+    if (serving == node_port_addresses_) return;
+    node_port_addresses_ = serving;
+    std::string text;
+    for (const auto& address : serving) text += (text.empty() ? "" : ",") + model::to_string(address);
+    spdlog::info("node ports addresses={}", text);
 }
 
 void Agent::run_pass() {
@@ -214,6 +253,7 @@ void Agent::run_pass() {
     spdlog::debug("pass writes={} failures={}", report.writes, report.failures);
     datapath_.status().slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
     problems_.tell(sync_.warnings(), now());
+    tell_node_ports();
     set_service_cidrs();
     begin_grace_period();
     // What a first sync needed meanwhile, a third of all at its end, would stay with us for good.
@@ -323,6 +363,8 @@ Status run(const Config& config) {
     if (!input) return fail(input.error());
     auto devices = datapath::Devices::open(config.devices);
     if (!devices) return fail(devices.error());
+    auto addresses = datapath::Addresses::open();
+    if (!addresses) return fail(addresses.error());
     auto datapath = datapath::Datapath::open(config.datapath);
     if (!datapath) {
         for (const auto& missing : datapath::missing_features())
@@ -331,7 +373,12 @@ Status run(const Config& config) {
     }
     auto reconciler = reconcile::Reconciler::adopt(datapath->tables());
     if (!reconciler) return fail(reconciler.error());
-    Agent agent{config,           std::move(*state), std::move(*datapath), std::move(*reconciler), std::move(*devices),
+    Agent agent{config,
+                std::move(*state),
+                std::move(*datapath),
+                std::move(*reconciler),
+                std::move(*devices),
+                std::move(*addresses),
                 std::move(*input)};
     if (auto started = agent.start(); !started) return started;
     return agent.loop();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "cluster.hpp"
 
+#include <algorithm>
 #include <tuple>
 #include <utility>
 
@@ -28,7 +29,23 @@ bool builds_alike(const model::EndpointSlice& a, const model::EndpointSlice& b) 
                               std::tie(b.service, b.labels, b.family, b.ports, b.endpoints);
 }
 
+// Of the node.
+bool depends_on_addresses(const model::Service& service) {
+    const auto has_node_port = [](const model::ServicePort& port) { return port.node_port != 0; };
+    return !service.source_ranges.empty() || std::ranges::any_of(service.ports, has_node_port);
+}
+
 }  // namespace
+
+Cluster::Cluster(std::string node_name, std::vector<model::Address> own_addresses, model::NodePortAddresses node_ports)
+    : own_addresses_(std::move(own_addresses)), node_ports_(std::move(node_ports)) {
+    set_node({.name = std::move(node_name), .zone = {}, .primary = {}, .node_port_addresses = {}});
+}
+
+bool Cluster::set_local_addresses(std::vector<model::Address> addresses) {
+    local_addresses_ = std::move(addresses);
+    return set_node(model::NodeView{node_});
+}
 
 void Cluster::apply(kube::Change change) {
     for (auto& object : change.changed) std::visit([this](auto& value) { put(std::move(value)); }, object);
@@ -38,7 +55,7 @@ void Cluster::apply(kube::Change change) {
     for (const auto& name : change.gone_service_cidrs) service_cidrs_.erase(name);
     for (const auto& name : change.gone_nodes) {
         if (name != node_.name) continue;
-        set_node({.name = name, .zone = {}});
+        set_node({.name = name, .zone = {}, .primary = {}, .node_port_addresses = {}});
         node_leaving_ = true;
     }
 }
@@ -132,10 +149,24 @@ void Cluster::remove_slice(const model::ObjectKey& key) {
     slices_.erase(slice);
 }
 
-void Cluster::set_node(model::NodeView node) {
-    if (node.zone != node_.zone)
-        for (const auto& [key, service] : services_) dirty_.insert(dirty_.end(), key);
+bool Cluster::set_node(model::NodeView node) {
+    auto addresses = own_addresses_;
+    // A Node that is gone, or whose addresses are not known yet, says nothing about where the node is reached.
+    const auto& others = node.primary.empty() ? node_.primary : node.primary;
+    addresses.insert(addresses.end(), others.begin(), others.end());
+    node.primary = model::primary_of(addresses);
+    node.node_port_addresses = model::serving_addresses(node_ports_, node.primary, local_addresses_);
+    const bool same_zone = node.zone == node_.zone;
+    const bool same_addresses =
+        std::tie(node.primary, node.node_port_addresses) == std::tie(node_.primary, node_.node_port_addresses);
     node_ = std::move(node);
+    bool any = false;
+    for (const auto& [key, service] : services_) {
+        if (same_zone && (same_addresses || !depends_on_addresses(service))) continue;
+        dirty_.insert(key);
+        any = true;
+    }
+    return any;
 }
 
 }  // namespace svclb::agent

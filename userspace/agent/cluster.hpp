@@ -12,6 +12,7 @@
 #include "svclb/kube/source.hpp"
 #include "svclb/model/build.hpp"
 #include "svclb/model/desired.hpp"
+#include "svclb/model/node_addresses.hpp"
 #include "svclb/model/objects.hpp"
 #include "svclb/reconcile/reconciler.hpp"
 
@@ -19,10 +20,13 @@ namespace svclb::agent {
 
 class Cluster {
 public:
-    // `node_name` is this node's, known or not yet known as an object.
-    explicit Cluster(std::string node_name) : node_{.name = std::move(node_name), .zone = {}} {}
+    // `node_name` is this node's, known or not yet known as an object. `own_addresses` go before that object's.
+    explicit Cluster(std::string node_name, std::vector<model::Address> own_addresses = {},
+                     model::NodePortAddresses node_ports = {});
 
     void apply(kube::Change change);
+    // The addresses of the node's devices. True if that makes a difference to any Service.
+    bool set_local_addresses(std::vector<model::Address> addresses);
     void mark_dirty(const model::ObjectKey& service) { dirty_.insert(service); }
 
     struct Built {
@@ -43,6 +47,7 @@ public:
     [[nodiscard]] std::vector<model::Cidr> service_cidrs() const;
     // Whether the own Node is gone, or about to go; nothing while it has never been told of.
     [[nodiscard]] std::optional<bool> node_leaving() const { return node_leaving_; }
+    [[nodiscard]] const model::NodeView& node() const { return node_; }
     [[nodiscard]] std::size_t service_count() const { return services_.size(); }
     [[nodiscard]] std::size_t slice_count() const { return slices_.size(); }
 
@@ -52,8 +57,12 @@ private:
     void put(const model::Node& node);
     void put(model::ServiceCidr range);
     void remove_slice(const model::ObjectKey& key);
-    void set_node(model::NodeView node);
+    // True if any Service has to be built anew.
+    bool set_node(model::NodeView node);
 
+    std::vector<model::Address> own_addresses_;
+    model::NodePortAddresses node_ports_;
+    std::vector<model::Address> local_addresses_;
     model::NodeView node_;
     std::optional<bool> node_leaving_;
     std::map<model::ObjectKey, model::Service> services_;

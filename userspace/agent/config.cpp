@@ -41,6 +41,15 @@ std::string refuse_cidr(const std::string& text) {
     return model::parse_cidr(text) ? std::string{} : "not a CIDR: " + text;
 }
 
+std::string refuse_node_address(const std::string& text) {
+    const auto address = model::parse_address(text);
+    return address && model::is_routable(*address) ? std::string{} : "not an address of a node: " + text;
+}
+
+std::string refuse_node_port_address(const std::string& text) {
+    return text == "primary" ? std::string{} : refuse_cidr(text);
+}
+
 std::string refuse_address_port(const std::string& text) {
     return model::parse_address_port(text) ? std::string{} : "not an ADDRESS:PORT: " + text;
 }
@@ -116,6 +125,28 @@ void add_options(CLI::App& app, Config& config) {
         ->type_name("A:P,..")
         ->check(refuse_address_port);
     app.add_option("--node-name", config.node_name, "name of this Node (default: the host name)")->type_name("NAME");
+    app.add_option_function<Texts>(
+           "--node-ip",
+           [&config](const Texts& texts) {
+               config.node_addresses.clear();
+               for (const auto& text : texts) config.node_addresses.push_back(*model::parse_address(text));
+           },
+           "this node's own address, of either family (default: the InternalIPs of its Node object)")
+        ->delimiter(',')
+        ->type_name("IP,..")
+        ->check(refuse_node_address)
+        ->expected(1, 2);
+    app.add_option_function<Texts>(
+           "--nodeport-addresses",
+           [&config](const Texts& texts) {
+               const auto chosen = model::parse_node_port_addresses(texts);
+               if (!chosen) throw CLI::ValidationError("--nodeport-addresses", "\"primary\" must be alone");
+               config.node_ports = *chosen;
+           },
+           "where node ports are served: \"primary\", or the node's addresses in these ranges (default: primary)")
+        ->delimiter(',')
+        ->type_name("CIDR,..")
+        ->check(refuse_node_port_address);
     app.add_option("--state-dir", config.state_dir, "where the agent's lock is")
         ->type_name("DIR")
         ->capture_default_str();

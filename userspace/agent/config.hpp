@@ -16,6 +16,7 @@
 #include "svclb/datapath/datapath.hpp"
 #include "svclb/datapath/devices.hpp"
 #include "svclb/model/address.hpp"
+#include "svclb/model/node_addresses.hpp"
 
 namespace svclb::agent {
 
@@ -37,6 +38,8 @@ struct Config {
                                .sockets = {.host = true, .cgroup_root = {}}};
     datapath::FlowTimeouts flow_timeouts;
     datapath::DevicePatterns devices;
+    std::vector<model::Address> node_addresses;  // its own, before those of its Node object
+    model::NodePortAddresses node_ports;
     std::vector<model::Cidr> service_cidrs;  // united with those of the ServiceCIDR objects
     // Nothing = not served.
     std::optional<model::AddressPort> healthz_address = model::parse_address_port("0.0.0.0:10256");

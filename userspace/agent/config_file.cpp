@@ -87,7 +87,27 @@ Taker list_of(std::string_view what, std::optional<T> (*parse)(std::string_view)
     };
 }
 
+std::optional<model::Address> node_address(std::string_view text) {
+    const auto address = model::parse_address(text);
+    return address && model::is_routable(*address) ? address : std::nullopt;
+}
+
 }  // namespace
+
+Taker node_port_addresses(model::NodePortAddresses& to) {
+    return [&to](const Value& value) -> std::string {
+        std::vector<std::string> words;
+        auto wrong = list(parsed("a CIDR or the word primary", [&words](const std::string& text) {
+            words.push_back(text);
+            return text == "primary" || model::parse_cidr(text);
+        }))(value);
+        if (!wrong.empty()) return wrong;
+        const auto chosen = model::parse_node_port_addresses(words);
+        if (!chosen) return "primary must be alone";
+        to = *chosen;
+        return {};
+    };
+}
 
 std::vector<Field> own_fields(Config& config) {
     auto& timeouts = config.flow_timeouts;
@@ -97,6 +117,8 @@ std::vector<Field> own_fields(Config& config) {
         {"apiEndpoints",
          list_of("an ADDRESS:PORT", model::parse_address_port, config.api_endpoints, kMostApiEndpoints)},
         {"nodeName", text(&config.node_name)},
+        {"nodeIPs", list_of("an address of a node", node_address, config.node_addresses, 2)},
+        {"nodePortAddresses", node_port_addresses(config.node_ports)},
         {"stateDir", path(&config.state_dir)},
         {"bpfDir", path(&config.datapath.bpf_dir)},
         {"podLinks", texts(config.devices.pod_links)},

@@ -23,6 +23,9 @@ ConfigFindings read_config(std::string_view text, const std::string& name, Confi
 // Every field of our own format, but for apiVersion and kind; what is taken goes to `config`, which has to live longer.
 [[nodiscard]] std::vector<Field> own_fields(Config& config);
 
+// nodePortAddresses, as both formats have it.
+[[nodiscard]] Taker node_port_addresses(model::NodePortAddresses& to);
+
 struct FieldProblem {
     std::string path;
     std::string what;

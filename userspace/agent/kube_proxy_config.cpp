@@ -75,15 +75,6 @@ std::optional<model::AddressPort> completed(const std::string& text, std::uint16
 
 std::vector<Field> KubeProxyConfig::fields() {
     const auto not_negative = [](nanoseconds* to = nullptr) { return duration(nanoseconds::zero(), to); };
-    const auto node_ports = [](const kube::Value& value) {
-        bool primary = false;
-        auto wrong = list(parsed("a CIDR or the word primary", [&](const std::string& text) {
-            primary |= text == "primary";
-            return text == "primary" || model::parse_cidr(text);
-        }))(value);
-        if (wrong.empty() && primary && value.children.size() > 1) wrong = "primary must be alone";
-        return wrong;
-    };
     const auto flush = [](const kube::Value& value) {
         return number()(value).empty() ? std::string{} : duration(kAny)(value);
     };
@@ -102,6 +93,7 @@ std::vector<Field> KubeProxyConfig::fields() {
         {"healthzBindAddress", text(&healthz_address_)},
         {"metricsBindAddress", text(&metrics_address_)},
         {"bindAddressHardFail", boolean(&config_.bind_hard_fail)},
+        {"nodePortAddresses", node_port_addresses(config_.node_ports)},
         {"conntrack.tcpEstablishedTimeout", not_negative(&tcp_established_)},
         {"conntrack.udpTimeout", not_negative(&udp_)},
         {"conntrack.udpStreamTimeout", not_negative(&udp_answered_)},
@@ -152,7 +144,6 @@ std::vector<Field> KubeProxyConfig::fields() {
         {"detectLocal.bridgeInterface", text(&bridge_), false},
         {"detectLocal.interfaceNamePrefix", text(&interface_prefix_), false},
         {"clusterCIDR", parsed("a CIDR, or one of each family with a comma between them", is_cluster_cidr), false},
-        {"nodePortAddresses", node_ports, false},
         {"oomScoreAdj", integer(-1000, 1000), false},
         {"conntrack.maxPerCore", integer(0, kMostInt32), false},
         {"conntrack.min", integer(0, kMostInt32), false},
@@ -166,7 +157,10 @@ std::vector<Field> KubeProxyConfig::fields() {
 
 std::vector<FieldProblem> KubeProxyConfig::finish() {
     std::vector<FieldProblem> problems;
-    const auto v6 = model::parse_address(bind_address_).value_or(model::Address{}).family() == model::Family::ipv6;
+    const auto bind = model::parse_address(bind_address_).value_or(model::Address{});
+    const auto v6 = bind.family() == model::Family::ipv6;
+    // To kube-proxy it is the node's own address, whatever its name says.
+    if (model::is_routable(bind)) config_.node_addresses = {bind};
     const auto serve = [&](std::string path, const std::string& text, std::uint16_t port, const char* by_default,
                            std::optional<model::AddressPort>& to) {
         to = completed(text.empty() ? by_default : text, port);

@@ -28,7 +28,7 @@ std::set<model::ObjectKey> services_of(const std::vector<model::ServicePortId>& 
 
 Sync::Sync(SyncOptions options, reconcile::Reconciler& reconciler)
     : reconciler_(reconciler),
-      cluster_(std::move(options.node_name)),
+      cluster_(std::move(options.node_name), std::move(options.node_addresses), std::move(options.node_ports)),
       api_(std::move(options.api), reconciler.programmed(api_service_key())),
       adopted_(services_of(reconciler.programmed())) {
     programmed_ = !adopted_.empty();
@@ -57,6 +57,10 @@ void Sync::take(kube::Change change, RealTime now) {
         if (!kept.contains(service)) cluster_.mark_dirty(service);
     kept_ = std::move(kept);
     cluster_.apply(std::move(change));
+}
+
+void Sync::set_local_addresses(std::vector<model::Address> addresses) {
+    due_ = cluster_.set_local_addresses(std::move(addresses)) || due_;
 }
 
 bool Sync::held(const model::ObjectKey& service) const {

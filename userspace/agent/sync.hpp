@@ -34,6 +34,8 @@ struct Warning {
 struct SyncOptions {
     std::string node_name;
     ApiSeed api;
+    std::vector<model::Address> node_addresses{};  // see Cluster
+    model::NodePortAddresses node_ports{};
 };
 
 class Sync {
@@ -42,6 +44,8 @@ public:
 
     // What the source has told since the last call. Nothing is written before pass().
     void take(kube::Change change, RealTime now);
+    // The addresses of the node's devices, when they have changed.
+    void set_local_addresses(std::vector<model::Address> addresses);
     // Does anything wait for a pass?
     [[nodiscard]] bool due() const { return due_; }
     // Programs all that waits and may be programmed. `began` is the time now; the end of it is the caller's to add.

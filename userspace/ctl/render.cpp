@@ -105,7 +105,11 @@ Json service_json(const ServiceItem& item) {
         frontends.push_back({{"address", model::to_string(row.address)},
                              {"port", row.port},
                              {"kind", frontend_kind_text(row.kind)},
-                             {"policy", set_text(row.set)}});
+                             {"policy", set_text(row.set)},
+                             {"outsidePolicy", set_text(row.outside_set)},
+                             {"sourceRanges", (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0}});
+    Json ranges = Json::array();
+    for (const model::Cidr& range : item.source_ranges) ranges.push_back(model::to_string(range));
     Json backends = Json::array();
     for (const BackendItem& backend : item.backends) add_backend_fields(backend, backends.emplace_back(Json::object()));
     Json families = Json::array();
@@ -118,6 +122,7 @@ Json service_json(const ServiceItem& item) {
             {"portName", item.name.port_name},
             {"protocol", protocol_text(item.proto)},
             {"frontends", std::move(frontends)},
+            {"sourceRanges", std::move(ranges)},
             {"backends", std::move(backends)},
             {"verdict", verdict_json(item.verdict)},
             {"internalTrafficPolicy", set_text(item.internal_set)},

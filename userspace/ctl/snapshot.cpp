@@ -63,7 +63,9 @@ FrontendRow frontend_row(const svclb_frontend_key& key, const svclb_frontend& va
             .proto = key.proto,
             .service = value.service,
             .kind = value.kind,
-            .set = value.set};
+            .set = value.set,
+            .outside_set = value.outside_set,
+            .flags = value.flags};
 }
 
 BackendRow backend_row(const svclb_backend_key& key, const svclb_backend& value) {
@@ -109,6 +111,15 @@ Status read_rows(const datapath::Pinned& pinned, Snapshot& out) {
         });
         !done)
         return done;
+    if (auto done = pinned.each_range([&](const svclb_source_range& key) {
+            const auto bits = std::max<std::uint32_t>(key.prefix, SVCLB_SOURCE_RANGE_SERVICE_BITS);
+            out.ranges.push_back({key.service,
+                                  {.address = address_of(key.addr),
+                                   .prefix = static_cast<std::uint8_t>(bits - SVCLB_SOURCE_RANGE_SERVICE_BITS)}});
+        });
+        !done)
+        return done;
+    sort_unique(out.ranges);
     sort_unique(out.frontends);
     sort_unique(out.backends);
     auto done = pinned.each_problem([&](std::uint32_t, const svclb_problem& value) {
@@ -123,9 +134,7 @@ Status read_rows(const datapath::Pinned& pinned, Snapshot& out) {
 Status read_tables(const datapath::Pinned& pinned, Snapshot& out) {
     const auto slots = pinned.slots();
     out.slots.assign(slots.begin(), slots.end());
-    const svclb_filters& filters = pinned.filters();
-    out.frontend_filter.assign(std::begin(filters.frontend), std::end(filters.frontend));
-    out.backend_filter.assign(std::begin(filters.backend), std::end(filters.backend));
+    out.filters.assign(1, pinned.filters());
     auto done = pinned.each_desired([&](const svclb_frontend_key& key, const svclb_frontend& value) {
         out.desired.push_back(frontend_row(key, value));
     });

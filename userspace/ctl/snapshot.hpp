@@ -34,7 +34,15 @@ struct FrontendRow {
     std::uint32_t service = SVCLB_NONE;
     std::uint8_t kind = 0;
     std::uint8_t set = 0;
+    std::uint8_t outside_set = 0;
+    std::uint8_t flags = 0;
     auto operator<=>(const FrontendRow&) const = default;
+};
+
+struct RangeRow {
+    std::uint32_t service = SVCLB_NONE;
+    model::Cidr range;
+    auto operator<=>(const RangeRow&) const = default;
 };
 
 struct BackendRow {
@@ -103,12 +111,12 @@ struct Snapshot {
 
     std::vector<svclb_service> services;  // by index; entry 0 is never used
     std::vector<svclb_slot> slots;
-    std::vector<std::uint8_t> frontend_filter;  // by svclb_filter_index
-    std::vector<std::uint8_t> backend_filter;
+    std::vector<svclb_filters> filters;          // the one row
     std::map<std::uint32_t, ServiceName> names;  // by service index
     std::unordered_map<std::uint32_t, std::string> strings;
     std::vector<FrontendRow> frontends;  // sorted
     std::vector<FrontendRow> desired;    // sorted
+    std::vector<RangeRow> ranges;        // sorted
     std::vector<BackendRow> backends;    // sorted
     std::unordered_map<std::uint32_t, svclb_counter> service_counters;
     std::unordered_map<std::uint32_t, svclb_counter> backend_counters;

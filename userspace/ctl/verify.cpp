@@ -34,6 +34,14 @@ std::uint32_t filter_index(const Address& address, std::uint16_t port) {
     return svclb_filter_index(words.data(), htons(port));
 }
 
+svclb_frontend_key key_of(const FrontendRow& row) {
+    svclb_frontend_key key{};
+    std::memcpy(key.addr, row.address.bytes.data(), sizeof key.addr);
+    key.port = htons(row.port);
+    key.proto = row.proto;
+    return key;
+}
+
 std::uint64_t weight_of(const BackendRow& backend) {
     return std::max<std::uint64_t>(1, backend.weight);
 }
@@ -62,6 +70,7 @@ public:
         check_whole_addresses();
         for (std::uint32_t index = 1; index < s_.services.size(); ++index)
             if (is_live(index)) check_service(index);
+        check_ranges();
         check_names();
         check_backends();
         check_links();
@@ -90,8 +99,11 @@ private:
         return fmt::format("backend {} of {}", model::endpoint_text(row.address, row.port), owner_text(row.service));
     }
     [[nodiscard]] std::string target_text(const FrontendRow& row) const {
-        return fmt::format("{} by the {} set, service index {} ({})", frontend_kind_text(row.kind), set_text(row.set),
-                           row.service, owner_text(row.service));
+        return fmt::format(
+            "{} by the {} set{}{}, service index {} ({})", frontend_kind_text(row.kind), set_text(row.set),
+            row.outside_set == row.set ? "" : fmt::format(", from outside {}", set_text(row.outside_set)),
+            (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0 ? ", by source ranges" : "", row.service,
+            owner_text(row.service));
     }
 
     // The rows for whole addresses follow from the ClusterIPs; check_whole_addresses looks at them.
@@ -111,8 +123,9 @@ private:
 
     void check_frontends() {
         for (const auto& [id, row] : frontends_) {
-            if (s_.frontend_filter.at(filter_index(row->address, 0)) == 0)
-                differs(frontend_text(*row), "filters", "frontend byte set", "0");
+            const auto key = key_of(*row);
+            if (svclb_is_marked(s_.filters.data(), &key, row->kind) == 0)
+                differs(frontend_text(*row), "filters", "frontend bytes set", "0");
             if (row->kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS) continue;
             if (!is_live(row->service)) {
                 differs(frontend_text(*row), "services", "a live row", fmt::format("index {} is free", row->service));
@@ -145,6 +158,18 @@ private:
             else if (!wanted.contains(row->address))
                 differs(frontend_text(*row), "frontends", "no row: no ClusterIP has the address",
                         "a row for the ClusterIP's other ports");
+        }
+    }
+
+    void check_ranges() {
+        for (const RangeRow& row : s_.ranges) {
+            const auto asks = [&](const FrontendRow& frontend) {
+                return frontend.service == row.service && (frontend.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0;
+            };
+            if (is_live(row.service) && std::ranges::any_of(s_.frontends, asks)) continue;
+            const auto text = model::to_string(row.range);
+            differs(fmt::format("source range {} of {}", text, owner_text(row.service)), "source_ranges",
+                    "no row: no frontend asks for it", "a row");
         }
     }
 
@@ -255,7 +280,7 @@ private:
                 differs(backend_text(row), "services", "a live row", fmt::format("index {} is free", row.service));
             // A backend that was never in a run needs no byte: no packet can have been sent to it.
             const bool in_run = (row.flags & (SVCLB_BACKEND_IN_CLUSTER | SVCLB_BACKEND_IN_LOCAL)) != 0;
-            if (in_run && s_.backend_filter.at(filter_index(row.address, row.port)) == 0)
+            if (in_run && s_.filters.front().backend[filter_index(row.address, row.port)] == 0)
                 differs(backend_text(row), "filters", "backend byte set", "0");
             const bool in_range = row.id != SVCLB_NONE && (counters == s_.maps.end() || row.id < counters->max_entries);
             if (!in_range) {

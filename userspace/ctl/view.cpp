@@ -182,6 +182,9 @@ std::vector<ServiceItem> services(const Snapshot& snapshot, const Selection& sel
     for (const FrontendRow& row : snapshot.frontends)
         if (const auto owner = by_index.find(row.service); owner != by_index.end())
             owner->second->frontends.push_back(row);
+    for (const RangeRow& row : snapshot.ranges)
+        if (const auto owner = by_index.find(row.service); owner != by_index.end())
+            owner->second->source_ranges.push_back(row.range);
     for (const BackendRow& row : snapshot.backends)
         if (const auto owner = by_index.find(row.service); owner != by_index.end())
             owner->second->backends.push_back(backend_item(snapshot, row));

@@ -41,8 +41,9 @@ struct BackendItem {
 struct ServiceItem {
     ServiceName name;
     std::uint8_t proto = 0;
-    std::vector<FamilyItem> families;    // IPv4 first
-    std::vector<FrontendRow> frontends;  // without the rows that stand for a whole address
+    std::vector<FamilyItem> families;        // IPv4 first
+    std::vector<FrontendRow> frontends;      // without the rows that stand for a whole address
+    std::vector<model::Cidr> source_ranges;  // of its load-balancer addresses, where they are restricted
     std::vector<BackendItem> backends;
     Verdicts verdict;  // of both families together: "forward" when either has a backend in the set
     std::uint8_t internal_set = SVCLB_SET_CLUSTER;

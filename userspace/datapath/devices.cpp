@@ -8,7 +8,6 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/attr.h>
-#include <netlink/errno.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/socket.h>
@@ -16,82 +15,18 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <cerrno>
-#include <functional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "device_table.hpp"
+#include "rtnetlink.hpp"
 
 namespace svclb::datapath {
 namespace {
 
-struct SocketDeleter {
-    void operator()(nl_sock* socket) const noexcept { nl_socket_free(socket); }
-};
-using Socket = std::unique_ptr<nl_sock, SocketDeleter>;
-using Handler = std::function<void(nlmsghdr*)>;
-
-// Room for some thousand messages; what does not fit is made good by listing.
-constexpr int kReceiveBuffer = 4 << 20;
-constexpr int kDumpAttempts = 8;
-
-Error netlink_error(int code, const std::string& doing) {
-    return {std::make_error_code(std::errc::io_error), doing + ": netlink: " + nl_geterror(code)};
-}
-
-int call_handler(nl_msg* message, void* handler) {
-    (*static_cast<Handler*>(handler))(nlmsg_hdr(message));
-    return NL_OK;
-}
-
-void set_handler(nl_sock* socket, Handler& handler) {
-    nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, call_handler, &handler);
-}
-
-Result<Socket> connect(const char* what) {
-    Socket socket(nl_socket_alloc());
-    if (!socket) return fail_errno(ENOMEM, "allocate a netlink socket");
-    // Neither events nor dumps are acknowledged.
-    nl_socket_disable_auto_ack(socket.get());
-    if (const int error = nl_connect(socket.get(), NETLINK_ROUTE); error < 0) return fail(netlink_error(error, what));
-    return socket;
-}
-
-Result<Socket> subscribe() {
-    auto socket = connect("listen to rtnetlink");
-    if (!socket) return socket;
-    nl_socket_disable_seq_check(socket->get());
-    if (const int error = nl_socket_set_nonblocking(socket->get()); error < 0) {
-        return fail(netlink_error(error, "listen to rtnetlink"));
-    }
-    const int fd = nl_socket_get_fd(socket->get());
-    // Beyond the system's default limit, which we may with CAP_NET_ADMIN; without, the default has to do.
-    if (::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBuffer, sizeof(kReceiveBuffer)) != 0) {
-        spdlog::debug("netlink receive buffer stays at its default errno={}", errno);
-    }
-    const int error = nl_socket_add_memberships(socket->get(), RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, 0);
-    if (error < 0) return fail(netlink_error(error, "subscribe to links and routes"));
-    return socket;
-}
-
-// One question and all of its answer.
-template <class Header>
-Status ask(nl_sock* socket, int type, int flags, Header header, Handler handler) {
-    set_handler(socket, handler);
-    int error = 0;
-    for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
-        error = nl_send_simple(socket, type, flags, &header, sizeof(header));
-        if (error >= 0) error = nl_recvmsgs_default(socket);
-        // The table changed while it was listed: some entries may be missing.
-        if (error != -NLE_DUMP_INTR) break;
-    }
-    if (error == -NLE_DUMP_INTR) return {};  // it keeps changing: the events tell the rest
-    if (error < 0) return fail(netlink_error(error, "ask rtnetlink"));
-    return {};
-}
+using netlink::ask;
 
 DeviceFacts facts_of(nlmsghdr* message) {
     std::array<nlattr*, IFLA_MAX + 1> attributes{};
@@ -153,8 +88,8 @@ std::set<int> exits_of(nlmsghdr* message) {
 
 struct Devices::State {
     DeviceTable table;
-    Socket events;
-    Socket questions;
+    netlink::Socket events;
+    netlink::Socket questions;
     bool list_devices = false;
     bool list_routes = false;
     std::set<int> ask_about;  // devices whose peer came or went
@@ -201,17 +136,11 @@ void Devices::State::handle(nlmsghdr* message) {
 }
 
 Status Devices::State::read_events() {
-    Handler handler = [this](nlmsghdr* message) { handle(message); };
-    set_handler(events.get(), handler);
-    for (;;) {
-        const int error = nl_recvmsgs_default(events.get());
-        if (error >= 0) continue;
-        if (error == -NLE_AGAIN) return {};
-        if (error != -NLE_NOMEM && error != -NLE_DUMP_INTR) return fail(netlink_error(error, "read rtnetlink events"));
-        spdlog::warn("rtnetlink events were lost: listing devices and routes again");
-        list_devices = true;
-        list_routes = true;
-    }
+    const auto lost = netlink::read_events(events.get(), [this](nlmsghdr* message) { handle(message); });
+    if (!lost) return fail(lost.error());
+    list_devices |= *lost;
+    list_routes |= *lost;
+    return {};
 }
 
 Status Devices::State::list_all_devices() {
@@ -257,9 +186,9 @@ Devices& Devices::operator=(Devices&&) noexcept = default;
 Devices::~Devices() = default;
 
 Result<Devices> Devices::open(DevicePatterns patterns) {
-    auto events = subscribe();
+    auto events = netlink::subscribe({RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE});
     if (!events) return fail(events.error());
-    auto questions = connect("ask rtnetlink");
+    auto questions = netlink::connect("ask rtnetlink");
     if (!questions) return fail(questions.error());
     auto state = std::make_unique<State>(State{.table = DeviceTable(std::move(patterns)),
                                                .events = std::move(*events),

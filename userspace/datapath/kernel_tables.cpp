@@ -77,6 +77,7 @@ Result<KernelTables> KernelTables::open(const MapSet& maps, Grow grow) {
     Opener opener;
     opener.into(tables.rows_, RowMaps::open(maps));
     opener.into(tables.mapped_, MappedRows::open(maps, false));
+    opener.into(tables.ranges_, decltype(tables.ranges_)::open(maps, "source_ranges"));
     opener.into(tables.service_counters_, PerCpuRef<svclb_counter>::open(maps, "service_counters"));
     opener.into(tables.backend_counters_, PerCpuRef<svclb_counter>::open(maps, "backend_counters"));
     tables.grow_ = std::move(grow);
@@ -134,6 +135,12 @@ Tables::Batch KernelTables::reset_backend_counters(std::span<const std::uint32_t
     const auto one_by_one = each_of(rest.size(), [&](std::size_t at) { return backend_counters_.reset(rest[at]); });
     return {.done = batch.done + one_by_one.done, .status = one_by_one.status};
 }
+Status KernelTables::put(const svclb_source_range& range) {
+    return ranges_.put(range, 1);
+}
+Status KernelTables::remove(const svclb_source_range& range) {
+    return removed(ranges_.remove(range));
+}
 Status KernelTables::put_name(std::uint32_t service, const svclb_service_name& value) {
     return rows_.names.put(service, value);
 }
@@ -175,8 +182,8 @@ Status KernelTables::publish(std::uint32_t service, const svclb_service& row) {
     return {};
 }
 
-void KernelTables::mark_frontend(const __be32 (&address)[SVCLB_ADDR_WORDS]) {
-    mapped_.filters.rows()[0].frontend[svclb_filter_index(address, 0)] = 1;
+void KernelTables::mark_frontend(const svclb_frontend_key& key, __u8 kind) {
+    svclb_mark_frontend(mapped_.filters.rows().data(), &key, kind);
 }
 
 void KernelTables::mark_backend(const __be32 (&address)[SVCLB_ADDR_WORDS], __be16 port) {
@@ -201,6 +208,9 @@ Status KernelTables::each_desired(
 Status KernelTables::each_backend(
     const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const {
     return rows_.backends.each(visit);
+}
+Status KernelTables::each_range(const std::function<void(const svclb_source_range&)>& visit) const {
+    return ranges_.each_key(visit);
 }
 Status KernelTables::each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const {
     return rows_.names.each(visit);

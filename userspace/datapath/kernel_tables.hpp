@@ -53,13 +53,15 @@ public:
     Status remove(const svclb_backend_key& key) override;
     Batch put(std::span<const svclb_backend_key> keys, std::span<const svclb_backend> values) override;
     Batch reset_backend_counters(std::span<const std::uint32_t> backends) override;
+    Status put(const svclb_source_range& range) override;
+    Status remove(const svclb_source_range& range) override;
     Status put_name(std::uint32_t service, const svclb_service_name& value) override;
     Status remove_name(std::uint32_t service) override;
     Status put_string(std::uint32_t id, const svclb_string& value) override;
     Status remove_string(std::uint32_t id) override;
     Status write_slots(std::uint32_t base, std::span<const svclb_slot> slots) override;
     Status publish(std::uint32_t service, const svclb_service& row) override;
-    void mark_frontend(const __be32 (&address)[SVCLB_ADDR_WORDS]) override;
+    void mark_frontend(const svclb_frontend_key& key, __u8 kind) override;
     void mark_backend(const __be32 (&address)[SVCLB_ADDR_WORDS], __be16 port) override;
     Status reset_service_counter(std::uint32_t service) override;
     Status reset_backend_counter(std::uint32_t backend) override;
@@ -69,6 +71,7 @@ public:
         const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const override;
     Status each_backend(
         const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const override;
+    Status each_range(const std::function<void(const svclb_source_range&)>& visit) const override;
     Status each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const override;
     Status each_string(const std::function<void(std::uint32_t, const svclb_string&)>& visit) const override;
     [[nodiscard]] std::span<const svclb_service> services() const override { return mapped_.services.rows(); }
@@ -79,6 +82,7 @@ private:
 
     RowMaps rows_;
     MappedRows mapped_;
+    MapRef<svclb_source_range, std::uint32_t> ranges_;
     PerCpuRef<svclb_counter> service_counters_;
     PerCpuRef<svclb_counter> backend_counters_;
     Grow grow_;

@@ -162,6 +162,20 @@ public:
         return {};
     }
 
+    // Of a map whose rows cannot be read many at once.
+    template <class Visit>
+    Status each_key(const Visit& visit) const {
+        Key key{};
+        Key next{};
+        int error = bpf_map_get_next_key(fd_, nullptr, &next);
+        for (; error == 0; error = bpf_map_get_next_key(fd_, &key, &next)) {
+            key = next;
+            visit(key);
+        }
+        if (error != -ENOENT) return fail_errno(-error, fmt::format("read map {}", name_));
+        return {};
+    }
+
     Status next(BatchCursor<Key, Value>& cursor) const { return cursor.next(fd_, name_); }
 
 private:

@@ -163,6 +163,11 @@ Status Pinned::each_frontend(const std::function<void(const svclb_frontend_key&,
 Status Pinned::each_desired(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const {
     return state_->rows.desired.each(visit);
 }
+Status Pinned::each_range(const std::function<void(const svclb_source_range&)>& visit) const {
+    if (state_->maps.find("source_ranges") < 0) return {};
+    const auto map = MapRef<svclb_source_range, std::uint32_t>::open(state_->maps, "source_ranges");
+    return map ? map->each_key(visit) : fail(map.error());
+}
 Status Pinned::each_backend(const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const {
     return state_->rows.backends.each(visit);
 }
@@ -204,7 +209,9 @@ Result<svclb_counter> Pinned::backend_counter(std::uint32_t backend) const {
     return state_->backend_counters.sum(backend);
 }
 Result<svclb_drop_counter> Pinned::drop_counter(svclb_reason reason) const {
-    return state_->drop_counters.sum(static_cast<std::uint32_t>(reason));
+    const auto index = static_cast<std::uint32_t>(reason);
+    // The release that made the map may have known fewer reasons.
+    return index < state_->drop_counters.size() ? state_->drop_counters.sum(index) : svclb_drop_counter{};
 }
 
 Result<std::vector<MapInfo>> Pinned::maps(bool count_rows) const {

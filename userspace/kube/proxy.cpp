@@ -23,15 +23,6 @@ std::string trimmed(std::string_view text) {
     return std::string(text.substr(begin, text.find_last_not_of(" \t") + 1 - begin));
 }
 
-bool contains(const model::Cidr& cidr, const model::Address& address) {
-    if (cidr.address.family() != address.family()) return false;
-    for (unsigned bit = 0; bit < cidr.prefix; ++bit) {
-        const auto mask = 0x80U >> (bit % 8);
-        if (((cidr.address.bytes[bit / 8] ^ address.bytes[bit / 8]) & mask) != 0) return false;
-    }
-    return true;
-}
-
 bool is_loopback(const model::Address& address) {
     return contains(*model::parse_cidr("127.0.0.0/8"), address) || address == *model::parse_address("::1");
 }

@@ -180,9 +180,24 @@ std::optional<Cidr> parse_cidr(std::string_view text) {
     return cidr;
 }
 
+bool contains(const Cidr& cidr, const Address& address) noexcept {
+    if (cidr.address.family() != address.family()) return false;
+    for (unsigned i = 0; i < 16; ++i) {
+        const unsigned kept = cidr.prefix > i * 8 ? std::min(cidr.prefix - i * 8, 8U) : 0;
+        if (((cidr.address.bytes[i] ^ address.bytes[i]) & static_cast<std::uint8_t>(0xff00U >> kept)) != 0)
+            return false;
+    }
+    return true;
+}
+
 std::string to_string(const Address& address) {
     std::array<char, 48> text{};
     return {text.data(), print(text.data(), address)};
+}
+
+std::string to_string(const Cidr& cidr) {
+    const bool v4 = cidr.address.family() == Family::ipv4 && cidr.prefix >= 96;
+    return to_string(cidr.address) + "/" + std::to_string(v4 ? cidr.prefix - 96 : cidr.prefix);
 }
 
 std::string endpoint_text(const Address& address, std::uint16_t port) {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // From one Service to its service ports: which count, their frontends, policies and verdicts (behaviour rows 1.1 to
-// 1.8 and 1.16). What is behind them is endpoints.cpp.
+// 1.8, 1.16 and 1.22). What is behind them is endpoints.cpp, who may dial from outside external.cpp.
 #include "svclb/model/build.hpp"
 
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <tuple>
 
 #include "endpoints.hpp"
+#include "external.hpp"
 #include "svclb/model/keys.hpp"
+#include "svclb/model/node_addresses.hpp"
 #include "svclb/model/text.hpp"
 
 namespace svclb::model {
@@ -21,28 +24,6 @@ constexpr std::array kFamilies{Family::ipv4, Family::ipv6};
 bool is_ours(const Service& service) {
     return !service.labels.contains(std::string(kProxyNameLabel)) && service.type != ServiceType::external_name &&
            !service.cluster_ip.empty() && service.cluster_ip != "None";
-}
-
-class Told {
-public:
-    Told(const Service& service, std::vector<Problem>& problems)
-        : object_("Service " + service.key.ns + "/" + service.key.name), problems_(problems) {}
-
-    void add(const std::string& field, const std::string& what) { problems_.push_back({object_, field + ": " + what}); }
-
-private:
-    std::string object_;
-    std::vector<Problem>& problems_;
-};
-
-std::string element(const char* field, std::size_t index) {
-    return std::string(field) + "[" + std::to_string(index) + "]";
-}
-
-std::optional<Address> read_address(const std::string& text, const std::string& field, Told& told) {
-    const auto address = parse_address(text);
-    if (!address) told.add(field, "not an IP address: " + printable(text));
-    return address;
 }
 
 // A Service in one family, and the ClusterIP it has there. An address that cannot be read leaves the Service without
@@ -76,27 +57,6 @@ std::optional<InFamily> in_family(const Service& service, Family family, Told& t
     return read_in_family(family, service.cluster_ips[index], element("spec.clusterIPs", index), told);
 }
 
-// Addresses beside the ClusterIP, both families (rows 1.5 to 1.7).
-struct ExternalAddresses {
-    std::vector<Address> external_ips;
-    std::vector<Address> vips;
-};
-
-ExternalAddresses external_addresses(const Service& service, Told& told) {
-    ExternalAddresses found;
-    for (std::size_t i = 0; i < service.external_ips.size(); ++i) {
-        const auto address = read_address(service.external_ips[i], element("spec.externalIPs", i), told);
-        if (address) found.external_ips.push_back(*address);
-    }
-    for (std::size_t i = 0; i < service.ingress.size(); ++i) {
-        const auto& ingress = service.ingress[i];
-        if (ingress.ip.empty() || !(ingress.ip_mode.empty() || ingress.ip_mode == "VIP")) continue;
-        const auto address = read_address(ingress.ip, element("status.loadBalancer.ingress", i) + ".ip", told);
-        if (address) found.vips.push_back(*address);
-    }
-    return found;
-}
-
 // Row 1.8.
 bool externally_accessible(const ServicePort& port, const ExternalAddresses& external, Family family) {
     const auto of_family = [family](const Address& address) { return address.family() == family; };
@@ -110,24 +70,53 @@ TrafficPolicy external_policy(const Service& service, bool accessible) {
     return accessible && counts ? service.external_policy : TrafficPolicy::cluster;
 }
 
-// Sorted and unique. Every kind of frontend of a service port is added here.
-std::vector<Frontend> frontends_of(const Service& service, const ServicePort& port, const InFamily& in) {
+// Row 1.20 and 1.22: Pods of this node and the node itself go round a Local policy on external addresses, as if they
+// had gone out to a load balancer and come back.
+Frontend external_frontend(const Address& address, std::uint16_t number, Protocol protocol, FrontendKind kind,
+                           TrafficPolicy outside) {
+    return {.address = address,
+            .port = number,
+            .protocol = protocol,
+            .kind = kind,
+            .set = TrafficPolicy::cluster,
+            .outside_set = outside};
+}
+
+// Sorted, and one for each address and port: where a Service names one twice, the first kind below has it. A load
+// balancer's goes before an external one, because its source ranges hold for the address.
+std::vector<Frontend> frontends_of(const Service& service, const ServicePort& port, const InFamily& in,
+                                   const ExternalAddresses& external, TrafficPolicy outside, bool source_ranges,
+                                   const NodeView& node) {
     std::vector<Frontend> frontends;
+    const auto add = [&](const std::vector<Address>& addresses, std::uint16_t number, FrontendKind kind) {
+        for (const auto& address : addresses)
+            if (address.family() == in.family)
+                frontends.push_back(external_frontend(address, number, port.protocol, kind, outside));
+    };
     if (in.cluster_ip) {
         frontends.push_back({.address = *in.cluster_ip,
                              .port = port.port,
                              .protocol = port.protocol,
                              .kind = FrontendKind::cluster_ip,
-                             .set = service.internal_policy});
+                             .set = service.internal_policy,
+                             .outside_set = service.internal_policy});
     }
-    std::ranges::sort(frontends);
-    frontends.erase(std::unique(frontends.begin(), frontends.end()), frontends.end());
+    add(external.vips, port.port, FrontendKind::load_balancer);
+    add(external.external_ips, port.port, FrontendKind::external_ip);
+    if (port.node_port != 0) add(node.node_port_addresses, port.node_port, FrontendKind::node_port);
+    for (auto& frontend : frontends)
+        frontend.source_ranges = source_ranges && frontend.kind == FrontendKind::load_balancer;
+
+    const auto place = [](const Frontend& frontend) { return std::tie(frontend.address, frontend.port); };
+    std::ranges::stable_sort(frontends, {}, place);
+    const auto same = [&](const Frontend& a, const Frontend& b) { return place(a) == place(b); };
+    frontends.erase(std::unique(frontends.begin(), frontends.end(), same), frontends.end());
     return frontends;
 }
 
 ServicePortState port_state(const Service& service, const ServicePort& port, const InFamily& in,
-                            const ExternalAddresses& external, std::span<const SliceView> slices,
-                            const NodeView& node) {
+                            const ExternalAddresses& external, const SourceRanges& ranges,
+                            std::span<const SliceView> slices, const NodeView& node) {
     const bool accessible = externally_accessible(port, external, in.family);
     const auto outside = external_policy(service, accessible);
     // Sources inside the cluster go round a Local policy on external addresses, hence the Cluster set for those.
@@ -140,7 +129,9 @@ ServicePortState port_state(const Service& service, const ServicePort& port, con
     ServicePortState state;
     state.id = {.service = service.key, .port_name = port.name, .protocol = port.protocol, .family = in.family};
     state.created = service.created;
-    state.frontends = frontends_of(service, port, in);
+    const auto allowed = allowed_sources(ranges, in.family, external, node);
+    state.frontends = frontends_of(service, port, in, external, outside, allowed.has_value(), node);
+    if (std::ranges::any_of(state.frontends, &Frontend::source_ranges)) state.source_ranges = *allowed;
     state.backends = std::move(chosen.backends);
     // Row 1.16. Elsewhere there are some, so a client should try again rather than be refused.
     const auto when_none_local = wanted.local && chosen.any_usable ? Verdict::drop : Verdict::reject;
@@ -156,7 +147,10 @@ ServicePortState port_state(const Service& service, const ServicePort& port, con
 
 NodeView node_view(const Node& node) {
     const auto zone = node.labels.find(std::string(kZoneLabel));
-    return {.name = node.name, .zone = zone == node.labels.end() ? std::string() : zone->second};
+    return {.name = node.name,
+            .zone = zone == node.labels.end() ? std::string() : zone->second,
+            .primary = primary_addresses(node),
+            .node_port_addresses = {}};
 }
 
 ServiceState build_service(const Service& service, std::span<const EndpointSlice* const> slices, const NodeView& node,
@@ -167,10 +161,12 @@ ServiceState build_service(const Service& service, std::span<const EndpointSlice
     Told told(service, problems);
     const auto views = slices_of(service, slices, problems);
     const auto external = external_addresses(service, told);
+    const auto ranges = source_ranges(service, told);
     for (const auto family : kFamilies) {
         const auto in = in_family(service, family, told);
         if (!in) continue;
-        for (const auto& port : service.ports) state.push_back(port_state(service, port, *in, external, views, node));
+        for (const auto& port : service.ports)
+            state.push_back(port_state(service, port, *in, external, ranges, views, node));
     }
     // Ids are unique below: two ports of one name and protocol are one service port, and the first one is it.
     std::ranges::stable_sort(state, {}, &ServicePortState::id);

@@ -18,12 +18,18 @@ namespace svclb::reconcile {
 
 namespace {
 
+svclb_frontend without_service(svclb_frontend row) {
+    row.service = SVCLB_NONE;
+    return row;
+}
+
 class Adoption {
 public:
     explicit Adoption(datapath::Tables& tables) : tables_(tables), state_(std::make_unique<Programmed>(tables)) {}
 
     Result<std::unique_ptr<Programmed>> run() {
-        for (const auto step : {&Adoption::names, &Adoption::strings, &Adoption::backends, &Adoption::frontends})
+        for (const auto step :
+             {&Adoption::names, &Adoption::strings, &Adoption::backends, &Adoption::frontends, &Adoption::ranges})
             if (const auto read = (this->*step)(); !read) return fail(read.error());
         runs();
         used_ids();
@@ -155,12 +161,24 @@ private:
             state_->frontends.adopt_live(key, row);
             if (serves && owner_of(row.service).row.family != 0 && !is_address_key(key) &&
                 row.kind != SVCLB_FRONTEND_CLUSTER_IP_ADDRESS)
-                claims_[row.service].push_back({key, row.kind, row.set});
+                claims_[row.service].push_back({key, without_service(row)});
         });
         if (!read) return read;
         return tables_.each_desired([&](const svclb_frontend_key& key, const svclb_frontend& row) {
             state_->frontends.adopt_record(key, row);
         });
+    }
+
+    Status ranges() {
+        auto read = tables_.each_range([&](const svclb_source_range& key) {
+            if (in_range(key.service) && key.prefix >= SVCLB_SOURCE_RANGE_SERVICE_BITS)
+                owner_of(key.service).ranges.push_back(range_of(key));
+            else
+                state_->lost_ranges.push_back(key);
+        });
+        for (auto* port : state_->by_index)
+            if (port != nullptr) std::sort(port->ranges.begin(), port->ranges.end());
+        return read;
     }
 
     // Which slots are in use. A run that lies outside the table, or on another's slots, is nobody's: its service port

@@ -11,8 +11,11 @@ namespace svclb::reconcile {
 
 namespace {
 
-bool older(const Port& a, const Port& b) {
-    return std::tie(a.stray, a.created, a.id) < std::tie(b.stray, b.created, b.id);
+// The API server gives a ClusterIP out once, and whoever may write externalIPs must not take it; kube-proxy, too, asks
+// for a node port last.
+int rank(const svclb_frontend& row) {
+    if (row.kind == SVCLB_FRONTEND_CLUSTER_IP) return 0;
+    return row.kind == SVCLB_FRONTEND_NODE_PORT ? 2 : 1;
 }
 
 bool agrees(const std::optional<svclb_frontend>& a, const std::optional<svclb_frontend>& b) {
@@ -30,8 +33,13 @@ std::string service_text(const model::ObjectKey& service) {
 }  // namespace
 
 const Frontends::ClaimRef* Frontends::winner(const Entry& entry) {
-    const auto best = std::min_element(entry.claims.begin(), entry.claims.end(),
-                                       [](const ClaimRef& a, const ClaimRef& b) { return older(*a.port, *b.port); });
+    const auto first = [](const ClaimRef& a, const ClaimRef& b) {
+        const int rank_a = rank(a.row);
+        const int rank_b = rank(b.row);
+        return std::tie(a.port->stray, rank_a, a.port->created, a.port->id) <
+               std::tie(b.port->stray, rank_b, b.port->created, b.port->id);
+    };
+    const auto best = std::min_element(entry.claims.begin(), entry.claims.end(), first);
     return best == entry.claims.end() ? nullptr : &*best;
 }
 
@@ -44,9 +52,8 @@ std::optional<svclb_frontend> Frontends::wanted(const svclb_frontend_key& key, c
     }
     const auto* best = winner(entry);
     if (best == nullptr) return std::nullopt;
+    row = best->row;
     row.service = best->port->index;
-    row.kind = best->kind;
-    row.set = best->set;
     return row;
 }
 
@@ -74,7 +81,7 @@ void Frontends::drop_claim(Port& port, const svclb_frontend_key& key) {
 
 void Frontends::add_claim(Port& port, const Claim& claim) {
     auto& entry = entries_[claim.key];
-    entry.claims.push_back({&port, claim.kind, claim.set});
+    entry.claims.push_back({&port, claim.row});
     if (entry.claims.size() == 2) contested_.insert(claim.key);
     touch(claim.key, entry, port.id.service);
 }
@@ -94,7 +101,7 @@ void Frontends::claim(Port& port, std::vector<Claim> claims, const std::string& 
         } else if (before == port.claims.end() || less(now->key, before->key)) {
             add_claim(port, *now++);
         } else {
-            if (before->kind != now->kind || before->set != now->set) {
+            if (!same_bytes(before->row, now->row)) {
                 drop_claim(port, before->key);
                 add_claim(port, *now);
             }
@@ -140,7 +147,7 @@ void Frontends::write(const Pending& item, datapath::Tables& tables, Report& rep
         entry.record = row;
     }
     if (!agrees(entry.live, row)) {
-        tables.mark_frontend(key.addr);
+        tables.mark_frontend(key, row->kind);
         if (!report.wrote(tables.put(key, *row), service, [&] { return words("frontends"); })) return;
         set_live(entry, row);
     }
@@ -200,6 +207,8 @@ void Frontends::tell_conflicts(Report& report) const {
             if (&ref == best || ref.port->stray) continue;
             const auto& loser = ref.port->id;
             const auto* why = ref.port->created == best->port->created ? "comes first by name" : "is older";
+            if (rank(best->row) < rank(ref.row))
+                why = rank(best->row) == 0 ? "has it as its ClusterIP" : "a node port gives way";
             report.conflict(
                 {service_text(loser.service), fmt::format("{}: {} has the frontend {}, and {}", describe(loser),
                                                           describe(best->port->id), to_string(key), why)});

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// Who has which frontend. Service ports claim keys; the oldest claim wins; only keys whose row differs from what the
-// winner wants are written. A key that changes hands is overwritten, never absent. Also keeps one row for each
-// ClusterIP address that has a frontend, and the agent's own record of the rows it wants.
+// Who has which frontend. Service ports claim keys; a ClusterIP wins over other addresses and those over node ports,
+// then the oldest claim; only keys whose row differs from what the winner wants are written. A key that changes hands
+// is overwritten, never absent. Also keeps one row for each ClusterIP address that has a frontend, and the agent's own
+// record of the rows it wants.
 #pragma once
 
 #include <cstdint>
@@ -44,8 +45,7 @@ public:
 private:
     struct ClaimRef {
         Port* port;
-        __u8 kind;
-        __u8 set;
+        svclb_frontend row;  // without the service
     };
     struct Entry {
         std::vector<ClaimRef> claims;

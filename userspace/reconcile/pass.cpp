@@ -34,12 +34,14 @@ PassResult Pass::run() {
     each(&Pass::plan_backends);
     reset_counters();
     add_backends();
+    each(&Pass::add_ranges);
     each(&Pass::write_runs);
     each(&Pass::publish);
     each(&Pass::claim);
     state_.frontends.write_wanted(tables_, report_);
     state_.frontends.remove_unwanted(tables_, report_);
     state_.frontends.tell_conflicts(report_);
+    each(&Pass::remove_ranges);
     each(&Pass::retire_row);
     each(&Pass::lower_backends);
     each(&Pass::raise);
@@ -339,6 +341,21 @@ void Pass::add_backends() {
         });
 }
 
+// Before the frontends that ask for them.
+void Pass::add_ranges(Work& work) {
+    if (!work.wants()) return;
+    auto& port = *work.port;
+    for (const auto& range : work.desired->source_ranges) {
+        const auto at = std::lower_bound(port.ranges.begin(), port.ranges.end(), range);
+        if (at != port.ranges.end() && *at == range) continue;
+        if (!wrote(tables_.put(range_key(port.index, range)), port, [] { return "put source_ranges"; })) {
+            work.blocked = true;
+            return;
+        }
+        port.ranges.insert(at, range);
+    }
+}
+
 bool Pass::write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots) {
     const auto& port = *work.port;
     const auto run = take_run(slots);
@@ -422,8 +439,8 @@ void Pass::claim(Work& work) {
     std::vector<Claim> claims;
     claims.reserve(work.desired->frontends.size());
     for (const auto& frontend : work.desired->frontends)
-        claims.push_back({frontend_key(frontend), static_cast<__u8>(frontend.kind), static_cast<__u8>(frontend.set)});
-    // A key that one service port names twice (an externalIP that is also its load balancer's) keeps the first kind.
+        claims.push_back({frontend_key(frontend), frontend_row(frontend)});
+    // A key that one service port names twice keeps the first kind.
     const KeyLess less;
     std::stable_sort(claims.begin(), claims.end(), [&](const Claim& a, const Claim& b) { return less(a.key, b.key); });
     const auto same = [](const Claim& a, const Claim& b) { return same_bytes(a.key, b.key); };

@@ -72,9 +72,11 @@ private:
     [[nodiscard]] bool write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots);
     void publish(Work& work);
     void claim(Work& work);
+    void add_ranges(Work& work);
 
     // removal.cpp: what goes
     void remove_lost_rows();
+    void remove_ranges(Work& work);
     void retire_row(Work& work);
     void lower_backends(Work& work);
     void raise(Work& work);

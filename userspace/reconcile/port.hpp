@@ -24,8 +24,7 @@ struct BackendRow {
 
 struct Claim {
     svclb_frontend_key key;
-    __u8 kind;
-    __u8 set;
+    svclb_frontend row;  // without the service
 };
 
 struct Port {
@@ -40,6 +39,7 @@ struct Port {
     std::array<Span, SVCLB_SETS> owned;  // runs to give up; none for a Local set that shares the Cluster run
     std::vector<BackendRow> backends;    // sorted by address and port
     std::vector<Claim> claims;           // sorted by key, one a key
+    std::vector<model::Cidr> ranges;     // rows of source_ranges, sorted
     std::uint32_t live_frontends = 0;    // rows of `frontends` that point here
 };
 

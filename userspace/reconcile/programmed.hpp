@@ -39,6 +39,7 @@ struct Programmed {
     Frontends frontends{by_index};
     // Rows of an index that the services table does not have, and strings whose id nothing may name.
     std::vector<svclb_backend_key> lost_backends;
+    std::vector<svclb_source_range> lost_ranges;
     std::vector<std::uint32_t> lost_names;
     std::vector<std::uint32_t> lost_strings;
 };

@@ -31,7 +31,7 @@ model::ServicePortState port_state(const Port& port, const Strings& strings) {
     model::ServicePortState state;
     state.id = port.id;
     state.created = port.created;
-    for (const auto& claim : port.claims) state.frontends.push_back(frontend_of(claim.key, claim.kind, claim.set));
+    for (const auto& claim : port.claims) state.frontends.push_back(frontend_of(claim.key, claim.row));
     std::ranges::sort(state.frontends);
     for (const auto& [address, number, row, present, rewrite] : port.backends) {
         if (!present || rewrite) continue;
@@ -54,6 +54,7 @@ model::ServicePortState port_state(const Port& port, const Strings& strings) {
     state.internal_policy = static_cast<model::TrafficPolicy>(port.row.internal_set);
     state.external_policy = static_cast<model::TrafficPolicy>(port.row.external_set);
     state.affinity_s = port.row.affinity_s;
+    state.source_ranges = port.ranges;
     return state;
 }
 

@@ -14,6 +14,10 @@ void Pass::remove_lost_rows() {
         return report_.wrote(tables_.remove(key), any_service_,
                              [&] { return fmt::format("remove backends row of services row {}", key.service); });
     });
+    std::erase_if(state_.lost_ranges, [&](const svclb_source_range& key) {
+        return report_.wrote(tables_.remove(key), any_service_,
+                             [&] { return fmt::format("remove source_ranges of services row {}", key.service); });
+    });
     std::erase_if(state_.lost_names, [&](std::uint32_t index) {
         return report_.wrote(tables_.remove_name(index), any_service_,
                              [&] { return fmt::format("remove service_names row {}", index); });
@@ -21,6 +25,16 @@ void Pass::remove_lost_rows() {
     std::erase_if(state_.lost_strings, [&](std::uint32_t id) {
         return report_.wrote(tables_.remove_string(id), any_service_,
                              [&] { return fmt::format("remove strings row {}", id); });
+    });
+}
+
+// After the frontends that asked for them.
+void Pass::remove_ranges(Work& work) {
+    if (!work.wants() && !work.drops()) return;
+    auto& port = *work.port;
+    std::erase_if(port.ranges, [&](const model::Cidr& range) {
+        if (work.wants() && std::ranges::binary_search(work.desired->source_ranges, range)) return false;
+        return wrote(tables_.remove(range_key(port.index, range)), port, [] { return "remove source_ranges"; });
     });
 }
 
@@ -80,7 +94,7 @@ void Pass::finish(Work& work) {
     std::erase_if(port.backends, [](const BackendRow& row) { return !row.present; });
 
     if (work.task == Task::want && port.index == SVCLB_NONE) state_.ports.erase(model::ServicePortId{port.id});
-    if (!work.drops() || !port.backends.empty() || port.row.epoch_due != 0) return;
+    if (!work.drops() || !port.backends.empty() || !port.ranges.empty() || port.row.epoch_due != 0) return;
     if (port.named && !wrote(tables_.remove_name(port.index), port, [] { return "remove service_names"; })) return;
     state_.by_index[port.index] = nullptr;
     state_.indices.give_back(port.index);

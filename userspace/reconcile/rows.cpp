@@ -49,14 +49,40 @@ svclb_frontend_key frontend_key(const model::Frontend& frontend) {
     return key;
 }
 
-model::Frontend frontend_of(const svclb_frontend_key& key, __u8 kind, __u8 set) noexcept {
+svclb_frontend frontend_row(const model::Frontend& frontend) noexcept {
+    svclb_frontend row{};
+    row.kind = static_cast<__u8>(frontend.kind);
+    row.set = static_cast<__u8>(frontend.set);
+    row.outside_set = static_cast<__u8>(frontend.outside_set);
+    row.flags = frontend.source_ranges ? SVCLB_FRONTEND_SOURCE_RANGES : 0;
+    return row;
+}
+
+model::Frontend frontend_of(const svclb_frontend_key& key, const svclb_frontend& row) noexcept {
     model::Frontend frontend;
     std::memcpy(frontend.address.bytes.data(), key.addr, sizeof(key.addr));
     frontend.port = ntohs(key.port);
     frontend.protocol = static_cast<model::Protocol>(key.proto);
-    frontend.kind = static_cast<model::FrontendKind>(kind);
-    frontend.set = static_cast<model::TrafficPolicy>(set);
+    frontend.kind = static_cast<model::FrontendKind>(row.kind);
+    frontend.set = static_cast<model::TrafficPolicy>(row.set);
+    frontend.outside_set = static_cast<model::TrafficPolicy>(row.outside_set);
+    frontend.source_ranges = (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0;
     return frontend;
+}
+
+svclb_source_range range_key(std::uint32_t service, const model::Cidr& range) noexcept {
+    svclb_source_range key{};
+    key.prefix = SVCLB_SOURCE_RANGE_SERVICE_BITS + std::uint32_t{range.prefix};
+    key.service = service;
+    std::memcpy(key.addr, range.address.bytes.data(), sizeof(key.addr));
+    return key;
+}
+
+model::Cidr range_of(const svclb_source_range& key) noexcept {
+    model::Cidr range;
+    range.prefix = static_cast<std::uint8_t>(key.prefix - SVCLB_SOURCE_RANGE_SERVICE_BITS);
+    std::memcpy(range.address.bytes.data(), key.addr, sizeof(key.addr));
+    return range;
 }
 
 svclb_frontend_key address_key(const svclb_frontend_key& key) noexcept {

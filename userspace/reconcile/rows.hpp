@@ -36,7 +36,11 @@ struct KeyHash {
 
 [[nodiscard]] __be16 network_order(std::uint16_t port) noexcept;
 [[nodiscard]] svclb_frontend_key frontend_key(const model::Frontend& frontend);
-[[nodiscard]] model::Frontend frontend_of(const svclb_frontend_key& key, __u8 kind, __u8 set) noexcept;
+// Without the service.
+[[nodiscard]] svclb_frontend frontend_row(const model::Frontend& frontend) noexcept;
+[[nodiscard]] model::Frontend frontend_of(const svclb_frontend_key& key, const svclb_frontend& row) noexcept;
+[[nodiscard]] svclb_source_range range_key(std::uint32_t service, const model::Cidr& range) noexcept;
+[[nodiscard]] model::Cidr range_of(const svclb_source_range& key) noexcept;
 // The row that says "this address is a ClusterIP".
 [[nodiscard]] svclb_frontend_key address_key(const svclb_frontend_key& key) noexcept;
 [[nodiscard]] bool is_address_key(const svclb_frontend_key& key) noexcept;

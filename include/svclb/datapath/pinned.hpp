@@ -50,6 +50,7 @@ public:
 
     // Hash rows, in no defined order. A map that changes during the walk may show a row twice or miss a new one.
     Status each_frontend(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const;
+    Status each_range(const std::function<void(const svclb_source_range&)>& visit) const;
     Status each_desired(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const;
     Status each_backend(const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const;
     Status each_name(const std::function<void(std::uint32_t service, const svclb_service_name&)>& visit) const;

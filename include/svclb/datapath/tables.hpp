@@ -43,6 +43,8 @@ public:
     virtual Status remove_desired(const svclb_frontend_key& key) = 0;
     virtual Status put(const svclb_backend_key& key, const svclb_backend& value) = 0;
     virtual Status remove(const svclb_backend_key& key) = 0;
+    virtual Status put(const svclb_source_range& range) = 0;
+    virtual Status remove(const svclb_source_range& range) = 0;
     virtual Status put_name(std::uint32_t service, const svclb_service_name& value) = 0;
     virtual Status remove_name(std::uint32_t service) = 0;
     virtual Status put_string(std::uint32_t id, const svclb_string& value) = 0;
@@ -54,7 +56,7 @@ public:
     // Stores each 64-bit run with release order, after the plain fields; epoch last.
     virtual Status publish(std::uint32_t service, const svclb_service& row) = 0;
     // Sets filter bytes; see svclb_filters.
-    virtual void mark_frontend(const __be32 (&address)[SVCLB_ADDR_WORDS]) = 0;
+    virtual void mark_frontend(const svclb_frontend_key& key, __u8 kind) = 0;
     virtual void mark_backend(const __be32 (&address)[SVCLB_ADDR_WORDS], __be16 port) = 0;
     // Zeroes counters of an index or id before it is given to a new owner.
     virtual Status reset_service_counter(std::uint32_t service) = 0;
@@ -79,6 +81,7 @@ public:
         const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const = 0;
     virtual Status each_backend(
         const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const = 0;
+    virtual Status each_range(const std::function<void(const svclb_source_range&)>& visit) const = 0;
     virtual Status each_name(const std::function<void(std::uint32_t, const svclb_service_name&)>& visit) const = 0;
     virtual Status each_string(const std::function<void(std::uint32_t, const svclb_string&)>& visit) const = 0;
     // Valid until the next grow().

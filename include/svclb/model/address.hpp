@@ -33,9 +33,13 @@ struct Cidr {
 
 // "10.0.0.0/8", "fd00::/64"; host bits are cleared. Nothing for any other text.
 [[nodiscard]] std::optional<Cidr> parse_cidr(std::string_view text);
+// Never an address of the other family, not even in "::/0".
+[[nodiscard]] bool contains(const Cidr& cidr, const Address& address) noexcept;
 
 // "10.0.0.1", "fd00::1" (RFC 5952).
 [[nodiscard]] std::string to_string(const Address& address);
+// "10.0.0.0/8", "fd00::/64".
+[[nodiscard]] std::string to_string(const Cidr& cidr);
 // "10.0.0.1:80", "[fd00::1]:80". The port is in host order.
 [[nodiscard]] std::string endpoint_text(const Address& address, std::uint16_t port);
 

@@ -12,11 +12,15 @@
 
 namespace svclb::model {
 
-// Who "this node" is, for Local sets and topology hints.
+// Who "this node" is: for Local sets, topology hints, node ports and source ranges.
 struct NodeView {
     std::string name;
-    std::string zone;  // label topology.kubernetes.io/zone; "" = none
+    std::string zone;                            // label topology.kubernetes.io/zone; "" = none
+    std::vector<Address> primary{};              // its own address, at most one of each family
+    std::vector<Address> node_port_addresses{};  // sorted, unique: see node_addresses.hpp
+    bool operator==(const NodeView&) const = default;
 };
+// Without node ports: which addresses serve them is not the Node's to say.
 [[nodiscard]] NodeView node_view(const Node& node);
 
 // The slices may come in any order and must be those of this Service; slices of another family or type are ignored.

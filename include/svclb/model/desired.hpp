@@ -31,7 +31,10 @@ struct Frontend {
     std::uint16_t port = 0;
     Protocol protocol = Protocol::tcp;
     FrontendKind kind = FrontendKind::cluster_ip;
-    TrafficPolicy set = TrafficPolicy::cluster;  // which of the two sets its clients use
+    // Which of the two sets its clients use: Pods of this node and the node itself, and those who dial from outside.
+    TrafficPolicy set = TrafficPolicy::cluster;
+    TrafficPolicy outside_set = TrafficPolicy::cluster;
+    bool source_ranges = false;  // new flows only from ServicePortState::source_ranges
     auto operator<=>(const Frontend&) const = default;
 };
 
@@ -62,7 +65,8 @@ struct ServicePortState {
     Verdict local = Verdict::reject;    // forward exactly when some backend is in_local
     TrafficPolicy internal_policy = TrafficPolicy::cluster;
     TrafficPolicy external_policy = TrafficPolicy::cluster;
-    std::uint32_t affinity_s = 0;  // 0 = none
+    std::uint32_t affinity_s = 0;       // 0 = none
+    std::vector<Cidr> source_ranges{};  // sorted, unique; none where no frontend asks for them
     bool operator==(const ServicePortState&) const = default;
 };
 

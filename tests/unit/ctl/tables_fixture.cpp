@@ -109,10 +109,15 @@ FrontendRow& frontend_of(Snapshot& snapshot, std::string_view text, std::uint16_
 }
 
 void mark_filters(Snapshot& snapshot) {
-    snapshot.frontend_filter.assign(SVCLB_FILTER_SIZE, 0);
-    snapshot.backend_filter.assign(SVCLB_FILTER_SIZE, 0);
-    for (const FrontendRow& row : snapshot.frontends) snapshot.frontend_filter[filter_index(row.address, 0)] = 1;
-    for (const BackendRow& row : snapshot.backends) snapshot.backend_filter[filter_index(row.address, row.port)] = 1;
+    snapshot.filters.assign(1, {});
+    auto& filters = snapshot.filters.front();
+    for (const FrontendRow& row : snapshot.frontends) {
+        svclb_frontend_key key{};
+        std::memcpy(key.addr, row.address.bytes.data(), sizeof key.addr);
+        key.port = htons(row.port);
+        svclb_mark_frontend(&filters, &key, row.kind);
+    }
+    for (const BackendRow& row : snapshot.backends) filters.backend[filter_index(row.address, row.port)] = 1;
 }
 
 Snapshot tables() {

@@ -206,11 +206,10 @@ TEST_CASE("frontends and backends need their filter bytes") {
     std::erase(only.frontends, frontend_of(only, "192.0.2.7", 80));
     std::erase(only.backends, backend_of(only, "10.1.0.2"));
     test::mark_filters(only);
-    s.frontend_filter = only.frontend_filter;
-    s.backend_filter = only.backend_filter;
+    s.filters = only.filters;
     CHECK(verify(s) ==
           Differences{{"backend 10.1.0.2:8080 of default/web:http", "filters", "backend byte set", "0"},
-                      {"frontend 192.0.2.7:80/TCP of default/web:http", "filters", "frontend byte set", "0"}});
+                      {"frontend 192.0.2.7:80/TCP of default/web:http", "filters", "frontend bytes set", "0"}});
 }
 
 TEST_CASE("a backend that is in no set needs no filter byte") {
@@ -218,7 +217,7 @@ TEST_CASE("a backend that is in no set needs no filter byte") {
     auto only = tables();
     std::erase(only.backends, backend_of(only, "10.1.0.9"));
     test::mark_filters(only);
-    s.backend_filter = only.backend_filter;
+    s.filters = only.filters;
     CHECK(verify(s) == Differences{});
 }
 

@@ -176,7 +176,7 @@ TEST_CASE_METHOD(Fixture, "repairs: a frontend of a service that is free or beyo
     SECTION("that somebody wants") {
         tables.frontends[key("10.0.0.1")] = row;
     }
-    tables.mark_frontend(key("10.9.9.9").addr);
+    tables.mark_frontend(key("10.9.9.9"), row.kind);
     check_repaired();
 }
 

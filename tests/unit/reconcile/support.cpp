@@ -239,7 +239,7 @@ std::string contradiction(const FakeTables& tables) {
                 const auto found = tables.backends.find(key);
                 if (found == tables.backends.end()) return fmt::format("slot {} of {}: no backend row", entry, index);
                 if (found->second.id != slot.backend) return fmt::format("slot {} of {}: other id", entry, index);
-                if (!tables.backend_filter[svclb_filter_index(slot.addr, slot.port)])
+                if (tables.filters->backend[svclb_filter_index(slot.addr, slot.port)] == 0)
                     return fmt::format("slot {} of {}: backend filter not marked", entry, index);
             }
         }
@@ -253,7 +253,7 @@ std::string contradiction(const FakeTables& tables) {
     }
     for (const auto& [key, row] : tables.frontends) {
         const auto text = endpoint(key.addr, key.port);
-        if (!tables.frontend_filter[svclb_filter_index(key.addr, 0)]) return text + ": filter not marked";
+        if (svclb_is_marked(tables.filters.get(), &key, row.kind) == 0) return text + ": filter not marked";
         if (!tables.desired.contains(key)) return text + ": not in the desired frontends";
         if (row.kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS) continue;
         if (row.service >= tables.service_rows.size() || tables.service_rows[row.service].family == 0)

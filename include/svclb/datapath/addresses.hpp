@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The addresses of this namespace's devices, by rtnetlink, and followed.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "svclb/base/result.hpp"
+
+namespace svclb::datapath {
+
+using AddressBytes = std::array<std::uint8_t, 16>;  // IPv4 in its mapped form, as abi.h has it
+
+class Addresses {
+public:
+    // Subscribes first and lists afterwards, so that nothing is missed between the two.
+    static Result<Addresses> open();
+    Addresses(Addresses&&) noexcept;
+    Addresses& operator=(Addresses&&) noexcept;
+    ~Addresses();
+
+    // Readable when the kernel has told something.
+    [[nodiscard]] int fd() const;
+    // All of them, sorted and unique, without link-local IPv6 ones; nothing where they are what the last call returned.
+    Result<std::optional<std::vector<AddressBytes>>> changes();
+
+private:
+    struct State;
+    explicit Addresses(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace svclb::datapath
