@@ -12,6 +12,7 @@
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
+#define TIME_WAIT_S 60 /* Linux's, from the last FIN on */
 #define JIFFIES_PER_TICK_SHIFT 10 /* one to ten seconds, by the kernel's HZ; a jiffy costs no clock read */
 
 static __always_inline struct svclb_flow_key4 narrow(const struct svclb_flow_key6 *key)
@@ -102,13 +103,15 @@ static __always_inline __u32 idle_s(const struct svclb_flow *flow)
 	return now_s() - flow->seen_s;
 }
 
-/* May another flow have this one's tuple? Only where nobody can still be using it. */
+/* May another flow have this one's tuple? Only where nobody can still be using it, the backend's TIME_WAIT included: it
+ * would measure the other's SYN by the sequence numbers and time stamps of this one. */
 static __always_inline bool dead(const struct svclb_flow *flow, __u8 proto)
 {
 	__u32 idle = idle_s(flow);
 
 	if (closed(flow))
-		return true;
+		return flow->reset || flow->backend_fin != SVCLB_FIN_FIRST || proto != IPPROTO_TCP ||
+		       idle > TIME_WAIT_S;
 	if (flow->kind == SVCLB_FLOW_DIRECT && has_connections(proto))
 		/* The client's FIN is not followed; after the backend's only the last words remain. */
 		return (flow->backend_fin && idle > settings.half_open_timeout_s) ||
@@ -326,10 +329,11 @@ static __always_inline void note_end(struct svclb_flow *flow, __u8 tcp_flags, bo
 		return;
 	}
 	if (tcp_flags & TCP_FIN) {
+		flow->seen_s = now_s();
 		if (from_client)
 			flow->client_fin = 1;
-		else
-			flow->backend_fin = 1;
+		else if (!flow->backend_fin)
+			flow->backend_fin = flow->client_fin ? 1 : SVCLB_FIN_FIRST;
 	}
 	if (!(tcp_flags & TCP_SYN))
 		flow->reset = 0;

@@ -226,8 +226,10 @@ __noinline int found_transient_reply(void)
 		return 0;
 	if (flow->kind == SVCLB_FLOW_DIRECT) {
 		touch(flow);
-		if (work->pkt.tcp_flags & (TCP_FIN | TCP_RST))
+		if (work->pkt.tcp_flags & (TCP_FIN | TCP_RST)) {
+			stamp(flow); /* the backend's memory of the connection begins now */
 			flow->backend_fin = 1;
+		}
 		return 0;
 	}
 	answered(work, flow);

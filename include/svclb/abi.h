@@ -239,6 +239,9 @@ enum svclb_flow_kind {
 	SVCLB_FLOW_HAIRPIN_REPLY = 5, /* met in from_pod: becomes frontend to client */
 };
 
+/* svclb_flow.backend_fin: the backend closed first, so that its kernel keeps the tuple in TIME_WAIT. */
+#define SVCLB_FIN_FIRST 2
+
 /*
  * One direction of a flow. Either entry alone is enough to translate its packets and to rebuild the other one.
  * Bytes that both directions may set are bytes of their own: the two directions run on different CPUs.
@@ -255,7 +258,7 @@ struct svclb_flow {
 	__u8 kind; /* enum svclb_flow_kind */
 	__u8 answered; /* the backend has replied */
 	__u8 client_fin; /* FIN seen from the client (TCP) */
-	__u8 backend_fin; /* FIN seen from the backend (TCP) */
+	__u8 backend_fin; /* FIN seen from the backend (TCP), SVCLB_FIN_FIRST if before the client's */
 	__u8 reset; /* RST seen from either side (TCP) */
 	__u8 pad[3]; /* always zero */
 };

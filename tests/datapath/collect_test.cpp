@@ -156,6 +156,31 @@ TEST_CASE("an entry that merely sits where the partner would be stays") {
     CHECK(table.has(dead.reply_key));
 }
 
+TEST_CASE("a table that is nearly full of closed flows is emptied of them by the next walk, and of nothing else") {
+    const KernelSandbox sandbox;
+    Options options = sandbox.options();
+    options.sizes.established = 1024;
+    Datapath datapath = open_or_fail(options);
+    const FlowTable table(sandbox, "established4");
+    for (std::uint16_t port = 1000; port < 1400; ++port) {
+        Pair pair(port, 5, 5);
+        if (port % 4 != 0) {
+            pair.forward.client_fin = pair.reply.client_fin = 1;
+            pair.forward.backend_fin = pair.reply.backend_fin = SVCLB_FIN_FIRST;
+        }
+        table.put(pair.forward_key, pair.forward);
+        table.put(pair.reply_key, pair.reply);
+    }
+    const auto first = datapath.collect({}, kNow, 10000);
+    REQUIRE(first);
+    REQUIRE(first->finished);
+    CHECK(first->removed == 0);
+    CHECK(first->crowded);
+    CHECK(whole_walk(datapath, 10000).removed == 600);
+    CHECK(table.size() == 200);
+    CHECK(whole_walk(datapath, 10000).removed == 0);
+}
+
 TEST_CASE("a step sees about its budget, and the steps together see all") {
     const KernelSandbox sandbox;
     Datapath datapath = open_or_fail(sandbox.options());

@@ -130,6 +130,79 @@ TEST_CASE("collision: a closed flow does not touch a direct connection with its 
     check_data_back(datapath, world, direct);
 }
 
+// The backend's kernel keeps the tuple of a connection that it closed first for a minute (TIME_WAIT), and measures the
+// next SYN of it against that connection's sequence numbers. Another conversation has others.
+TEST_CASE("collision: a tuple whose backend closed first rests for a minute before another conversation gets it",
+          "[collision]") {
+    const World world = tcp_world();
+    const bool to_backend = GENERATE(true, false);
+    const std::uint32_t idle = GENERATE(0U, 60U, 61U);
+    CAPTURE(world, to_backend, idle);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture first(datapath, 1, world.frontend(0), world.proto, {world.backend()});
+    const ServiceFixture second(datapath, 2, world.frontend(1), world.proto, {world.backend()});
+    const Conversation flow = establish(datapath, world, world.client(), world.frontend(0));
+    check_back(datapath, flow, tcp(flow.backend, flow.presented, fin | ack));
+    check_out(datapath, flow, tcp(flow.client, flow.dialled, fin | ack));
+    check_back(datapath, flow, tcp(flow.backend, flow.presented, fin | ack));  // sent again: it was first all the same
+    check_out(datapath, flow, tcp(flow.client, flow.dialled, ack));
+    for (const auto& key : {forward_key(world, flow), reply_key(world, flow)}) make_idle(datapath, key, idle);
+
+    const Endpoint dialled = to_backend ? world.backend() : world.frontend(1);
+    const Conversation other = begin(datapath, world, world.client(), dialled);
+    CHECK(other.backend == world.backend());
+    CHECK((other.presented == world.client()) == (idle > 60));
+    check_answer(datapath, world, other);
+    check_data_out(datapath, world, other);
+    check_data_back(datapath, world, other);
+    if (idle <= 60) check_out(datapath, flow, tcp(flow.client, flow.dialled, ack));
+}
+
+TEST_CASE("collision: the minute begins with the last FIN, however long the connection was open", "[collision]") {
+    const World world = tcp_world();
+    const bool client_is_last = GENERATE(true, false);
+    CAPTURE(world, client_is_last);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    const Conversation flow = establish(datapath, world, world.client(), world.frontend());
+    check_back(datapath, flow, tcp(flow.backend, flow.presented, fin | ack));
+    // In the same tick, which is when the time of other packets is not written.
+    for (const auto& key : {forward_key(world, flow), reply_key(world, flow)}) make_idle(datapath, key, 3600);
+    check_out(datapath, flow, tcp(flow.client, flow.dialled, fin | ack));
+    if (!client_is_last) {
+        for (const auto& key : {forward_key(world, flow), reply_key(world, flow)}) make_idle(datapath, key, 3600);
+        check_back(datapath, flow, tcp(flow.backend, flow.presented, fin | ack));
+    }
+    CHECK(begin(datapath, world, world.client(), world.backend()).presented != world.client());
+}
+
+TEST_CASE("collision: a RST ends the rest of a tuple, as it ends TIME_WAIT", "[collision]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    const Conversation flow = establish(datapath, world, world.client(), world.frontend());
+    check_back(datapath, flow, tcp(flow.backend, flow.presented, fin | ack));
+    check_out(datapath, flow, tcp(flow.client, flow.dialled, fin | ack));
+    check_out(datapath, flow, tcp(flow.client, flow.dialled, rst));
+    CHECK(begin(datapath, world, world.client(), world.backend()).presented == world.client());
+}
+
+TEST_CASE("collision: the same conversation begins anew at once, whichever end closed first", "[collision]") {
+    const World world = tcp_world();
+    const bool backend_first = GENERATE(true, false);
+    CAPTURE(world, backend_first);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    for (int i = 0; i < 3; i++) {
+        const Conversation flow = establish(datapath, world, world.client(), world.frontend());
+        CHECK(flow.presented == world.client());
+        if (backend_first) check_back(datapath, flow, tcp(flow.backend, flow.presented, fin | ack));
+        check_out(datapath, flow, tcp(flow.client, flow.dialled, fin | ack));
+        if (!backend_first) check_back(datapath, flow, tcp(flow.backend, flow.presented, fin | ack));
+    }
+}
+
 TEST_CASE("collision: a silent flow does not touch a direct conversation with its tuple", "[collision]") {
     const World world = any_world();
     const bool answered = GENERATE(false, true);

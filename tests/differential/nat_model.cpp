@@ -104,10 +104,14 @@ NatModel::Free NatModel::is_free(const Tuple& back, const Endpoint& client, cons
     // Direct conversations are not followed packet by packet: whether an old one has been seen since depends.
     if (holder->direct) return holder->idle ? Free::maybe : Free::no;
     if (holder->moved || holder->unclear) return Free::maybe;
-    if (holder->closed()) return Free::yes;
+    const bool own = holder->client == client && holder->dialled == dialled;
+    if (holder->closed()) {
+        // A backend that closed first remembers the connection for a minute, and takes no other's SYN for a new one.
+        const bool remembers = proto_ == IPPROTO_TCP && !holder->reset && holder->backend_closed_first;
+        return remembers && !own && !holder->idle ? Free::no : Free::yes;
+    }
     // A client that begins anew has given its own old connection up; the backend's end may still be open.
-    if (holder->client == client && holder->dialled == dialled)
-        return tcp() && holder->client_fin ? (holder->idle ? Free::maybe : Free::no) : Free::yes;
+    if (own) return tcp() && holder->client_fin ? (holder->idle ? Free::maybe : Free::no) : Free::yes;
     return holder->idle ? Free::yes : Free::no;
 }
 
@@ -275,6 +279,8 @@ std::string NatModel::judge_backend(const Packet& sent, const Flow& flow, const 
         restored_[flow->out()].push_back(flow);
         return {};
     }
+    if ((flags & fin) != 0 && (flags & rst) == 0 && !flow->backend_fin && !flow->client_fin)
+        flow->backend_closed_first = true;
     note_end(*flow, flags, flow->backend_fin);
     if (!tcp() || (flags & (syn | rst)) == syn) flow->answered = true;
     return {};

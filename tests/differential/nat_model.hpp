@@ -42,6 +42,7 @@ struct ModelFlow {
     bool answered = false;
     bool client_fin = false;
     bool backend_fin = false;
+    bool backend_closed_first = false;
     bool reset = false;
     bool idle = false;     // longer than any timeout
     bool moved = false;    // the client's packets go elsewhere by now: nobody is owed anything but the truth

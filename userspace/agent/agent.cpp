@@ -346,6 +346,8 @@ void Agent::collect_flows() {
     flow_entries_ += step->visited;
     if (!step->finished) return;
     serving_.on_flows(std::exchange(flow_entries_, 0));
+    // A crowded table is walked again at once.
+    if (step->crowded) return;
     collect_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kCollectPause.count());
 }
 

@@ -67,14 +67,21 @@ private:
     // Small: a step may exceed its budget by one batch.
     static constexpr std::uint32_t kBatch = 128;
     template <class Key>
-    using Cursor = BatchCursor<Key, svclb_flow>;
+    struct Family {
+        FlowMaps<Key> flows;
+        BatchCursor<Key, svclb_flow> cursor{kBatch};
+        std::uint32_t capacity = 0;
+        std::uint32_t kept = 0;  // by this walk, so far
+        bool crowded = false;    // as the last walk left the table
 
-    Collector() : cursor4_(kBatch), cursor6_(kBatch) {}
+        Status open(const MapSet& maps, const char* established, const char* transient);
+        Status walk(const FlowTimeouts& timeouts, std::uint64_t now_s, std::uint32_t budget, CollectStep& step);
+    };
 
-    FlowMaps<svclb_flow_key4> flows4_;
-    FlowMaps<svclb_flow_key6> flows6_;
-    Cursor<svclb_flow_key4> cursor4_;
-    Cursor<svclb_flow_key6> cursor6_;
+    Collector() = default;
+
+    Family<svclb_flow_key4> v4_;
+    Family<svclb_flow_key6> v6_;
     bool at_v6_ = false;
 };
 

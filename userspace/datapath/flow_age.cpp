@@ -66,6 +66,11 @@ std::uint64_t idle_s(std::uint32_t seen_s, std::uint64_t now_s) {
     return seen_s >= now_s ? 0 : now_s - seen_s;
 }
 
+std::uint32_t closed_s(const FlowTimeouts& timeouts, bool crowded) {
+    constexpr std::uint32_t kCrowded = 2;  // a lost last acknowledgment is asked for again sooner
+    return crowded ? std::min(timeouts.tcp_closing_s, kCrowded) : timeouts.tcp_closing_s;
+}
+
 }  // namespace
 
 std::optional<svclb_flow_key4> partner_key(const svclb_flow_key4& key, const svclb_flow& flow) {
@@ -77,7 +82,7 @@ std::optional<svclb_flow_key6> partner_key(const svclb_flow_key6& key, const svc
 }
 
 bool is_dead(std::uint8_t proto, const svclb_flow& flow, const svclb_flow* partner, std::uint64_t now_s,
-             const FlowTimeouts& timeouts) {
+             const FlowTimeouts& timeouts, bool crowded) {
     svclb_flow both = flow;
     if (partner != nullptr) {
         both.seen_s = std::max(flow.seen_s, partner->seen_s);
@@ -90,17 +95,20 @@ bool is_dead(std::uint8_t proto, const svclb_flow& flow, const svclb_flow* partn
     if (proto == IPPROTO_UDP) {
         timeout_s = both.answered != 0 ? timeouts.udp_answered_s : timeouts.udp_s;
     } else if (both.reset != 0 || (both.client_fin != 0 && both.backend_fin != 0)) {
-        timeout_s = timeouts.tcp_closing_s;
+        // A RST may be forged; FINs of both ends are not.
+        timeout_s = both.reset != 0 ? timeouts.tcp_closing_s : closed_s(timeouts, crowded);
     } else if (both.answered == 0) {
         timeout_s = timeouts.tcp_half_open_s;
     }
     return idle_s(both.seen_s, now_s) > timeout_s;
 }
 
-bool is_fresh(std::uint8_t proto, const svclb_flow& flow, std::uint64_t now_s, const FlowTimeouts& timeouts) {
-    const std::uint32_t shortest_s =
-        proto == IPPROTO_UDP ? std::min(timeouts.udp_s, timeouts.udp_answered_s)
-                             : std::min({timeouts.tcp_half_open_s, timeouts.tcp_closing_s, timeouts.tcp_established_s});
+bool is_fresh(std::uint8_t proto, const svclb_flow& flow, std::uint64_t now_s, const FlowTimeouts& timeouts,
+              bool crowded) {
+    const std::uint32_t shortest_s = proto == IPPROTO_UDP
+                                         ? std::min(timeouts.udp_s, timeouts.udp_answered_s)
+                                         : std::min({timeouts.tcp_half_open_s, timeouts.tcp_closing_s,
+                                                     closed_s(timeouts, crowded), timeouts.tcp_established_s});
     return idle_s(flow.seen_s, now_s) <= shortest_s;
 }
 

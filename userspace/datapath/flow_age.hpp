@@ -16,11 +16,13 @@ std::optional<svclb_flow_key4> partner_key(const svclb_flow_key4& key, const svc
 std::optional<svclb_flow_key6> partner_key(const svclb_flow_key6& key, const svclb_flow& flow);
 
 // A flow is dead when neither direction has been seen for the timeout of its state. `partner` may be null: the other
-// entry was evicted, or there is none.
+// entry was evicted, or there is none. In a `crowded` table a flow that both ends have closed makes room at once: it is
+// only remembered for the backend's TIME_WAIT and for packets that are sent again.
 bool is_dead(std::uint8_t proto, const svclb_flow& flow, const svclb_flow* partner, std::uint64_t now_s,
-             const FlowTimeouts& timeouts);
+             const FlowTimeouts& timeouts, bool crowded = false);
 
 // Alive whatever the partner says: spares the look at it for most entries of a busy table.
-bool is_fresh(std::uint8_t proto, const svclb_flow& flow, std::uint64_t now_s, const FlowTimeouts& timeouts);
+bool is_fresh(std::uint8_t proto, const svclb_flow& flow, std::uint64_t now_s, const FlowTimeouts& timeouts,
+              bool crowded = false);
 
 }  // namespace svclb::datapath

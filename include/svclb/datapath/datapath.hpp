@@ -79,6 +79,7 @@ struct CollectStep {
     std::uint32_t visited = 0;
     std::uint32_t removed = 0;
     bool finished = false;  // the whole table has been seen; the next step starts anew
+    bool crowded = false;   // the last walk left a table so full that what is closed goes at once
 };
 
 class Datapath {

@@ -147,6 +147,31 @@ TEST_CASE("what one direction has seen of the end counts for both") {
     CHECK(is_dead(IPPROTO_TCP, forward, &reply, kNow, timeouts));
 }
 
+TEST_CASE("in a crowded table what both ends closed makes room at once, and nothing else does") {
+    const FlowTimeouts timeouts;
+    svclb_flow closed = seen(3, true);
+    closed.client_fin = 1;
+    closed.backend_fin = SVCLB_FIN_FIRST;
+    svclb_flow reset = closed;
+    reset.reset = 1;
+    svclb_flow half_closed = seen(3, true);
+    half_closed.backend_fin = SVCLB_FIN_FIRST;
+    CHECK_FALSE(is_dead(IPPROTO_TCP, closed, nullptr, kNow, timeouts, false));
+    CHECK_FALSE(is_fresh(IPPROTO_TCP, closed, kNow, timeouts, true));
+    CHECK(is_dead(IPPROTO_TCP, closed, nullptr, kNow, timeouts, true));
+    for (const svclb_flow& other : {reset, half_closed, seen(3, true), seen(3, false)})
+        CHECK_FALSE(is_dead(IPPROTO_TCP, other, nullptr, kNow, timeouts, true));
+    closed.seen_s = static_cast<std::uint32_t>(kNow - 2);  // its last acknowledgment may be asked for again
+    CHECK_FALSE(is_dead(IPPROTO_TCP, closed, nullptr, kNow, timeouts, true));
+}
+
+TEST_CASE("a tuple rests for longer in the tables than the backend remembers it") {
+    svclb_flow closed = seen(60, true);
+    closed.client_fin = 1;
+    closed.backend_fin = SVCLB_FIN_FIRST;
+    CHECK_FALSE(is_dead(IPPROTO_TCP, closed, nullptr, kNow, FlowTimeouts{}));
+}
+
 TEST_CASE("a packet that is later than our clock keeps its flow") {
     svclb_flow flow = seen(0, false);
     flow.seen_s += 5;
