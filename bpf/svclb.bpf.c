@@ -96,7 +96,7 @@ static __always_inline bool found_established(struct work *work)
 
 	if (!flow)
 		return false;
-	from_client = flow->kind != SVCLB_FLOW_HAIRPIN_REPLY;
+	from_client = !is_reply_among_clients(flow->kind);
 	if (from_client && (has_connections(pkt->tuple.proto) ? is_first_syn(pkt) && client_is_done(flow)
 							      : !backend_serves(work, flow))) {
 		remove_established(&pkt->tuple, pkt->v6);
@@ -190,7 +190,7 @@ __noinline int found_transient(void)
 	flow = find_transient(&work->pkt.tuple, work->pkt.v6);
 	if (!flow)
 		return 0;
-	if (flow->kind == SVCLB_FLOW_HAIRPIN_REPLY) {
+	if (is_reply_among_clients(flow->kind)) {
 		answered(work, flow);
 		return 1;
 	}
@@ -387,6 +387,8 @@ __noinline int portless_to_pod(struct __sk_buff *skb, __u32 parsed)
 	return verdict == VERDICT_NONE ? VERDICT_NEXT : verdict;
 }
 
+#include "uplink.bpf.h"
+
 SEC("tcx/ingress")
 int from_pod(struct __sk_buff *skb)
 {
@@ -423,6 +425,18 @@ int to_pod(struct __sk_buff *skb)
 		return portless_to_pod(skb, parsed);
 	verdict = handle_to_pod(skb, work, bytes);
 	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
+}
+
+SEC("tcx/ingress")
+int from_uplink(struct __sk_buff *skb)
+{
+	return handle_wire(skb, SVCLB_FROM_WIRE);
+}
+
+SEC("tcx/egress")
+int to_uplink(struct __sk_buff *skb)
+{
+	return handle_wire(skb, SVCLB_TO_WIRE);
 }
 
 char svclb_license[] SEC("license") = "GPL";

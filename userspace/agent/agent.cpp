@@ -98,6 +98,7 @@ private:
     void set_service_cidrs();
     void read_addresses();
     void tell_node_ports();
+    void set_node_addresses();
     Status follow_devices();
     Status read_devices();
     void tick();
@@ -254,6 +255,7 @@ void Agent::run_pass() {
     datapath_.status().slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
     problems_.tell(sync_.warnings(), now());
     tell_node_ports();
+    set_node_addresses();
     set_service_cidrs();
     begin_grace_period();
     // What a first sync needed meanwhile, a third of all at its end, would stay with us for good.
@@ -278,6 +280,13 @@ void Agent::tell_source() {
         error_told_ = state.error;
     }
     connected_told_ = state.connected;
+}
+
+void Agent::set_node_addresses() {
+    svclb_node_addresses row{};
+    for (const auto& address : sync_.cluster().node().primary)
+        std::memcpy(address.family() == model::Family::ipv4 ? row.v4 : row.v6, address.bytes.data(), sizeof(row.v4));
+    datapath_.set_node_addresses(row);
 }
 
 // The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
@@ -312,16 +321,15 @@ Status Agent::read_devices() {
     if (!changes) return fail(changes.error());
     for (const auto& change : *changes) {
         const auto& device = change.device;
-        if (!change.gone && device.kind != datapath::LinkKind::pod) {
-            spdlog::info("uplink name={} ifindex={}", device.name, device.ifindex);
-            continue;
-        }
-        const auto status =
-            change.gone ? datapath_.detach(device.ifindex) : datapath_.attach_pod_link(device.ifindex, device.name);
+        const bool uplink = device.kind == datapath::LinkKind::uplink;
+        const auto status = change.gone ? datapath_.detach(device.ifindex)
+                            : uplink    ? datapath_.attach_uplink(device.ifindex, device.name)
+                                        : datapath_.attach_pod_link(device.ifindex, device.name);
         if (!status)
             spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
         else
-            spdlog::info("{} name={} ifindex={}", change.gone ? "detached" : "attached", device.name, device.ifindex);
+            spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached",
+                         uplink ? "uplink" : "pod link", device.name, device.ifindex);
     }
     return {};
 }

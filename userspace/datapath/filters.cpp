@@ -13,18 +13,18 @@
 namespace svclb::datapath {
 namespace {
 
-bpf_tc_hook hook_of(int ifindex, Side side) {
+bpf_tc_hook hook_of(const FilterPlace& place) {
     bpf_tc_hook hook{};
     hook.sz = sizeof(hook);
-    hook.ifindex = ifindex;
-    hook.attach_point = side == Side::ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS;
+    hook.ifindex = place.ifindex;
+    hook.attach_point = place.side == Side::ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS;
     return hook;
 }
 
-bpf_tc_opts our_place() {
+bpf_tc_opts opts_of(const FilterPlace& place) {
     bpf_tc_opts opts{};
     opts.sz = sizeof(opts);
-    opts.handle = kFilterHandle;
+    opts.handle = place.kind == LinkKind::uplink ? kUplinkFilterHandle : kFilterHandle;
     opts.priority = kFilterPriority;
     return opts;
 }
@@ -35,9 +35,9 @@ constexpr std::string_view text_of(Side side) {
 
 }  // namespace
 
-bool has_filter(int ifindex, Side side) {
-    const bpf_tc_hook hook = hook_of(ifindex, side);
-    bpf_tc_opts opts = our_place();
+bool has_filter(const FilterPlace& place) {
+    const bpf_tc_hook hook = hook_of(place);
+    bpf_tc_opts opts = opts_of(place);
     if (bpf_tc_query(&hook, &opts) != 0) return false;
     const UniqueFd program(bpf_prog_get_fd_by_id(opts.prog_id));
     // Looking at a program by its id takes CAP_SYS_ADMIN. Without it, priority and handle have to do.
@@ -45,35 +45,36 @@ bool has_filter(int ifindex, Side side) {
     bpf_prog_info info{};
     __u32 size = sizeof(info);
     if (bpf_prog_get_info_by_fd(program.get(), &info, &size) != 0) return false;
-    return std::string_view(info.name) == program_of(side);
+    return std::string_view(info.name) == program_of(place.kind, place.side);
 }
 
-Status add_filter(int ifindex, Side side, int program) {
-    bpf_tc_hook hook = hook_of(ifindex, side);
+Status add_filter(const FilterPlace& place, int program) {
+    bpf_tc_hook hook = hook_of(place);
     // For both sides at once: the qdisc is one.
     hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
     if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST) {
-        return fail_errno(-error, fmt::format("add the clsact qdisc to device {}", ifindex));
+        return fail_errno(-error, fmt::format("add the clsact qdisc to device {}", place.ifindex));
     }
-    hook = hook_of(ifindex, side);
-    bpf_tc_opts opts = our_place();
+    hook = hook_of(place);
+    bpf_tc_opts opts = opts_of(place);
     opts.prog_fd = program;
     // Someone else's filter in our place stays: without REPLACE the kernel refuses the second one.
-    opts.flags = has_filter(ifindex, side) ? __u32{BPF_TC_F_REPLACE} : 0U;
+    opts.flags = has_filter(place) ? __u32{BPF_TC_F_REPLACE} : 0U;
     if (const int error = bpf_tc_attach(&hook, &opts); error != 0) {
         return fail_errno(-error, fmt::format("add filter priority {} handle {:#x} to clsact {} of device {}",
-                                              kFilterPriority, kFilterHandle, text_of(side), ifindex));
+                                              kFilterPriority, opts.handle, text_of(place.side), place.ifindex));
     }
     return {};
 }
 
-Status remove_filter(int ifindex, Side side) {
-    if (!has_filter(ifindex, side)) return {};
-    const bpf_tc_hook hook = hook_of(ifindex, side);
-    const bpf_tc_opts opts = our_place();
+Status remove_filter(const FilterPlace& place) {
+    if (!has_filter(place)) return {};
+    const bpf_tc_hook hook = hook_of(place);
+    const bpf_tc_opts opts = opts_of(place);
     const int error = bpf_tc_detach(&hook, &opts);
     if (error != 0 && error != -ENOENT && error != -ENODEV && error != -EINVAL) {
-        return fail_errno(-error, fmt::format("remove our filter from clsact {} of device {}", text_of(side), ifindex));
+        return fail_errno(
+            -error, fmt::format("remove our filter from clsact {} of device {}", text_of(place.side), place.ifindex));
     }
     return {};
 }

@@ -5,11 +5,15 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
+#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -21,7 +25,8 @@ constexpr auto kAttachTcxIngress = static_cast<bpf_attach_type>(46);
 constexpr auto kAttachTcxEgress = static_cast<bpf_attach_type>(47);
 constexpr std::uint32_t kLinkTypeTcx = 11;
 constexpr std::uint32_t kFlagBefore = 1U << 3;  // BPF_F_BEFORE
-constexpr int kLoopback = 1;                    // in every network namespace
+constexpr std::array kKinds = {LinkKind::pod, LinkKind::uplink};
+constexpr int kLoopback = 1;  // in every network namespace
 
 // The start of struct bpf_link_info with its tcx member.
 struct TcxLinkInfo {
@@ -37,14 +42,28 @@ static_assert(offsetof(TcxLinkInfo, ifindex) == offsetof(bpf_link_info, netns), 
 constexpr bpf_attach_type attach_type_of(Side side) {
     return side == Side::ingress ? kAttachTcxIngress : kAttachTcxEgress;
 }
-constexpr const char* pin_name_of(Side side) {
+constexpr const char* text_of(Side side) {
     return side == Side::ingress ? "ingress" : "egress";
+}
+constexpr const char* pin_name_of(LinkKind kind, Side side) {
+    if (kind == LinkKind::uplink) return side == Side::ingress ? "uplink-ingress" : "uplink-egress";
+    return text_of(side);
 }
 constexpr std::size_t index_of(Side side) {
     return static_cast<std::size_t>(side);
 }
-int program_for(Side side, const Programs& programs) {
+int program_for(LinkKind kind, Side side, const Programs& programs) {
+    if (kind == LinkKind::uplink) return (side == Side::ingress ? programs.from_uplink : programs.to_uplink).get();
     return (side == Side::ingress ? programs.from_pod : programs.to_pod).get();
+}
+
+// What the programs read begins with an Ethernet header.
+bool is_ethernet(const std::string& name) {
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    if (!socket || name.size() >= sizeof(request.ifr_name)) return false;
+    std::memcpy(&request.ifr_name, name.c_str(), name.size() + 1);
+    return ::ioctl(socket.get(), SIOCGIFHWADDR, &request) == 0 && request.ifr_hwaddr.sa_family == ARPHRD_ETHER;
 }
 
 std::string name_of(int ifindex) {
@@ -62,11 +81,19 @@ Result<std::vector<int>> all_devices() {
     return devices;
 }
 
-std::optional<std::pair<int, Side>> parse_pin_name(const std::string& file) {
+struct PinPlace {
+    int ifindex;
+    LinkKind kind;
+    Side side;
+};
+
+std::optional<PinPlace> parse_pin_name(const std::string& file) {
     int ifindex = 0;
     const auto [rest, error] = std::from_chars(file.data(), file.data() + file.size(), ifindex);
-    for (const Side side : kSides) {
-        if (error == std::errc() && rest == fmt::format("-{}", pin_name_of(side))) return std::pair(ifindex, side);
+    if (error != std::errc()) return std::nullopt;
+    for (const LinkKind kind : kKinds) {
+        for (const Side side : kSides)
+            if (rest == fmt::format("-{}", pin_name_of(kind, side))) return PinPlace{ifindex, kind, side};
     }
     return std::nullopt;
 }
@@ -106,8 +133,8 @@ bool has_tcx() {
     return bpf_prog_query_opts(kLoopback, kAttachTcxIngress, &opts) == 0;
 }
 
-std::filesystem::path Links::pin_path(int ifindex, Side side) const {
-    return dir_.links() / fmt::format("{}-{}", ifindex, pin_name_of(side));
+std::filesystem::path Links::pin_path(int ifindex, LinkKind kind, Side side) const {
+    return dir_.links() / fmt::format("{}-{}", ifindex, pin_name_of(kind, side));
 }
 
 Result<Links> Links::find(const BpfDir& dir, bool read_only) {
@@ -121,8 +148,12 @@ Result<Links> Links::find(const BpfDir& dir, bool read_only) {
     const auto devices = all_devices();
     if (!devices) return fail(devices.error());
     for (const int ifindex : *devices) {
-        for (const Side side : kSides) {
-            if (has_filter(ifindex, side)) links.attachments_[ifindex].filter[index_of(side)] = true;
+        for (const LinkKind kind : kKinds) {
+            for (const Side side : kSides) {
+                if (!has_filter({ifindex, kind, side})) continue;
+                links.attachments_[ifindex].kind = kind;
+                links.attachments_[ifindex].filter[index_of(side)] = true;
+            }
         }
     }
     for (auto& [ifindex, attachment] : links.attachments_) attachment.name = name_of(ifindex);
@@ -136,10 +167,11 @@ Status Links::adopt_pin(const std::string& file, bool read_only) {
         spdlog::warn("unknown pin path={}", (dir_.links() / file).string());
         return {};
     }
-    const auto [ifindex, side] = *place;
+    const auto [ifindex, kind, side] = *place;
     auto link = open_pin(dir_.links() / file, false);
     if (!link) return fail(link.error());
     if (*link && is_live(link->get(), ifindex, side)) {
+        attachments_[ifindex].kind = kind;
         attachments_[ifindex].tcx[index_of(side)] = std::move(*link);
         return {};
     }
@@ -148,15 +180,16 @@ Status Links::adopt_pin(const std::string& file, bool read_only) {
 
 Status Links::replace_one(int ifindex, Attachment& attachment, const Programs& programs) {
     for (const Side side : kSides) {
-        const int program = program_for(side, programs);
+        const int program = program_for(attachment.kind, side, programs);
         const UniqueFd& link = attachment.tcx[index_of(side)];
         const int error = link ? bpf_link_update(link.get(), program, nullptr) : 0;
         if (error != 0 && is_live(link.get(), ifindex, side)) {
             return fail_errno(-error,
-                              fmt::format("replace the program on tcx {} of {}", pin_name_of(side), attachment.name));
+                              fmt::format("replace the program on tcx {} of {}", text_of(side), attachment.name));
         }
         if (!attachment.filter[index_of(side)]) continue;
-        if (auto replaced = add_filter(ifindex, side, program); !replaced && !name_of(ifindex).empty()) return replaced;
+        auto replaced = add_filter({ifindex, attachment.kind, side}, program);
+        if (!replaced && !name_of(ifindex).empty()) return replaced;
     }
     return {};
 }
@@ -184,10 +217,10 @@ Status Links::attach_tcx(int ifindex, Side side, Attachment& attachment, const P
     bpf_link_create_opts opts{};
     opts.sz = sizeof(opts);
     opts.flags = kFlagBefore;
-    const int fd = bpf_link_create(program_for(side, programs), ifindex, attach_type_of(side), &opts);
-    if (fd < 0) return fail_errno(-fd, fmt::format("attach to tcx {} of {}", pin_name_of(side), attachment.name));
+    const int fd = bpf_link_create(program_for(attachment.kind, side, programs), ifindex, attach_type_of(side), &opts);
+    if (fd < 0) return fail_errno(-fd, fmt::format("attach to tcx {} of {}", text_of(side), attachment.name));
     link = UniqueFd(fd);
-    auto pinned = pin(fd, pin_path(ifindex, side));
+    auto pinned = pin(fd, pin_path(ifindex, attachment.kind, side));
     if (!pinned) link = UniqueFd();
     return pinned;
 }
@@ -198,11 +231,18 @@ Status Links::detach_tcx(int ifindex, Side side, Attachment& attachment) {
     // At once, whoever else holds the link; of a device that is gone it is detached already.
     bpf_link_detach(link.get());
     link = UniqueFd();
-    return unpin(pin_path(ifindex, side));
+    return unpin(pin_path(ifindex, attachment.kind, side));
 }
 
-Status Links::attach(int ifindex, const std::string& name, bool tcx, const Programs& programs) {
+Status Links::attach(int ifindex, const std::string& name, LinkKind kind, bool tcx, const Programs& programs) {
+    if (kind == LinkKind::uplink && !is_ethernet(name)) {
+        return fail(Error::invalid("not an Ethernet device: what leaves or comes by it is not served as an uplink"));
+    }
+    if (const auto found = attachments_.find(ifindex); found != attachments_.end() && found->second.kind != kind) {
+        if (auto detached = detach(ifindex); !detached) return detached;
+    }
     Attachment& attachment = attachments_[ifindex];
+    attachment.kind = kind;
     attachment.name = name;
     auto attached = attach_both(ifindex, attachment, tcx, programs);
     if (!attached && attachment.empty()) attachments_.erase(ifindex);
@@ -216,12 +256,13 @@ Status Links::attach_both(int ifindex, Attachment& attachment, bool tcx, const P
         if (tcx) {
             if (auto done = attach_tcx(ifindex, side, attachment, programs); !done) return done;
             if (filter) {
-                if (auto done = remove_filter(ifindex, side); !done) return done;
+                if (auto done = remove_filter({ifindex, attachment.kind, side}); !done) return done;
                 filter = false;
             }
         } else {
-            if (!filter || !has_filter(ifindex, side)) {
-                if (auto done = add_filter(ifindex, side, program_for(side, programs)); !done) return done;
+            const FilterPlace place{ifindex, attachment.kind, side};
+            if (!filter || !has_filter(place)) {
+                if (auto done = add_filter(place, program_for(place.kind, side, programs)); !done) return done;
                 filter = true;
             }
             if (auto done = detach_tcx(ifindex, side, attachment); !done) return done;
@@ -236,7 +277,7 @@ Status Links::detach(int ifindex) {
     for (const Side side : kSides) {
         if (auto done = detach_tcx(ifindex, side, found->second); !done) return done;
         if (!found->second.filter[index_of(side)]) continue;
-        if (auto done = remove_filter(ifindex, side); !done) return done;
+        if (auto done = remove_filter({ifindex, found->second.kind, side}); !done) return done;
     }
     attachments_.erase(found);
     return {};
@@ -245,9 +286,9 @@ Status Links::detach(int ifindex) {
 std::vector<AttachedLink> Links::attached() const {
     std::vector<AttachedLink> links;
     for (const auto& [ifindex, attachment] : attachments_) {
-        AttachedLink link{.ifindex = ifindex, .name = attachment.name, .kind = LinkKind::pod, .hooks = {}};
+        AttachedLink link{.ifindex = ifindex, .name = attachment.name, .kind = attachment.kind, .hooks = {}};
         for (const Side side : kSides) {
-            const std::string hook = fmt::format("tc {}", pin_name_of(side));
+            const std::string hook = fmt::format("tc {}", text_of(side));
             if (attachment.tcx[index_of(side)]) link.hooks.push_back({hook, "tcx"});
             if (attachment.filter[index_of(side)]) link.hooks.push_back({hook, "clsact"});
         }

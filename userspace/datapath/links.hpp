@@ -34,13 +34,14 @@ public:
     Status replace_programs(const Programs& programs, const Programs* before);
 
     // `tcx` chooses how; what is attached the other way is removed afterwards, so that no packet is missed.
-    Status attach(int ifindex, const std::string& name, bool tcx, const Programs& programs);
+    Status attach(int ifindex, const std::string& name, LinkKind kind, bool tcx, const Programs& programs);
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
 
 private:
     struct Attachment {
         std::string name;
+        LinkKind kind = LinkKind::pod;
         std::array<UniqueFd, 2> tcx;   // by Side
         std::array<bool, 2> filter{};  // by Side
 
@@ -48,7 +49,7 @@ private:
     };
 
     explicit Links(BpfDir dir) : dir_(std::move(dir)) {}
-    [[nodiscard]] std::filesystem::path pin_path(int ifindex, Side side) const;
+    [[nodiscard]] std::filesystem::path pin_path(int ifindex, LinkKind kind, Side side) const;
     Status adopt_pin(const std::string& file, bool read_only);
     Status attach_both(int ifindex, Attachment& attachment, bool tcx, const Programs& programs);
     Status attach_tcx(int ifindex, Side side, Attachment& attachment, const Programs& programs);

@@ -19,6 +19,8 @@
 #include <span>
 #include <vector>
 
+#include "map_ref.hpp"
+
 extern "C" {
 // Laid down by embedded_object.S.
 extern const std::byte svclb_object_begin[];  // NOLINT(modernize-avoid-c-arrays): a symbol, its size is in the next one
@@ -222,11 +224,12 @@ Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, 
     if (auto done = loading->load(settings, reuse, entries); !done) return fail(done.error());
 
     Loaded loaded;
-    auto from_pod = program_fd(object, "from_pod");
-    if (!from_pod) return fail(from_pod.error());
-    auto to_pod = program_fd(object, "to_pod");
-    if (!to_pod) return fail(to_pod.error());
-    loaded.programs = {.from_pod = std::move(*from_pod), .to_pod = std::move(*to_pod)};
+    Opener opener;
+    opener.into(loaded.programs.from_pod, program_fd(object, "from_pod"));
+    opener.into(loaded.programs.to_pod, program_fd(object, "to_pod"));
+    opener.into(loaded.programs.from_uplink, program_fd(object, "from_uplink"));
+    opener.into(loaded.programs.to_uplink, program_fd(object, "to_uplink"));
+    if (auto opened = opener.finish(true); !opened) return fail(opened.error());
     auto maps = pinned_maps(object);
     if (!maps) return fail(maps.error());
     loaded.maps = std::move(*maps);

@@ -17,6 +17,8 @@ namespace svclb::datapath {
 struct Programs {
     UniqueFd from_pod;
     UniqueFd to_pod;
+    UniqueFd from_uplink;
+    UniqueFd to_uplink;
 };
 
 struct Loaded {

@@ -4,7 +4,8 @@
 //
 // Everything lives below one directory of a bpffs, so that several agents share a kernel:
 //   BPF_DIR/maps/NAME            every map, by the name it has in bpf/maps.bpf.h
-//   BPF_DIR/links/IFINDEX-HOOK   tcx links; HOOK is "ingress" (from_pod) or "egress" (to_pod)
+//   BPF_DIR/links/IFINDEX-HOOK   tcx links; HOOK is "ingress" (from_pod) or "egress" (to_pod), and
+//                                "uplink-ingress" (from_uplink) or "uplink-egress" (to_uplink)
 #pragma once
 
 #include <cstdint>
@@ -98,6 +99,9 @@ public:
 
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
     Status attach_pod_link(int ifindex, const std::string& name);
+    // The same with an uplink's two programs, for an Ethernet device; a device that was attached as a pod link changes
+    // over.
+    Status attach_uplink(int ifindex, const std::string& name);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
@@ -110,6 +114,9 @@ public:
     // The ranges whose addresses are dropped where no Service has them, at most SVCLB_SERVICE_CIDRS; once they are in
     // force, does nothing. An error leaves the former ones in force.
     Status set_service_cidrs(std::span<const svclb_cidr> cidrs);
+
+    // What backends on other nodes see as their client where that is outside; once it is in force, does nothing.
+    void set_node_addresses(const svclb_node_addresses& addresses);
 
     // What svclb-ctl shows as problems, the first SVCLB_PROBLEMS; only rows that differ are written.
     Status show_problems(std::span<const svclb_problem> problems);
