@@ -22,9 +22,10 @@ std::uint64_t count(const Datapath& datapath, svclb_reason reason) {
 TEST_CASE("fragments: in order, out and back, and twice", "[fragments]") {
     const World world = udp_world();
     const bool other_port = GENERATE(false, true);
-    CAPTURE(world, other_port);
+    const auto kind = GENERATE(SVCLB_FRONTEND_CLUSTER_IP, SVCLB_FRONTEND_NODE_PORT);
+    CAPTURE(world, other_port, kind);
     Datapath& datapath = fresh_datapath();
-    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()}, {.kind = kind});
     if (other_port) datapath.from_pod(world.first(world.client(), world.backend()));
     const Conversation flow = establish(datapath, world, world.client(), world.frontend());
     REQUIRE((flow.presented != flow.client) == other_port);

@@ -222,6 +222,7 @@ void Datapath::clear() {
     if (bpf_map_update_elem(map("wire_filters"), &zero, kUnmarked.data(), BPF_ANY) != 0)
         throw std::runtime_error("cannot clear the uplinks' filters");
     empty<svclb_frontend_key>(map("frontends"));
+    empty<svclb_source_range>(map("source_ranges"));
     empty<svclb_backend_key>(map("backends"));
     empty<svclb_flow_key4>(map("established4"));
     empty<svclb_flow_key4>(map("transient4"));

@@ -18,6 +18,7 @@
 #include "event_loop.hpp"
 #include "grace.hpp"
 #include "input.hpp"
+#include "node_health.hpp"
 #include "problems.hpp"
 #include "serving.hpp"
 #include "state_dir.hpp"
@@ -41,6 +42,7 @@ constexpr std::uint32_t kCollectBudget = 4096;
 // From the end of one walk over the flow tables to the beginning of the next.
 constexpr seconds kCollectPause{10};
 constexpr seconds kRetryPause{1};
+constexpr seconds kHealthRetryPause{5};   // of a port that is taken
 constexpr std::size_t kLargePass = 1000;  // Services
 
 RealTime now() {
@@ -81,6 +83,7 @@ public:
                  .node_ports = config.node_ports},
                 reconciler_),
           serving_(config),
+          node_health_([this] { return serving_.healthy(); }),
           problems_(datapath_, sync_.cluster(), input_.transport.get(), config.node_name),
           grace_([this] { return datapath_.wait_grace_period(); }) {}
 
@@ -99,6 +102,7 @@ private:
     void read_addresses();
     void tell_node_ports();
     void set_node_addresses();
+    void serve_health_checks();
     Status follow_devices();
     Status read_devices();
     void tick();
@@ -114,10 +118,12 @@ private:
     Input input_;
     Sync sync_;
     Serving serving_;
+    NodeHealth node_health_;
     Problems problems_;
     GraceWaiter grace_;
     EventLoop event_loop_;
     std::uint64_t retry_at_s_ = 0;
+    std::uint64_t health_retry_at_s_ = 0;
     std::uint64_t collect_at_s_ = 0;
     std::uint64_t flow_entries_ = 0;  // seen by this walk over the tables
     std::vector<model::Cidr> service_cidrs_;
@@ -227,6 +233,16 @@ void Agent::read_addresses() {
     sync_.set_local_addresses(std::move(addresses));
 }
 
+// After each pass, and from time to time where a port is taken.
+void Agent::serve_health_checks() {
+    node_health_.serve(sync_.health_checks(), sync_.cluster().node().node_port_addresses);
+    health_retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kHealthRetryPause.count());
+    auto warnings = sync_.warnings();
+    warnings.insert(warnings.end(), node_health_.warnings().begin(), node_health_.warnings().end());
+    std::ranges::sort(warnings);
+    problems_.tell(std::move(warnings), now());
+}
+
 // After a pass: those of the Node object come with what the source tells.
 void Agent::tell_node_ports() {
     const auto& serving = sync_.cluster().node().node_port_addresses;
@@ -253,7 +269,7 @@ void Agent::run_pass() {
         spdlog::warn("the input cannot be read as a whole yet: held_services={}", report.held_services);
     spdlog::debug("pass writes={} failures={}", report.writes, report.failures);
     datapath_.status().slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
-    problems_.tell(sync_.warnings(), now());
+    serve_health_checks();
     tell_node_ports();
     set_node_addresses();
     set_service_cidrs();
@@ -338,6 +354,7 @@ void Agent::tick() {
     collect_flows();
     tell_source();
     problems_.step(datapath_.status().source_connected != 0, now());
+    if (!node_health_.warnings().empty() && monotonic_s() >= health_retry_at_s_) serve_health_checks();
     if (!sync_.wants_retry() || monotonic_s() < retry_at_s_) return;
     sync_.retry();
     run_pass();

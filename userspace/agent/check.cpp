@@ -54,7 +54,7 @@ Result<bool> read_input(Input& input, Cluster& cluster) {
 bool check_objects(Cluster& cluster, const Config& config, const std::string& source) {
     bool usable = true;
     std::size_t service_ports = 0;
-    for (const auto& [change, problems] : cluster.take_changes([](const auto&) { return false; })) {
+    for (const auto& [change, problems, health] : cluster.take_changes([](const auto&) { return false; })) {
         service_ports += change.state.size();
         for (const auto& problem : problems) {
             std::printf("%s: %s: %s\n", source.c_str(), problem.object.c_str(), problem.what.c_str());

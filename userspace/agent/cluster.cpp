@@ -72,6 +72,7 @@ std::vector<Cluster::Built> Cluster::take_changes(const Held& held) {
         if (const auto keys = slices_of_.find(key); keys != slices_of_.end())
             for (const auto& slice : keys->second) slices.push_back(&slices_.at(slice));
         built.change.state = model::build_service(service->second, slices, node_, built.problems);
+        built.health = model::health_check(service->second, built.change.state, node_);
         return true;
     });
     return all;

@@ -12,6 +12,7 @@
 #include "svclb/kube/source.hpp"
 #include "svclb/model/build.hpp"
 #include "svclb/model/desired.hpp"
+#include "svclb/model/health_check.hpp"
 #include "svclb/model/node_addresses.hpp"
 #include "svclb/model/objects.hpp"
 #include "svclb/reconcile/reconciler.hpp"
@@ -32,6 +33,7 @@ public:
     struct Built {
         reconcile::ServiceChange change;
         std::vector<model::Problem> problems;
+        std::optional<model::HealthCheck> health{};
     };
     // Builds every Service that something has changed for since it was built last, but for those that are `held`: they
     // are built by a later call that holds them no more.

@@ -58,6 +58,11 @@ Status Serving::start() {
     return {};
 }
 
+bool Serving::healthy() {
+    const std::lock_guard lock(mutex_);
+    return is_healthy(health_, now());
+}
+
 Status Serving::open(Door& door) {
     if (!door.at || door.server) return {};
     auto server = HttpServer::listen(*door.at, door.routes);

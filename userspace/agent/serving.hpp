@@ -23,6 +23,8 @@ public:
 
     // Fails only where the configuration wants that: an address that is taken is tried again.
     Status start();
+    // As /livez has it. From any thread.
+    [[nodiscard]] bool healthy();
 
     void on_queued(RealTime when) override;
     void on_flows(std::uint64_t entries) override;

@@ -77,7 +77,11 @@ PassReport Sync::pass(RealTime began) {
     auto built = cluster_.take_changes([this](const auto& service) { return held(service); });
     std::vector<reconcile::ServiceChange> changes;
     changes.reserve(built.size() + 1);
-    for (auto& [change, problems] : built) {
+    for (auto& [change, problems, health] : built) {
+        if (health)
+            health_checks_[change.service] = *health;
+        else
+            health_checks_.erase(change.service);
         if (change.service == api_service_key()) change.state = api_.keep(std::move(change.state));
         adopted_.erase(change.service);
         if (problems.empty())

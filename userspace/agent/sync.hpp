@@ -58,6 +58,9 @@ public:
     [[nodiscard]] const std::vector<Error>& errors() const { return errors_; }
     // All that hold now, sorted.
     [[nodiscard]] std::vector<Warning> warnings() const;
+    // Of the Services that have been built, by their ports' owners.
+    using HealthChecks = std::map<model::ObjectKey, model::HealthCheck>;
+    [[nodiscard]] const HealthChecks& health_checks() const { return health_checks_; }
     [[nodiscard]] bool complete() const { return complete_; }
     // Is anything programmed, by this agent or the one before it?
     [[nodiscard]] bool programmed() const { return programmed_; }
@@ -88,6 +91,7 @@ private:
     std::set<model::ObjectKey> kept_;     // of the last change, see kube::Change
     std::set<model::ObjectKey> retry_;
     std::map<model::ObjectKey, std::vector<model::Problem>> build_problems_;  // by Service, until it is built anew
+    HealthChecks health_checks_;
     std::vector<model::Problem> conflicts_;
     std::vector<Error> errors_;
     std::vector<Trigger> triggers_;

@@ -107,7 +107,7 @@ Json service_json(const ServiceItem& item) {
                              {"kind", frontend_kind_text(row.kind)},
                              {"policy", set_text(row.set)},
                              {"outsidePolicy", set_text(row.outside_set)},
-                             {"sourceRanges", (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0}});
+                             {"restricted", (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0}});
     Json ranges = Json::array();
     for (const model::Cidr& range : item.source_ranges) ranges.push_back(model::to_string(range));
     Json backends = Json::array();

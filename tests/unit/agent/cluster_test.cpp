@@ -48,7 +48,7 @@ kube::Change changed(std::vector<model::Object> objects) {
 
 std::vector<reconcile::ServiceChange> take(Cluster& cluster) {
     std::vector<reconcile::ServiceChange> changes;
-    for (auto& [change, problems] : cluster.take_changes([](const auto&) { return false; })) {
+    for (auto& [change, problems, health] : cluster.take_changes([](const auto&) { return false; })) {
         CHECK(problems.empty());
         changes.push_back(std::move(change));
     }
@@ -247,6 +247,61 @@ TEST_CASE("the own node's zone concerns every Service, another node's none") {
     CHECK(take(cluster).size() == 2);
     cluster.apply(changed({node}));
     CHECK(take(cluster).empty());
+}
+
+TEST_CASE("row 1.24: the node's addresses concern Services with node ports or source ranges, and no others") {
+    Cluster cluster{"node-a"};
+    auto web = service(kWeb, "10.96.0.10");
+    web.ports[0].node_port = 30080;
+    cluster.apply(changed({web, service(kDns, "10.96.0.11")}));
+    take(cluster);
+    const auto frontends = [](const reconcile::ServiceChange& change) {
+        std::vector<std::string> texts;
+        for (const auto& frontend : change.state.at(0).frontends)
+            texts.push_back(model::endpoint_text(frontend.address, frontend.port));
+        return texts;
+    };
+    using Texts = std::vector<std::string>;
+
+    model::Node node{.name = "node-a", .labels = {}, .internal_ips = {"192.168.0.1"}, .pod_cidrs = {}};
+    cluster.apply(changed({node}));
+    auto changes = take(cluster);
+    REQUIRE(changes.size() == 1);
+    CHECK(frontends(changes[0]) == Texts{"10.96.0.10:80", "192.168.0.1:30080"});
+    // What the devices have does not matter as long as the primary address serves.
+    CHECK_FALSE(cluster.set_local_addresses({*model::parse_address("192.168.0.2")}));
+    CHECK(take(cluster).empty());
+    // A Node that says nothing of its addresses, or goes, takes none away.
+    node.internal_ips.clear();
+    cluster.apply(changed({node}));
+    kube::Change gone;
+    gone.gone_nodes = {"node-a"};
+    cluster.apply(std::move(gone));
+    CHECK(take(cluster).empty());
+    node.internal_ips = {"192.168.0.2"};
+    cluster.apply(changed({node}));
+    CHECK(frontends(take(cluster).at(0)) == Texts{"10.96.0.10:80", "192.168.0.2:30080"});
+}
+
+TEST_CASE("row 1.24: node ports follow the addresses of the devices that are asked for, and the operator's own") {
+    const auto a = *model::parse_address("192.168.0.1");
+    const auto b = *model::parse_address("192.168.0.2");
+    Cluster cluster{"node-a", {}, *model::parse_node_port_addresses(std::vector<std::string>{"192.168.0.0/16"})};
+    auto web = service(kWeb, "10.96.0.10");
+    web.ports[0].node_port = 30080;
+    cluster.apply(changed({web}));
+    CHECK(take(cluster).at(0).state.at(0).frontends.size() == 1);
+    CHECK(cluster.set_local_addresses({a, b}));
+    CHECK(take(cluster).at(0).state.at(0).frontends.size() == 3);
+    CHECK_FALSE(cluster.set_local_addresses({a, b}));
+    CHECK(cluster.set_local_addresses({b}));
+    CHECK(take(cluster).at(0).state.at(0).frontends.size() == 2);
+
+    Cluster told{"node-a", {b}};
+    CHECK(told.node().node_port_addresses == std::vector{b});
+    told.apply(changed(
+        {model::Node{.name = "node-a", .labels = {}, .internal_ips = {"192.168.0.1", "fd00::1"}, .pod_cidrs = {}}}));
+    CHECK(told.node().node_port_addresses == std::vector{b, *model::parse_address("fd00::1")});
 }
 
 }  // namespace

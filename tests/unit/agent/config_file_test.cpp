@@ -184,19 +184,30 @@ logging: {verbosity: 4}
     CHECK(config.log_level == spdlog::level::debug);
 }
 
+TEST_CASE("kube-proxy's node port addresses, and the node's own address, are ours") {
+    const auto [config, findings] = kube_proxy("nodePortAddresses: [10.0.0.0/8, 'fd00::/8']\nbindAddress: 192.0.2.1\n");
+    CHECK(findings.problems == Lines{});
+    CHECK(findings.warnings == Lines{});
+    CHECK(config.node_ports ==
+          model::NodePortAddresses{{*model::parse_cidr("10.0.0.0/8"), *model::parse_cidr("fd00::/8")}});
+    CHECK(config.node_addresses == std::vector{*model::parse_address("192.0.2.1")});
+    const auto defaults = kube_proxy("nodePortAddresses: [primary]\nbindAddress: 0.0.0.0\n").config;
+    CHECK(defaults.node_ports == model::NodePortAddresses{});
+    CHECK(defaults.node_addresses.empty());
+}
+
 TEST_CASE("what has no meaning here is named once, in one line, unless it says nothing") {
     const auto findings = kube_proxy(R"(
 featureGates: {SomeGate: true}
 enableProfiling: true
 iptables: {masqueradeAll: true, syncPeriod: 30s, minSyncPeriod: 0s}
 ipvs: {excludeCIDRs: [], scheduler: rr}
-nodePortAddresses: [10.0.0.0/8]
 logging: {vmodule: [{filePattern: a, verbosity: 3}], flushFrequency: 5s}
 )")
                               .findings;
     CHECK(findings.problems == Lines{});
     CHECK(findings.warnings == Lines{"f: fields without a meaning here: featureGates, enableProfiling, "
-                                     "iptables.masqueradeAll, iptables.syncPeriod, ipvs.scheduler, nodePortAddresses, "
+                                     "iptables.masqueradeAll, iptables.syncPeriod, ipvs.scheduler, "
                                      "logging.vmodule, logging.flushFrequency"});
 }
 

@@ -39,7 +39,8 @@ FrontendRow frontend(std::string_view text, std::uint16_t port, std::uint8_t pro
             .proto = proto,
             .service = owner,
             .kind = static_cast<std::uint8_t>(kind),
-            .set = static_cast<std::uint8_t>(set)};
+            .set = static_cast<std::uint8_t>(set),
+            .outside_set = static_cast<std::uint8_t>(set)};
 }
 
 FrontendRow whole_address(std::string_view text) {

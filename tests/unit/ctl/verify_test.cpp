@@ -236,8 +236,23 @@ TEST_CASE("backends need ids of their own within the counters") {
                                     "id 12, which is that of backend 10.1.0.2:8080 of default/web:http"}});
 }
 
+TEST_CASE("a source range differs where no frontend asks for it") {
+    auto s = tables();
+    s.ranges = {{kWeb4, *model::parse_cidr("10.0.0.0/8")}, {7, *model::parse_cidr("fd00::/64")}};
+    for (auto* rows : {&s.frontends, &s.desired})
+        for (auto& row : *rows)
+            if (row.kind == SVCLB_FRONTEND_EXTERNAL_IP) row.flags = SVCLB_FRONTEND_SOURCE_RANGES;
+    CHECK(verify(s).size() == 1);
+    CHECK(verify(s).front().object.starts_with("source range fd00::/64 of "));
+    CHECK(verify(s).front().map == "source_ranges");
+    for (auto* rows : {&s.frontends, &s.desired})
+        for (auto& row : *rows) row.flags = 0;
+    CHECK(verify(s).size() == 2);
+}
+
 TEST_CASE("a link needs both hooks") {
     auto s = tables();
+    s.links.push_back({0, "", datapath::LinkKind::cgroup, {{"connect4", "link"}}});  // whose hooks are others
     s.links.push_back({4, "veth2", datapath::LinkKind::pod, {{"tc egress", "clsact"}}});
     CHECK(verify(s) == Differences{{"link veth2 (ifindex 4)", "links", "tc ingress", "only tc egress"}});
 }

@@ -123,3 +123,51 @@ TEST_CASE_METHOD(Fixture, "a frontend that cannot be handed over keeps its old s
     CHECK(apply(retries(failed, next)).failures == 0);
     CHECK(canonical(tables) == fresh_tables(next));
 }
+
+TEST_CASE_METHOD(Fixture, "a ClusterIP goes before an older external address, and that before an older node port") {
+    const auto claim = [](FrontendKind kind) { return frontend("10.0.0.1", 80, kind); };
+    const auto node = port("node", "", {claim(FrontendKind::node_port)}, {}, "2021-01-01T00:00:00Z");
+    const auto external = port("external", "", {claim(FrontendKind::external_ip)}, {}, "2022-01-01T00:00:00Z");
+    const auto balancer = port("balancer", "", {claim(FrontendKind::load_balancer)}, {}, "2023-01-01T00:00:00Z");
+    const auto cluster = port("cluster", "", {claim(FrontendKind::cluster_ip)}, {}, "2024-01-01T00:00:00Z");
+    REQUIRE(apply(all_of(world({node}))).conflicts.empty());
+    CHECK(owner(kVip()) == "node");
+    auto result = apply(all_of(world({balancer})));
+    CHECK(owner(kVip()) == "balancer");
+    REQUIRE(result.conflicts.size() == 1);
+    CHECK(result.conflicts[0].object == "Service default/node");
+    CHECK(result.conflicts[0].what ==
+          "service port default/node (TCP, IPv4): service port default/balancer (TCP, IPv4) has the frontend "
+          "10.0.0.1:80/TCP, and a node port gives way");
+    REQUIRE(apply(all_of(world({external}))).conflicts.size() == 2);
+    CHECK(owner(kVip()) == "external");
+    CHECK_FALSE(has_address(kVip()));
+    result = apply(all_of(world({cluster})));
+    CHECK(owner(kVip()) == "cluster");
+    CHECK(has_address(kVip()));
+    REQUIRE(result.conflicts.size() == 3);
+    CHECK(result.conflicts[1].what ==
+          "service port default/external (TCP, IPv4): service port default/cluster (TCP, IPv4) has the frontend "
+          "10.0.0.1:80/TCP, and has it as its ClusterIP");
+    REQUIRE(apply({{{"default", "cluster"}, {}}}).conflicts.size() == 2);
+    CHECK(owner(kVip()) == "external");
+    CHECK_FALSE(has_address(kVip()));
+    CHECK(tables.count(Op::remove_frontend) == 1);  // the ClusterIP's row for its other ports
+}
+
+TEST_CASE_METHOD(Fixture, "a frontend's row says what is used from outside and whether source ranges hold") {
+    auto vip = frontend("9.9.9.9", 80, FrontendKind::load_balancer);
+    vip.outside_set = TrafficPolicy::local;
+    vip.source_ranges = true;
+    auto state = port("a", "", {vip}, {});
+    state.source_ranges = {*svclb::model::parse_cidr("10.0.0.0/8")};
+    REQUIRE(apply({{{"default", "a"}, {state}}}).failures == 0);
+    REQUIRE(tables.frontends.size() == 1);
+    const auto row = tables.frontends.begin()->second;
+    CHECK(row.set == SVCLB_SET_CLUSTER);
+    CHECK(row.outside_set == SVCLB_SET_LOCAL);
+    CHECK(row.flags == SVCLB_FRONTEND_SOURCE_RANGES);
+    reconciler = *Reconciler::adopt(tables);
+    CHECK(reconciler.programmed(ObjectKey{"default", "a"}).at(0).frontends == std::vector{vip});
+    CHECK(apply({{{"default", "a"}, {state}}}).writes == 0);
+}
