@@ -22,6 +22,7 @@
 /* Seconds without an answer after which a datagram that is sent again tries another backend. Resolvers wait 2.5 to 5.
  */
 #define PATIENCE_S 1
+#define OTHERS_TRIED 8
 
 /* Hooks -> hooks. See struct svclb_socket. */
 struct {
@@ -38,6 +39,15 @@ struct {
 	__type(key, struct svclb_socket_peer_key);
 	__type(value, struct svclb_peer);
 } socket_peers SEC(".maps");
+
+/* Agent -> hooks -> agent and hooks. See struct svclb_netns_probe. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_netns_probe);
+} netns_probe SEC(".maps");
 
 /* An address and a port that a call names, or is told. */
 struct endpoint {
@@ -75,9 +85,35 @@ static __always_inline void write_endpoint6(struct bpf_sock_addr *ctx, const str
 	ctx->user_port = at->port;
 }
 
+static __always_inline struct svclb_netns_probe *probe_row(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&netns_probe, &zero);
+}
+
 static __always_inline bool is_of_host(struct bpf_sock_addr *ctx)
 {
-	return bpf_get_netns_cookie(ctx) == settings.netns_cookie;
+	const struct svclb_netns_probe *probe;
+
+	if (settings.netns_cookie)
+		return bpf_get_netns_cookie(ctx) == settings.netns_cookie;
+	probe = probe_row();
+	return probe && bpf_get_netns_cookie(ctx) == probe->netns;
+}
+
+/* Tells the agent where its own socket lives, where that is how it is told. */
+static __always_inline void tell_netns(struct bpf_sock_addr *ctx)
+{
+	struct svclb_netns_probe *probe;
+
+	if (settings.netns_cookie)
+		return;
+	probe = probe_row();
+	if (!probe || bpf_get_socket_cookie(ctx) != probe->socket)
+		return;
+	probe->netns = bpf_get_netns_cookie(ctx);
+	probe->socket = 0;
 }
 
 /* All processes of a network namespace are one client, as they are to a packet's rules, which see one address. At the
@@ -162,9 +198,23 @@ static __always_inline void remember_peer(struct bpf_sock_addr *ctx, struct svcl
 	socket->next = (socket->next + 1) & (SVCLB_SOCKET_PEERS - 1);
 }
 
-/* A new backend of the frontend. 0: `peer` is set; or REFUSE(). */
+/* As choose_slot(), but another backend than the silent one where there is one. */
+static __always_inline bool choose_other(const struct svclb_service *service, __u32 index, __u32 set, __u32 hash,
+					 const struct endpoint *silent, struct svclb_slot *out)
+{
+	for (__u32 i = 0; i < OTHERS_TRIED; i++) {
+		if (!choose_slot(service, index, set, hash, out))
+			return false;
+		if (out->port != silent->port || !same_addr(out->addr, silent->addr))
+			break;
+		hash = mix(hash, i);
+	}
+	return true;
+}
+
+/* A new backend of the frontend; port 0 of `silent`: there is none to keep away from. 0: `peer` is set; or REFUSE(). */
 static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct svclb_frontend *frontend, __u32 hash,
-				       struct svclb_peer *peer)
+				       const struct endpoint *silent, struct svclb_peer *peer)
 {
 	__u32 index = frontend->service;
 	__u32 set = frontend->set;
@@ -181,7 +231,7 @@ static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct s
 	peer->epoch = *(volatile const __u32 *)&service->epoch;
 	client_of(ctx, client);
 	if (!(affinity_s && last_backend(index, set, affinity_s, client, &slot)) &&
-	    !choose_slot(service, index, set, hash, &slot))
+	    !choose_other(service, index, set, hash, silent, &slot))
 		return REFUSE(STALE_SLOT);
 	if (affinity_s)
 		keep_backend(index, client, slot.addr, slot.port);
@@ -242,6 +292,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	const struct svclb_filters *bytes = filter_bytes();
 	__u8 proto = (__u8)ctx->protocol;
 	const struct svclb_frontend *frontend;
+	const struct endpoint nobody = {};
 	struct svclb_peer peer = {};
 	struct svclb_socket *socket;
 	int result;
@@ -259,7 +310,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
 		return CALL_GOES_ON;
 	}
-	result = choose_peer(ctx, frontend, bpf_get_prandom_u32(), &peer);
+	result = choose_peer(ctx, frontend, bpf_get_prandom_u32(), &nobody, &peer);
 	if (result)
 		return refuse_call(REFUSED_REASON(result));
 	copy_addr(peer.frontend, at->addr);
@@ -267,11 +318,22 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	peer.sent_s = now_s();
 	__builtin_memset(socket, 0, sizeof(*socket));
 	socket->peers[0] = peer;
+	socket->next = 1;
 	socket->proto = proto;
 	socket->connected = 1;
 	copy_addr(at->addr, peer.addr);
 	at->port = peer.port;
 	return CALL_GOES_ON;
+}
+
+/* connect() with AF_UNSPEC ends what a socket is connected to, and passes no hook. */
+static __always_inline bool still_connected(struct bpf_sock_addr *ctx, struct svclb_socket *socket)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (sk && sk->state != BPF_TCP_ESTABLISHED)
+		socket->connected = 0;
+	return socket->connected;
 }
 
 /* Sends to a backend itself: its answers are not the frontend's. */
@@ -280,7 +342,8 @@ static __always_inline void send_direct(struct bpf_sock_addr *ctx, const struct 
 	struct svclb_socket *socket = find_socket(ctx);
 	struct svclb_peer *peer;
 
-	if (!socket || socket->connected)
+	/* The kernel names the peer of a connected socket here, if it is an IPv4 one in an IPv6 socket. */
+	if (!socket || still_connected(ctx, socket))
 		return;
 	peer = peer_with_backend(socket, at);
 	if (peer)
@@ -298,6 +361,7 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	const struct svclb_frontend *frontend;
+	struct endpoint silent = {};
 	struct svclb_peer fresh = {};
 	struct svclb_socket *socket;
 	struct svclb_peer *peer;
@@ -321,6 +385,7 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
 		return CALL_GOES_ON;
 	}
+	still_connected(ctx, socket);
 	now = now_s();
 	hash = mix(settings.hash_seed, (__u32)bpf_get_socket_cookie(ctx));
 	hash = mix(mix(hash, at->addr[3]), at->port);
@@ -332,9 +397,11 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 			at->port = peer->port;
 			return CALL_GOES_ON;
 		}
+		copy_addr(silent.addr, peer->addr);
+		silent.port = peer->port;
 		hash = mix(hash, now);
 	}
-	result = choose_peer(ctx, frontend, hash, &fresh);
+	result = choose_peer(ctx, frontend, hash, &silent, &fresh);
 	if (result)
 		return refuse_call(REFUSED_REASON(result));
 	copy_addr(fresh.frontend, at->addr);
@@ -376,6 +443,7 @@ int connect4(struct bpf_sock_addr *ctx)
 	struct endpoint at;
 	int result;
 
+	tell_netns(ctx);
 	read_endpoint4(ctx, &at);
 	result = connect_to(ctx, &at);
 	write_endpoint4(ctx, &at);

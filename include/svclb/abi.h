@@ -422,6 +422,14 @@ static inline int svclb_is_marked(const struct svclb_filters *filters, const str
 	       filters->direct[svclb_filter_index(key->addr, 0)];
 }
 
+/* netns_probe: one row, mmapped by the agent. Before 5.14 the agent cannot ask for the cookie of its own network
+ * namespace: it names one of its sockets, connects it, and connect4 tells. */
+struct svclb_netns_probe {
+	__u64 socket; /* cookie of the agent's socket; the hook makes it 0 when it has told */
+	__u64 netns; /* written by the hook */
+};
+static_assert(sizeof(struct svclb_netns_probe) == 16, "mmapped by the agent");
+
 /* ---------------------------------------------------------------- counters */
 
 /* service_counters and backend_counters: PERCPU ARRAY by service index and by backend id. Both directions. */
@@ -594,8 +602,8 @@ struct svclb_settings {
 	__u32 tcp_established_timeout_s;
 	__u32 udp_answered_timeout_s;
 	__u32 ping_reply; /* a ping to a ClusterIP is answered (1) or rejected (0) */
-	/* Sockets: of the agent's own network namespace; and whether a hook may say what connect() fails with (5.18).
-	 */
+	/* Sockets: of the agent's own network namespace, 0 = see struct svclb_netns_probe; and whether a hook may say
+	 * what connect() fails with (5.18). */
 	__u64 netns_cookie;
 	__u32 hooks_set_errno;
 	__u32 external_cluster_ip; /* a ClusterIP may be dialled from outside (1), or is dropped (0) */

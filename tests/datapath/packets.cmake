@@ -5,8 +5,9 @@ include(Catch)
 set(SVCLB_HARNESS ${CMAKE_SOURCE_DIR}/tests/harness)
 set(SVCLB_EMBEDDED_OBJECT ${CMAKE_SOURCE_DIR}/userspace/datapath/embedded_object.S)
 set_source_files_properties(${SVCLB_EMBEDDED_OBJECT} PROPERTIES
-    OBJECT_DEPENDS ${CMAKE_BINARY_DIR}/bpf/svclb.bpf.o
-    COMPILE_DEFINITIONS SVCLB_BPF_OBJECT="${CMAKE_BINARY_DIR}/bpf/svclb.bpf.o")
+    OBJECT_DEPENDS "${CMAKE_BINARY_DIR}/bpf/svclb.bpf.o;${CMAKE_BINARY_DIR}/bpf/sockets.bpf.o"
+    COMPILE_DEFINITIONS
+    "SVCLB_BPF_OBJECT=\"${CMAKE_BINARY_DIR}/bpf/svclb.bpf.o\";SVCLB_SOCKETS_OBJECT=\"${CMAKE_BINARY_DIR}/bpf/sockets.bpf.o\"")
 
 add_library(packet_harness OBJECT
     ${SVCLB_HARNESS}/bpf_object.cpp
@@ -14,8 +15,9 @@ add_library(packet_harness OBJECT
     ${SVCLB_HARNESS}/packet.cpp
     ${SVCLB_HARNESS}/prog_run.cpp
     ${SVCLB_HARNESS}/service_fixture.cpp
+    ${SVCLB_HARNESS}/socket_hooks.cpp
     ${SVCLB_EMBEDDED_OBJECT})
-add_dependencies(packet_harness svclb_bpf_object)
+add_dependencies(packet_harness svclb_bpf_object sockets_bpf_object)
 target_include_directories(packet_harness PUBLIC ${SVCLB_HARNESS})
 target_link_libraries(packet_harness PUBLIC svclb_flags PkgConfig::LIBBPF)
 
@@ -36,6 +38,7 @@ add_executable(packet_tests
     packet_composition_test.cpp
     passing_test.cpp
     sctp_test.cpp
+    sockets_test.cpp
     tables_full_test.cpp
     tcp_states_test.cpp
     translation_test.cpp

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# The plain manifests and the chart: Kubernetes understands every field, both say the same in each mode, the agent accepts
-# their configuration ($SVCLB_BUILD), and the role grants what the sources ask for.
+# The plain manifests and the chart: kubectl would apply them, Kubernetes understands every field, both say the same in
+# each mode, the agent accepts their configuration ($SVCLB_BUILD), and the role grants what the sources ask for.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 build=${SVCLB_BUILD:-$top/build}
@@ -40,7 +40,19 @@ else
     skipped="kubectl (1.30 or later)"
 fi
 
-if command -v helm >/dev/null && [[ -z ${skipped:-} ]]; then
+if [[ -n $kubectl_minor ]] && ((EUID == 0)); then
+    mkdir "$work/api"
+    applied() { # FILE...: each of its objects would be made
+        unshare --net bash "$top/tests/deploy/apply.sh" "$work/api" "$@" >"$work/applied" || { cat "$work/applied" && return 1; }
+        (($(grep -c ' created (dry run)$' "$work/applied") == $(cat "$@" | grep -c '^kind:')))
+    }
+    check "kubectl would apply them as they are" applied "$plain"/run/{serviceaccount,rbac,configmap,daemonset}.yaml
+    [[ ! -e $work/cleanup.yaml ]] || check "and in each mode" applied "$work"/{run,drain,cleanup}.yaml
+else
+    skipped="${skipped:-kubectl, or root}"
+fi
+
+if command -v helm >/dev/null && [[ -e $work/run.yaml ]]; then
     chart=$top/deploy/helm/svclb
     render() { helm template svclb "$chart" --namespace kube-system --kube-version 1.36.0 "$@"; }
     check "helm finds no fault in the chart" helm lint --strict "$chart"
@@ -63,4 +75,4 @@ else
     skipped=${skipped:-helm}
 fi
 check_end
-[[ -z ${skipped:-} ]] || skip "the manifests against the chart: $skipped is not here"
+[[ -z ${skipped:-} ]] || skip "a part of it: $skipped is not here"

@@ -38,7 +38,7 @@ check "desired and programmed state agree" ctl verify
 
 say "a second agent on the same state directory"
 status=0
-node_exec timeout 10 "$build/userspace/agent/svclb-agent" --manifests "$manifests" --node-name node-1 \
+node_exec timeout 60 "$build/userspace/agent/svclb-agent" --manifests "$manifests" --node-name node-1 \
     --state-dir "$run/state1" --bpf-dir "$(bpf_dir)" >"$run/second.log" 2>&1 || status=$?
 sed 's/^/    /' "$run/second.log"
 check "is refused with exit code 1" test "$status" = 1

@@ -16,7 +16,7 @@ web_objects b1 b2
 # ask OPTION... PATH: with the token; the answer's body, then a line "HTTP-VERSION STATUS".
 ask() {
     local path=${*: -1}
-    node_exec curl -sS "$http" --max-time 10 --cacert "$api/ca.crt" -H "authorization: Bearer $(cat "$api/token")" \
+    node_exec curl -sS "$http" --max-time 30 --cacert "$api/ca.crt" -H "authorization: Bearer $(cat "$api/token")" \
         -w '\n%{http_version} %{http_code}\n' "${@:1:$#-1}" "https://$api4:6443$path"
 }
 services=/api/v1/services

@@ -24,7 +24,7 @@ agent=("$build/userspace/agent/svclb-agent" --manifests "$manifests" --node-name
     --bpf-dir "$(bpf_dir)")
 
 status=0
-(as_nobody "" timeout 10 "${agent[@]}") >"$run/bare.log" 2>&1 || status=$?
+(as_nobody "" timeout 60 "${agent[@]}") >"$run/bare.log" 2>&1 || status=$?
 sed 's/^/    /' "$run/bare.log"
 check "without capabilities it ends with exit code 1" test "$status" = 1
 check "and names what it lacks in its one line" grep -qx "svclb-agent: missing capabilities: CAP_BPF.*CAP_NET_ADMIN.*CAP_PERFMON.*" "$run/bare.log"

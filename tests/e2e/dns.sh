@@ -17,7 +17,7 @@ service dns 10.96.0.53 fd00:10:96::53 dns:53:UDP dns-tcp:53:TCP
 endpoints dns "$ports" dns1 dns2
 start_agent
 
-ask() { pod_exec client dig +short +time=2 +tries=1 who.test A "$@"; }
+ask() { pod_exec client dig +short +time=10 +tries=1 who.test A "$@"; }
 await 5 ask @"${POD_IP4[dns1]}"
 await 5 ask @"${POD_IP6[dns2]}"
 

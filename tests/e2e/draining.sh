@@ -10,10 +10,10 @@ harness_begin draining
 web_cluster 3
 start_agent
 
-# A conversation is its source port: these 30 go on through every step. They lie outside the ephemeral range, from which
+# A conversation is its source port: these 60 go on through every step. They lie outside the ephemeral range, from which
 # what is called a new conversation below takes its port: one that took one of these would rightly go on with its backend.
 ports=()
-for ((i = 0; i < 30; i++)); do ports+=($((20000 + i))); done
+for ((i = 0; i < 60; i++)); do ports+=($((20000 + i))); done
 converse() { # FAMILY FILE [OPTION...]: each conversation's next datagram, and who answers it
     local to=$web4 sources=("${ports[@]/#/${POD_IP4[client]}:}")
     if (($1 == 6)); then
@@ -24,7 +24,7 @@ converse() { # FAMILY FILE [OPTION...]: each conversation's next datagram, and w
 answers() { awk '{ print $2 }' "$run/$1" | sort | uniq -c | awk '{ printf "%s:%d ", $2, $1 }'; }
 only() { # FILE PATTERN
     echo "    $(answers "$1")"
-    awk -v pattern="^($2)\$" '$2 ~ pattern { n++ } END { exit n != 30 }' "$run/$1"
+    awk -v pattern="^($2)\$" '$2 ~ pattern { n++ } END { exit n != 60 }' "$run/$1"
 }
 same_answers() { diff <(awk '{ print $1, $2 }' "$run/$1") <(awk '{ print $1, $2 }' "$run/$2"); }
 states() { # POD STATE...: waits until all are shown
@@ -33,11 +33,10 @@ states() { # POD STATE...: waits until all are shown
         shift 2
     done
 }
+# A refusal that comes with the second SYN comes after a second each time; a busy machine is that slow only now and then.
 refused_fast() { # ADDRESS:PORT [--udp]
-    local began
-    began=$(now_us)
-    holds "$(load_in client "$1" --connections 20 "${@:2}" || true)" '.ok == 0 and .errors == {"Connection refused": 20}' &&
-        (($(now_us) - began < 1000000))
+    holds "$(load_in client "$1" --connections 20 "${@:2}" || true)" \
+        '.ok == 0 and .errors == {"Connection refused": 20} and .first_failure_ms < 900'
 }
 
 for family in 4 6; do
@@ -47,13 +46,13 @@ for family in 4 6; do
     service web 10.96.0.10 fd00:10:96::10 tcp:80:TCP udp:80:UDP
     endpoints web "$web_ports" b1 b2 b3
     states b1 ready b2 ready b3 ready
-    hold_begin "at-$family" client "$to" 30
+    hold_begin "at-$family" client "$to" 60
     converse $family first-$family
     echo "    $(answers first-$family)"
-    check "30 connections and 30 conversations are spread" eval "holds '$(hold_said "at-$family")' '.backends.b1 > 0' && grep -q b1 '$run/first-$family'"
+    check "60 connections and 60 conversations are spread" eval "holds '$(hold_said "at-$family")' '.backends.b1 > 0' && grep -q b1 '$run/first-$family'"
     endpoints web "$web_ports" b1:draining b2 b3
     states b1 draining
-    check "its connections live on" holds "$(hold_ask "at-$family")" '.failed == 0 and .ok == 30'
+    check "its connections live on" holds "$(hold_ask "at-$family")" '.failed == 0 and .ok == 60'
     converse $family drained-$family
     check "and so do its conversations" same_answers first-$family drained-$family
     check "300 new connections avoid it" holds "$(load_in client "$to" --connections 300 --bye)" '.failed == 0 and .backends.b1 == null'
@@ -72,11 +71,11 @@ for family in 4 6; do
     say "$to: nobody serves"
     endpoints web "$web_ports" b1:notready b2:notready b3:notready
     states b2 notReady b3 notReady
-    check "TCP is refused at once" refused_fast "$to"
-    check "UDP is refused at once" refused_fast "$to" --udp
+    check "TCP is refused at once" await 5 refused_fast "$to"
+    check "UDP is refused at once" await 5 refused_fast "$to" --udp
     converse $family none-$family
     check "open conversations are refused as well" only none-$family ECONNREFUSED
-    check "30 connections live on" holds "$(hold_ask "at-$family")" '.failed == 0 and .ok == 30'
+    check "60 connections live on" holds "$(hold_ask "at-$family")" '.failed == 0 and .ok == 60'
 
     say "$to: b2 comes back"
     endpoints web "$web_ports" b2
@@ -91,6 +90,6 @@ for family in 4 6; do
     converse $family deleted-$family --timeout 0.05
     check "no conversation is answered" only deleted-$family 'TIMEOUT|E[A-Z]+'
     check "and no datagram reaches a pod" test "$(pod_packets b2)" = "$reached"
-    check "30 connections live on" holds "$(hold_ask "at-$family")" '.failed == 0 and .ok == 30'
+    check "60 connections live on" holds "$(hold_ask "at-$family")" '.failed == 0 and .ok == 60'
 done
 harness_end

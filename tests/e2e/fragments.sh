@@ -13,7 +13,7 @@ address, order = sys.argv[1:]
 v6 = ":" in address
 family = socket.AF_INET6 if v6 else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM)
-s.settimeout(1)
+s.settimeout(10)
 s.connect((address, 80))
 source, destination = (socket.inet_pton(family, a) for a in (s.getsockname()[0], address))
 raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)

@@ -28,7 +28,7 @@ PYTHON
 }
 
 # ask POD ADDRESS tcp|udp TIMES PORT: asks that often from source port PORT (0 = a new one each time); prints who answered
-# and whom they saw, "POD ADDRESS", with how often. Each question has a second.
+# and whom they saw, "POD ADDRESS", with how often. Each question has ten seconds.
 ask() {
     pod_exec "$1" timeout 60 python3 - "${@:2}" <<'PYTHON' | sort | uniq -c | awk '{ print $2, $3, $1 }' | paste -sd,
 import socket, struct, sys
@@ -36,7 +36,7 @@ address, protocol, times, port = sys.argv[1], sys.argv[2], int(sys.argv[3]), int
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 for _ in range(times):
     s = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
-    s.settimeout(1)
+    s.settimeout(10)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     s.bind(("", port))
     try:

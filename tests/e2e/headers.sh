@@ -6,7 +6,7 @@ set -euo pipefail
 
 # ask POD ADDRESS KIND: one TCP and one UDP question to port 80 with the headers KIND; prints the answers' names.
 ask() {
-    pod_exec "$1" timeout 10 python3 - "$2" "$3" <<'PYTHON'
+    pod_exec "$1" timeout 30 python3 - "$2" "$3" <<'PYTHON'
 import socket, sys
 address, kind = sys.argv[1], sys.argv[2]
 v6 = ":" in address
@@ -14,7 +14,7 @@ IPV6_HOPOPTS, IPV6_DSTOPTS, SO_NO_CHECK, UDP_NO_CHECK6_TX = 54, 59, 11, 101
 pad = bytes([0, 0, 1, 4, 0, 0, 0, 0])
 for kind_of in socket.SOCK_STREAM, socket.SOCK_DGRAM:
     s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, kind_of)
-    s.settimeout(2)
+    s.settimeout(10)
     if kind == "options" and v6:
         s.setsockopt(socket.IPPROTO_IPV6, IPV6_HOPOPTS, pad)
         s.setsockopt(socket.IPPROTO_IPV6, IPV6_DSTOPTS, pad)

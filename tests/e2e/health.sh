@@ -10,10 +10,10 @@ web_cluster 2
 start_agent
 
 # ask PATH [OPTION...]: the body, then a line with status and type.
-ask() { node_exec curl -sS -g --max-time 5 -w '\n%{http_code} %{content_type}\n' "${@:2}" "http://$1"; }
+ask() { node_exec curl -sS -g --max-time 20 -w '\n%{http_code} %{content_type}\n' "${@:2}" "http://$1"; }
 status_is() { [[ $(ask "$1" "${@:3}" | tail -n 1) == "$2"* ]] || { ask "$1" "${@:3}" && return 1; }; }
 body_is() { ask "$1" | head -n -1 | jq -e "$2" >/dev/null || { ask "$1" && return 1; }; }
-refuses() { ! node_exec curl -sS -g --max-time 5 "http://$1" 2>/dev/null; }
+refuses() { ! node_exec curl -sS -g --max-time 20 "http://$1" 2>/dev/null; }
 agent_said() { grep -q "$1" "$run/agent1.log"; }
 
 say "health"
@@ -24,7 +24,7 @@ check "/livez knows no Node" body_is 127.0.0.1:10256/livez '.healthy and has("no
 check "it is served to everybody, over IPv6 too" status_is '[::1]:10256/healthz' 200
 check "whatever other path is 404" status_is 127.0.0.1:10256/metrics 404
 check "nobody may post" status_is 127.0.0.1:10256/healthz 405 -d x
-heads() { node_exec curl -sS --max-time 5 -D - -o /dev/null "http://$1"; }
+heads() { node_exec curl -sS --max-time 20 -D - -o /dev/null "http://$1"; }
 check "types are not to be guessed" grep -qi '^x-content-type-options: nosniff' <(heads 127.0.0.1:10256/healthz)
 
 node_object() { printf 'apiVersion: v1\nkind: Node\nmetadata: {name: node-1}\nspec: {%s}\n' "$1" | manifest node.yaml; }
@@ -43,9 +43,11 @@ say "metrics"
 says_ok() { [[ $(ask 127.0.0.1:10249/healthz | head -n 1) == ok ]]; }
 check "its /healthz says ok" says_ok
 check "/proxyMode is 200 and plain text" status_is 127.0.0.1:10249/proxyMode "200 text/plain"
+slis_say() { ask 127.0.0.1:10249/metrics/slis | grep -qx "$1"; }
+check "/metrics/slis tells of that answer" slis_say 'kubernetes_healthchecks_total{name="ping",status="success",type="healthz"} 1'
 check "they are served to the node alone" refuses '[::1]:10249/metrics'
 check "/metrics is Prometheus' text" status_is 127.0.0.1:10249/metrics "200 text/plain; version=0.0.4"
-scrape() { node_exec curl -sS --max-time 5 http://127.0.0.1:10249/metrics; }
+scrape() { node_exec curl -sS --max-time 20 http://127.0.0.1:10249/metrics; }
 sample() { scrape | awk -v name="$1" 'index($0, name " ") == 1 { printf "%.0f", $NF }'; }
 sample_is() { [[ $(sample "$1") == "$2" ]] || { echo "  $(sample "$1")" && return 1; }; }
 sample_over() { (($(sample "$1") > $2)) || { echo "  $(sample "$1")" && return 1; }; }
@@ -127,7 +129,7 @@ check "the file's address is served" status_is 127.0.0.1:11256/healthz 200
 check "a flag wins over it" status_is 127.0.0.1:12249/proxyMode 200
 agent() { # STATUS OPTION...: exit code, and what it says into $run/said
     local status=0
-    node_exec timeout 20 "$build/userspace/agent/svclb-agent" --state-dir "$run/state-other" \
+    node_exec timeout 60 "$build/userspace/agent/svclb-agent" --state-dir "$run/state-other" \
         --bpf-dir "$(bpf_dir)-other" "${@:2}" >"$run/said" 2>&1 || status=$?
     sed 's/^/    /' "$run/said"
     ((status == $1))

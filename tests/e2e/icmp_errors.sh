@@ -6,11 +6,11 @@ set -euo pipefail
 
 # closed_port TO PORT: whether a datagram to a port without a socket fails on the client's socket, and how.
 closed_port() {
-    pod_exec client timeout 10 python3 - "$1" "$2" <<'PYTHON'
+    pod_exec client timeout 30 python3 - "$1" "$2" <<'PYTHON'
 import socket, sys
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM)
-s.settimeout(3)
+s.settimeout(10)
 s.connect((sys.argv[1], int(sys.argv[2])))
 s.send(b"anybody?")
 try:
@@ -23,16 +23,16 @@ PYTHON
 
 # late_server PORT: answers one datagram after its client has closed, and exits 0 if its second answer is refused.
 late_server() {
-    pod_exec b1 timeout 10 python3 - "$1" <<'PYTHON' &
+    pod_exec b1 timeout 30 python3 - "$1" <<'PYTHON' &
 import socket, sys, time
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.bind(("::", int(sys.argv[1])))
-s.settimeout(5)
+s.settimeout(20)
 client = s.recvfrom(100)[1]
 s.connect(client)
 s.send(b"first")
 time.sleep(0.3)
-for _ in range(50):
+for _ in range(150):
     try:
         s.send(b"late")
         time.sleep(0.05)
@@ -46,11 +46,11 @@ PYTHON
 
 # ask_and_leave TO PORT: one question, one answer, and the socket is gone.
 ask_and_leave() {
-    pod_exec client timeout 10 python3 - "$1" "$2" <<'PYTHON'
+    pod_exec client timeout 30 python3 - "$1" "$2" <<'PYTHON'
 import socket, sys
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM)
-s.settimeout(3)
+s.settimeout(10)
 s.connect((sys.argv[1], int(sys.argv[2])))
 s.send(b"question")
 sys.exit(s.recv(100) != b"first")

@@ -47,6 +47,25 @@ node_exec nft delete table inet lost
 check "svclb-ctl shows that it is back" await 60 api_connected true
 check "nothing was written" only_beacon_since "$before"
 
+say "a server that holds its connections and says nothing"
+cat >"$run/config.yaml" <<'YAML'
+apiVersion: svclb.io/v1alpha1
+kind: AgentConfiguration
+watchSilence: 6s
+YAML
+kube set '{"bookmark_seconds": 1}' >/dev/null
+stop_agent KILL
+start_agent --config "$run/config.yaml"
+check "bookmarks are word enough" await 10 api_connected true
+before=$(writes_now)
+kube answer false >/dev/null
+check "silence is noticed" await 30 api_connected false
+check "that is said" await 5 agent_said 'the server sent nothing for'
+check "new connections are made meanwhile" holds "$(load_in client "$web4" --connections 200)" '.failed == 0 and (.backends | length) == 3'
+kube answer true >/dev/null
+check "svclb-ctl shows that it is back" await 60 api_connected true
+check "nothing was written" only_beacon_since "$before"
+
 say "the agent starts while the API server is away"
 leave
 stop_agent KILL
@@ -62,7 +81,7 @@ check "it follows changes" only_beacon_since 0
 
 say "the API's own Service"
 through_the_service() { # CLUSTER-IP
-    pod_exec client curl -sS --max-time 5 --cacert "$api/ca.crt" "https://$1/livez" | grep -q ok
+    pod_exec client curl -sS --max-time 20 --cacert "$api/ca.crt" "https://$1/livez" | grep -q ok
 }
 for ip in 10.96.0.1 '[fd00:10:96::1]'; do
     check "$ip leads to the API server" await 5 through_the_service "$ip"

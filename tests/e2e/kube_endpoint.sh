@@ -14,7 +14,7 @@ kubernetes_is() { # JQ-EXPRESSION over the Service's port
 }
 seeded='(.frontends | map(.port) == [6443]) and (.backends | map(.address) == ["192.0.2.1", "10.244.1.1"] or
     map(.address) == ["10.244.1.1", "192.0.2.1"])'
-answers() { pod_exec client curl -sS --max-time 3 --cacert "$api/ca.crt" -o "$run/answer" "https://10.96.0.1:$1/livez"; }
+answers() { pod_exec client curl -sS --max-time 20 --cacert "$api/ca.crt" -o "$run/answer" "https://10.96.0.1:$1/livez"; }
 
 say "the API server is away: what the seed says is programmed, and nothing else"
 kube accept false >/dev/null

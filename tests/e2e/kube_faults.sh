@@ -50,7 +50,7 @@ fault "500 as an event of the watch" other_error
 timeouts() {
     kube set '{"watch_seconds": 1}'
     kube inject '{"end": true}'
-    sleep 3.5
+    await 10 kube_asked '[.[] | select(.path == "/api/v1/services")] | length >= 3'
     kube set '{"watch_seconds": 0}'
 }
 fault "watches that end each second" timeouts
@@ -59,8 +59,7 @@ check "each goes on where the last one ended" kube_asked 'map(select(.path == "/
 
 bookmark() { # Services see no event while the version rises; only a bookmark tells.
     version=$(kube apply '{"kind": "Node", "metadata": {"name": "node-9"}}' | jq .resourceVersion)
-    sleep 1.5
-    kube inject '{"resource": "services", "end": true}'
+    kube inject '{"resource": "services", "bookmark": true, "end": true}'
 }
 fault "a watch that ends after a bookmark" bookmark
 check "it goes on from the bookmark" kube_asked "any(.path == \"/api/v1/services\" and (.query.resourceVersion | tonumber) >= $version)"
@@ -94,6 +93,14 @@ hang() { both '"cut": 0'; }
 fault "a reset instead of a body" hang
 dropped() { kube drop; }
 fault "all connections reset" dropped
+
+going_away() {
+    gone=$(kube stats | jq .accepted)
+    kube goaway
+    kube inject '{"end": true}'
+}
+fault "a server that takes no new requests on its connection" going_away
+check "they come on another one" kube_asked "length > 0 and all(.connection > $gone)"
 
 replay() { kube inject '{"replay": 6}'; }
 fault "old events once more, in order" replay

@@ -12,8 +12,8 @@ agent_source=(--config "$run/config.conf")
 start_agent
 
 agent_said() { grep -q "$1" "$run/agent1.log"; }
-status_is() { [[ $(node_exec curl -sS --max-time 5 -o "$run/body" -w '%{http_code}' "http://127.0.0.1:$1") == "$2" ]] || { cat "$run/body" && return 1; }; }
-scrape() { node_exec curl -sS --max-time 5 http://127.0.0.1:10249/metrics; }
+status_is() { [[ $(node_exec curl -sS --max-time 20 -o "$run/body" -w '%{http_code}' "http://127.0.0.1:$1") == "$2" ]] || { cat "$run/body" && return 1; }; }
+scrape() { node_exec curl -sS --max-time 20 http://127.0.0.1:10249/metrics; }
 sample() { scrape | awk -v name="$1" 'index($0, name " ") == 1 { printf "%.0f", $NF }'; }
 sample_is() { [[ $(sample "$1") == "$2" ]] || { echo "  $1: $(sample "$1")" && return 1; }; }
 sample_over() { (($(sample "$1") > $2)) || { echo "  $1: $(sample "$1")" && return 1; }; }
@@ -40,6 +40,8 @@ check "names, types, samples and buckets agree" /usr/bin/python3 "$harness_top/t
 check "the source is connected" sample_is svclb_source_connected 1
 check "so is each watch" sample_is 'svclb_watch_connected{resource="services"}' 1
 check "bytes from the server are counted" sample_over svclb_source_received_bytes_total 1000
+rest_client() { scrape | awk '/^rest_client_requests_total{/ && /code="200"/ && /method="GET"/ { n += $NF } END { exit n < 3 }'; }
+check "so are its answers, as client-go counts them" rest_client
 check "the first whole view has no delays" sample_is svclb_endpoint_programming_duration_seconds_count 0
 now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 kube apply - <<YAML >/dev/null

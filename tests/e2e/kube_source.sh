@@ -65,10 +65,22 @@ kube apply '[{"kind": "Service", "metadata": {"name": "bad\u001b[31m", "namespac
     "ports": [{"port": 70000}]}}]' >/dev/null
 check "an object that is invalid is reported with its field" await 5 agent_said 'Service default/bad.*spec.ports\[0\].port'
 check "its name reaches no terminal as it is" eval "! grep -q $'\e\[31m' '$run/agent1.log'"
+problem_is() { ctl status -o json | jq -e --arg object "$1" --arg reason "$2" \
+    'any(.problems[]; (.object | startswith($object)) and .reason == $reason)' >/dev/null; }
+check "svclb-ctl shows it among the problems" await 5 problem_is 'Service default/bad\x1b' InvalidObject
+kube apply '{"kind": "EndpointSlice", "metadata": {"name": "web-bad", "namespace": "default",
+    "labels": {"kubernetes.io/service-name": "web"}}, "addressType": "IPv5", "ports": [], "endpoints": []}' >/dev/null
+check "a slice as well" await 5 problem_is "EndpointSlice default/web-bad" InvalidObject
+check "and at its Service" holds "$(ctl get services default/web -o json)" \
+    'all(.items[]; any(.problems[]; startswith("InvalidEndpointSlice: EndpointSlice default/web-bad: addressType")))'
+check "an Event tells whoever looks at the Service" await 5 kube_asked 'any(.method == "POST" and (.path | endswith("/events"))
+    and (.body | fromjson | .reason == "InvalidEndpointSlice" and .regarding.name == "web"))'
 endpoints web "$web_ports" b1 b2 b3
 check "the others go on" await 5 answered_by "$web4" "b1 b2 b3"
-check "it was reported once" test "$(grep -c 'ports\[0\].port' "$run/agent1.log")" = 1
-kube delete '[["Service", "default", "bad\u001b[31m"]]' >/dev/null
+check "it was reported once" test "$(grep -c 'error Service .*ports\[0\].port' "$run/agent1.log")" = 1
+kube delete '[["Service", "default", "bad\u001b[31m"], ["EndpointSlice", "default", "web-bad"]]' >/dev/null
+no_problems() { ctl status -o json | jq -e '.problems == [] and .objects.invalid == 0' >/dev/null; }
+check "gone, they are problems no more" await 5 no_problems
 
 say "a slice of 1.5 MB"
 large() {

@@ -4,14 +4,14 @@
 set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
 
-# ping_once ADDRESS: prints "reply", "refused" or "silence".
+# ping_once ADDRESS [SECONDS]: prints "reply", "refused" or "silence".
 ping_once() {
-    pod_exec client timeout 10 python3 - "$1" <<'PYTHON'
+    pod_exec client timeout 30 python3 - "$1" "${2:-10}" <<'PYTHON'
 import socket, sys
 v6 = ":" in sys.argv[1]
 s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM,
                   socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
-s.settimeout(0.5)
+s.settimeout(float(sys.argv[2]))
 s.connect((sys.argv[1], 0))
 request = bytes([128 if v6 else 8, 0, 0, 0, 0, 0, 0, 1]) + bytes(range(56))
 try:
@@ -34,7 +34,7 @@ for address in 10.96.0.10 fd00:10:96::10; do
     check "a ping to $address is refused" test "$(ping_once $address)" = refused
 done
 for address in 10.96.9.9 fd00:10:96::999; do
-    check "a ping to $address, which no Service has, meets silence" test "$(ping_once $address)" = silence
+    check "a ping to $address, which no Service has, meets silence" test "$(ping_once $address 0.5)" = silence
     to=$address:80
     [[ $address == *.* ]] || to="[$address]:80"
     check "and so does a connection" holds "$(load_in client "$to" --connections 3 --timeout-ms 300 || true)" \

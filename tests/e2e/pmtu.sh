@@ -35,7 +35,7 @@ router_between() {
 bulk() {
     local to=$1
     shift
-    timeout 20 nsenter --net="/run/netns/$(pod_ns client)" iperf3 -c "$to" -p 80 -n 20M --json "$@" |
+    timeout 60 nsenter --net="/run/netns/$(pod_ns client)" iperf3 -c "$to" -p 80 -n 20M --json "$@" |
         jq '.end.sum_received.bytes // 0'
 }
 

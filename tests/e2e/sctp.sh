@@ -9,12 +9,12 @@ python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132
 
 # ask ADDRESS: 20 associations, one question each; prints how many were answered.
 ask() {
-    pod_exec client timeout 30 python3 - "$1" <<'PYTHON'
+    pod_exec client timeout 60 python3 - "$1" <<'PYTHON'
 import socket, sys
 answered = 0
 for _ in range(20):
     s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_STREAM, 132)
-    s.settimeout(3)
+    s.settimeout(10)
     s.connect((sys.argv[1], 80))
     s.send(b"x" * 3000)
     answered += s.recv(100) == b"b1"

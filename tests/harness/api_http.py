@@ -15,6 +15,7 @@ import h2.connection
 import h2.events
 import h2.exceptions
 import h2.settings
+import hyperframe.frame
 
 
 class Cut(Exception):
@@ -140,6 +141,7 @@ class Connection:
                  if name == "commonName"]
         self.client_certificate = names[0] if names else None
         self.tasks = {}
+        self.last_stream = 0
 
     async def run(self):
         try:
@@ -156,6 +158,11 @@ class Connection:
         connection = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
+
+    def go_away(self):
+        if self.protocol == "h2":
+            frame = hyperframe.frame.GoAwayFrame(0, last_stream_id=self.last_stream)
+            self.writer.write(frame.serialize())
 
     async def answer(self, request, answer):
         try:
@@ -192,6 +199,7 @@ class Connection:
             for event in self.h2.receive_data(data):
                 stream = getattr(event, "stream_id", None)
                 if isinstance(event, h2.events.RequestReceived):
+                    self.last_stream = stream
                     incoming[stream] = (dict(event.headers), bytearray())
                 elif isinstance(event, h2.events.DataReceived):
                     incoming[stream][1].extend(event.data)

@@ -27,6 +27,8 @@ Commands (a line of JSON each on DIR/control: {"command": ..., "argument": ...})
   rewind N                    as restored from a backup: resourceVersions go on from N less
   accept BOOL, answer BOOL    false: refuse connections; stop answering on all of them, silently
   drop                        reset all connections
+  goaway                      HTTP/2's word that a connection takes no new requests, those under way go on, as servers
+                              with --goaway-chance and those that shut down say it
   requests [CLEAR]            what was asked since the last clear
   stats                       connections, resourceVersion, watchers
   generate {services: N, ports: P, endpoints: E}   that many Services with so many endpoints each, see api_size.py
@@ -43,8 +45,26 @@ import time
 
 PATH = re.compile(r"/(?:api/v1|apis/(?P<group>[\w.]+)/v1)"
                   r"(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?")
+# What kubectl asks before it looks for an object: which kinds there are. None of these is ever found.
+DISCOVERY = {"v1": [("ConfigMap", "configmaps", True), ("ServiceAccount", "serviceaccounts", True)],
+             "apps/v1": [("DaemonSet", "daemonsets", True)],
+             "rbac.authorization.k8s.io/v1": [("ClusterRole", "clusterroles", False),
+                                              ("ClusterRoleBinding", "clusterrolebindings", False)]}
 REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 410: "Expired", 422: "Invalid",
            429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}
+
+
+def discovery(path):
+    if path == "/api":
+        return {"kind": "APIVersions", "versions": ["v1"]}
+    if path == "/apis":
+        groups = [{"name": version.partition("/")[0], "versions": [{"groupVersion": version, "version": "v1"}],
+                   "preferredVersion": {"groupVersion": version, "version": "v1"}} for version in DISCOVERY if "/" in version]
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+    version = path.removeprefix("/api/" if path == "/api/v1" else "/apis/")
+    kinds = [{"name": name, "singularName": kind.lower(), "kind": kind, "namespaced": namespaced,
+              "verbs": ["create", "get", "list", "patch", "update"]} for kind, name, namespaced in DISCOVERY.get(version, ())]
+    return kinds and {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": kinds}
 
 
 class Server:
@@ -120,6 +140,8 @@ class Server:
     async def route(self, request, answer, record):
         if request.path == "/version":
             return await answer.whole(200, b'{"major":"1","minor":"34","gitVersion":"v1.34.0"}')
+        if found := discovery(request.path):
+            return await answer.whole(200, json.dumps(found).encode())
         match = PATH.fullmatch(request.path)
         if not match:
             raise Failure(404, "NotFound", "the server could not find the requested resource")
@@ -317,6 +339,10 @@ class Server:
             self.answering.set()
         else:
             self.answering.clear()
+
+    async def do_goaway(self, _):
+        for connection in self.connections:
+            connection.go_away()
 
     async def do_drop(self, _):
         for connection in list(self.connections):

@@ -80,13 +80,18 @@ Object load(std::span<const std::byte> bytes, const ObjectOptions& options) {
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, object.get()) {
         // As the agent does: kernels before 6.6 know no tcx.
-        bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(0));
+        if (bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS)
+            bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(0));
         options.each_program(program);
     }
     for (const auto& [name, entries] : options.max_entries) {
         bpf_map* map = bpf_object__find_map_by_name(object.get(), name.c_str());
         if (map == nullptr) throw std::runtime_error("BPF object has no map " + name);
         if (bpf_map__set_max_entries(map, entries) != 0) throw std::runtime_error("cannot size map " + name);
+    }
+    for (const auto& [name, fd] : options.maps) {
+        bpf_map* map = bpf_object__find_map_by_name(object.get(), name.c_str());
+        if (map == nullptr || bpf_map__reuse_fd(map, fd) != 0) throw std::runtime_error("cannot share map " + name);
     }
     set_constants(object.get(), options.constants);
 

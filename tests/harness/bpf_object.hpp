@@ -28,6 +28,7 @@ using Object = std::unique_ptr<bpf_object, ObjectDeleter>;
 
 struct ObjectOptions {
     std::map<std::string, std::uint32_t> max_entries;                      // by map; the others as in the object
+    std::map<std::string, int> maps;                                       // of another object's, used as they are
     std::map<std::string, std::span<const std::byte>> constants;           // by variable in .rodata
     std::function<void(bpf_program*)> each_program = [](bpf_program*) {};  // before the load
 };

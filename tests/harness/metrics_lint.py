@@ -9,7 +9,7 @@ import sys
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 SAMPLE = re.compile(rf'({NAME})(?:\{{((?:{NAME}="(?:[^"\\]|\\.)*",?)*)\}})? (\S+)$')
 LABEL = re.compile(rf'({NAME})="((?:[^"\\]|\\.)*)"')
-PREFIXES = ("svclb_", "kubeproxy_", "process_")
+PREFIXES = ("svclb_", "kubeproxy_", "process_", "rest_client_")
 
 
 def family_of(name, types):

@@ -95,9 +95,10 @@ check() {
     fi
 }
 
-# await SECONDS COMMAND...: asks every 5 ms until the command holds.
+# await SECONDS COMMAND...: asks every 5 ms until the command holds. The seconds are those of an idle machine: no verdict
+# is to depend on what else runs on it, so that four times as long is waited for.
 await() {
-    local until=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+    local until=$((${EPOCHREALTIME/[.,]/} + $1 * 4000000))
     shift
     until "$@" >/dev/null 2>&1; do
         ((${EPOCHREALTIME/[.,]/} < until)) || return 1

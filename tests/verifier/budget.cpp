@@ -10,16 +10,20 @@
 #include <fstream>
 #include <map>
 #include <regex>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "bpf_object.hpp"
+#include "svclb/abi.h"
 
 extern "C" {
 // Laid down by embedded_object.S.
 extern const std::byte svclb_object_begin[];  // NOLINT(modernize-avoid-c-arrays): a symbol, its size is in the next one
 extern const std::byte svclb_object_end[];    // NOLINT(modernize-avoid-c-arrays)
+extern const std::byte svclb_sockets_begin[];  // NOLINT(modernize-avoid-c-arrays)
+extern const std::byte svclb_sockets_end[];    // NOLINT(modernize-avoid-c-arrays)
 }
 
 namespace {
@@ -83,24 +87,26 @@ Effort read_effort(const std::string& log) {
     return effort;
 }
 
-std::map<std::string, Effort> measure() {
+void measure(std::span<const std::byte> bytes, std::map<std::string, Effort>& efforts) {
     std::map<std::string, std::vector<char>> logs;
+    // What the agent fills in: this kernel's features, or else half of the code would be dead to the verifier.
+    svclb_settings settings{};
+    settings.hooks_set_errno =
+        libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1 ? 1 : 0;
     ObjectOptions options;
+    options.constants["settings"] = std::as_bytes(std::span(&settings, 1));
     options.each_program = [&logs](bpf_program* program) {
         std::vector<char>& log = logs[bpf_program__name(program)];
         log.resize(std::size_t{1} << 16);
         bpf_program__set_log_level(program, kVerifierStatistics);
         bpf_program__set_log_buf(program, log.data(), log.size());
     };
-    const Object object =
-        load({svclb_object_begin, static_cast<std::size_t>(svclb_object_end - svclb_object_begin)}, options);
-    std::map<std::string, Effort> efforts;
+    const Object object = load(bytes, options);
     for (const auto& [name, log] : logs) {
         efforts[name] = read_effort(log.data());
         efforts[name].instructions =
             bpf_program__insn_cnt(bpf_object__find_program_by_name(object.get(), name.c_str()));
     }
-    return efforts;
 }
 
 bool within(const char* what, const std::string& program, std::uint64_t value, std::uint64_t limit) {
@@ -116,7 +122,9 @@ bool check(const Budget& budget) {
     std::printf("kernel %s: %s\n", kernel.release,
                 recorded ? "recorded limits hold" : "no record of this kernel, general limits hold");
     bool good = true;
-    const auto efforts = measure();
+    std::map<std::string, Effort> efforts;
+    measure({svclb_object_begin, svclb_object_end}, efforts);
+    measure({svclb_sockets_begin, svclb_sockets_end}, efforts);
     for (const auto& [name, effort] : efforts) {
         const Effort& limit = budget.of(name);
         good &=

@@ -10,7 +10,6 @@
 #include <chrono>
 #include <cstring>
 #include <ctime>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +20,7 @@
 #include "node_health.hpp"
 #include "problems.hpp"
 #include "serving.hpp"
+#include "source_log.hpp"
 #include "state_dir.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
@@ -85,7 +85,8 @@ public:
           serving_(config),
           node_health_([this] { return serving_.healthy(); }),
           problems_(datapath_, sync_.cluster(), input_.transport.get(), config.node_name),
-          grace_([this] { return datapath_.wait_grace_period(); }) {}
+          grace_([this] { return datapath_.wait_grace_period(); }),
+          source_log_(input_.text) {}
 
     Status start();
     Status loop();
@@ -130,8 +131,7 @@ private:
     std::vector<model::Address> node_port_addresses_;  // told
     bool follows_devices_ = false;                     // once the tables are worth it
     bool held_told_ = false;
-    std::optional<bool> connected_told_;
-    std::string error_told_;
+    SourceLog source_log_;
 };
 
 Status Agent::start() {
@@ -210,8 +210,10 @@ void Agent::read_source() {
         put_text(datapath_.status().error, change.error().message());
         return;
     }
-    for (const auto& problem : change->problems) problems_.tell_refused(problem, now());
-    datapath_.status().invalid_objects = change->invalid_objects;
+    auto& invalid_objects = datapath_.status().invalid_objects;
+    if (!change->problems.empty() || change->invalid_objects != invalid_objects)
+        problems_.tell_refused(change->problems, input_.source->refusals(), now());
+    invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
     run_due_pass();
 }
@@ -266,7 +268,9 @@ void Agent::run_pass() {
     note_sync(report.ended);
     if (sync_.wants_retry()) retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kRetryPause.count());
     if (!report.complete && report.held_services != 0 && !std::exchange(held_told_, true))
-        spdlog::warn("the input cannot be read as a whole yet: held_services={}", report.held_services);
+        // An API server needs its time; a directory is wrong.
+        spdlog::log(input_.transport ? spdlog::level::info : spdlog::level::warn,
+                    "the input cannot be read as a whole yet: held_services={}", report.held_services);
     spdlog::debug("pass writes={} failures={}", report.writes, report.failures);
     datapath_.status().slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
     serve_health_checks();
@@ -288,14 +292,8 @@ void Agent::tell_source() {
     const auto state = input_.source->state();
     show_source(datapath_.status(), state, now());
     serving_.on_source(state, problems_.events());
-    if (state.connected) {
-        if (connected_told_ != true) spdlog::info("following {}", input_.text);
-        error_told_.clear();
-    } else if (state.error != error_told_) {
-        spdlog::warn("{}: {}; what is programmed goes on serving", input_.text, state.error);
-        error_told_ = state.error;
-    }
-    connected_told_ = state.connected;
+    if (const auto line = source_log_.next(state))
+        spdlog::log(line->warning ? spdlog::level::warn : spdlog::level::info, "{}", line->text);
 }
 
 void Agent::set_node_addresses() {

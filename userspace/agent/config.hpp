@@ -15,6 +15,7 @@
 
 #include "svclb/datapath/datapath.hpp"
 #include "svclb/datapath/devices.hpp"
+#include "svclb/kube/api_source.hpp"
 #include "svclb/model/address.hpp"
 #include "svclb/model/node_addresses.hpp"
 
@@ -29,6 +30,7 @@ struct Config {
     std::filesystem::path manifests;
     std::filesystem::path kubeconfig;
     std::vector<model::AddressPort> api_endpoints;  // of the API server, for its own Service before it has been heard
+    std::uint32_t watch_silence_s = kube::kWatchSilence.count();
     std::filesystem::path state_dir = "/run/svclb";
     std::string node_name;  // of the host where not given
     datapath::Options datapath{.bpf_dir = "/sys/fs/bpf/svclb",

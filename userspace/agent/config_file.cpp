@@ -116,6 +116,7 @@ std::vector<Field> own_fields(Config& config) {
         {"kubeconfig", path(&config.kubeconfig)},
         {"apiEndpoints",
          list_of("an ADDRESS:PORT", model::parse_address_port, config.api_endpoints, kMostApiEndpoints)},
+        {"watchSilence", timeout(config.watch_silence_s)},
         {"nodeName", text(&config.node_name)},
         {"nodeIPs", list_of("an address of a node", node_address, config.node_addresses, 2)},
         {"nodePortAddresses", node_port_addresses(config.node_ports)},

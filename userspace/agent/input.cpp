@@ -49,7 +49,10 @@ Result<Input> open_input(const Config& config) {
     auto server = config.kubeconfig.empty() ? kube::open_in_cluster_transport(config.api_endpoints)
                                             : kube::open_transport(config.kubeconfig, config.api_endpoints);
     if (!server) return fail(server.error());
-    auto source = kube::ApiSource::open(*server->transport, {.node_name = config.node_name, .surroundings = {}});
+    auto source =
+        kube::ApiSource::open(*server->transport, {.node_name = config.node_name,
+                                                   .watch_silence = std::chrono::seconds{config.watch_silence_s},
+                                                   .surroundings = {}});
     if (!source) return fail(source.error());
     ApiSeed seed{.endpoints = config.api_endpoints, .frontends = {}};
     if (!seed.endpoints.empty())

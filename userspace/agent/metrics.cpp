@@ -145,6 +145,18 @@ void add_kube_proxy(Page& page, const PassMetrics& passes, const Answers& answer
         page.counter("kubeproxy_proxy_livez_total", "Answers of /livez", real(count), {{"code", std::to_string(code)}});
 }
 
+// As client-go counts, so that dashboards find them.
+void add_requests(Page& page, const kube::RequestStats& requests) {
+    for (const auto& [what, count] : requests.answers)
+        page.counter("rest_client_requests_total", "Requests to the API server, by method and status", real(count),
+                     {{"code", what.second == 0 ? "<error>" : std::to_string(what.second)},
+                      {"host", requests.host},
+                      {"method", what.first}});
+    for (const auto& [method, histogram] : requests.seconds)
+        page.histogram("rest_client_request_duration_seconds", "From a request to the head of its answer", histogram,
+                       {{"host", requests.host}, {"verb", method}});
+}
+
 void add_passes(Page& page, const PassMetrics& passes) {
     page.histogram("svclb_event_programming_duration_seconds", "From the arrival of a change to programmed",
                    passes.event_delay);
@@ -301,6 +313,7 @@ std::string metrics_text(const MetricFacts& facts) {
     add_kube_proxy(page, facts.passes, facts.answers);
     add_passes(page, facts.passes);
     add_source(page, facts.source, facts.events);
+    add_requests(page, facts.source.requests);
     page.gauge("svclb_healthy", "What /livez says", facts.healthy ? 1 : 0);
     page.gauge("svclb_node_eligible", "0 where the node is gone or about to go", facts.node_leaving ? 0 : 1);
     add_fill(page, facts.passes.last.fill);
@@ -309,6 +322,15 @@ std::string metrics_text(const MetricFacts& facts) {
                    real(*facts.flow_entries));
     if (facts.kernel) add_kernel(page, *facts.kernel);
     add_process(page, facts.process);
+    return page.text();
+}
+
+std::string slis_text(const Answers& answers) {
+    Page page;
+    if (answers.pings == 0) return {};
+    page.gauge("kubernetes_healthcheck", "Result of the last check", 1, {{"name", "ping"}, {"type", "healthz"}});
+    page.counter("kubernetes_healthchecks_total", "Results of checks", real(answers.pings),
+                 {{"name", "ping"}, {"status", "success"}, {"type", "healthz"}});
     return page.text();
 }
 

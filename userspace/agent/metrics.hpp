@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "histogram.hpp"
 #include "observe.hpp"
 #include "process_facts.hpp"
 #include "svclb/abi.h"
+#include "svclb/base/histogram.hpp"
 #include "svclb/datapath/pinned.hpp"
 #include "svclb/kube/source.hpp"
 
@@ -58,6 +58,7 @@ private:
 struct Answers {
     std::map<int, std::uint64_t> healthz;  // by HTTP status
     std::map<int, std::uint64_t> livez;
+    std::uint64_t pings = 0;  // of the metrics server's own /healthz
 };
 
 // Read from the kernel when somebody asks.
@@ -83,6 +84,8 @@ struct MetricFacts {
 
 // In Prometheus' text format.
 [[nodiscard]] std::string metrics_text(const MetricFacts& facts);
+// What Kubernetes' components tell of their own checks.
+[[nodiscard]] std::string slis_text(const Answers& answers);
 
 // How many Services of each family and policy have their backends elsewhere.
 [[nodiscard]] std::array<std::array<std::uint64_t, 2>, 2> without_local_backends(std::span<const svclb_service> rows);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "problems.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <iterator>
@@ -24,25 +26,31 @@ Problems::Problems(datapath::Datapath& datapath, const Cluster& cluster, kube::T
 }
 
 void Problems::tell(std::vector<Warning> current, RealTime now) {
-    if (current == told_) return;
+    if (current != told_) replace(told_, std::move(current), true, now);
+}
+
+void Problems::tell_refused(const std::vector<std::string>& lines, const std::vector<kube::Refusal>& all,
+                            RealTime now) {
+    for (const auto& line : lines) spdlog::error("{}", line);
+    if (auto current = refusal_warnings(all); current != refused_) replace(refused_, std::move(current), false, now);
+}
+
+void Problems::replace(std::vector<Warning>& told, std::vector<Warning> current, bool log_fresh, RealTime now) {
     std::vector<Warning> fresh;
     std::vector<Warning> solved;
-    std::ranges::set_difference(current, told_, std::back_inserter(fresh));
-    std::ranges::set_difference(told_, current, std::back_inserter(solved));
+    std::ranges::set_difference(current, told, std::back_inserter(fresh));
+    std::ranges::set_difference(told, current, std::back_inserter(solved));
     for (const auto& warning : fresh) {
-        spdlog::warn("{}: {}: {}", warning.object, warning.reason, warning.note);
+        if (log_fresh) spdlog::warn("{}: {}: {}", warning.object, warning.reason, warning.note);
         make_event(warning, now);
     }
     for (const auto& [object, reason, note] : solved) spdlog::info("{}: {} no more: {}", object, reason, note);
-    told_ = std::move(current);
-    datapath_.status().problems = static_cast<std::uint32_t>(told_.size());
-    if (auto shown = datapath_.show_problems(problem_rows(told_)); !shown) spdlog::warn("{}", shown.error().message());
-}
+    told = std::move(current);
 
-void Problems::tell_refused(const std::string& line, RealTime now) {
-    spdlog::error("{}", line);
-    const auto object = line.substr(0, line.find(": "));
-    if (object.size() < line.size()) make_event({object, "InvalidObject", line.substr(object.size() + 2)}, now);
+    std::vector<Warning> all;
+    std::ranges::merge(told_, refused_, std::back_inserter(all));
+    datapath_.status().problems = static_cast<std::uint32_t>(all.size());
+    if (auto shown = datapath_.show_problems(problem_rows(all)); !shown) spdlog::warn("{}", shown.error().message());
 }
 
 void Problems::step(bool connected, RealTime now) {
@@ -50,7 +58,8 @@ void Problems::step(bool connected, RealTime now) {
     if (!repeated_) repeated_ = now;
     if (now - *repeated_ >= kEventRepeat) {
         repeated_ = now;
-        for (const auto& warning : told_) make_event(warning, now);
+        for (const auto* held : {&told_, &refused_})
+            for (const auto& warning : *held) make_event(warning, now);
     }
     if (connected) events_->step(now);
     show_events(datapath_.status(), events_->counts());
@@ -61,6 +70,18 @@ void Problems::make_event(const Warning& warning, RealTime now) {
     const auto object = object_reference(warning.object);
     const bool service = object && object->kind == "Service";
     events_->note(warning, service ? cluster_.uid_of(object->key) : std::string{}, now);
+}
+
+std::vector<Warning> refusal_warnings(const std::vector<kube::Refusal>& refusals) {
+    std::vector<Warning> all;
+    for (const auto& [object, what, service] : refusals) {
+        all.push_back({object, "InvalidObject", what});
+        if (object.starts_with("EndpointSlice ") && !service.name.empty())
+            all.push_back({service_text(service), "InvalidEndpointSlice", fmt::format("{}: {}", object, what)});
+    }
+    std::ranges::sort(all);
+    all.erase(std::unique(all.begin(), all.end()), all.end());
+    return all;
 }
 
 }  // namespace svclb::agent

@@ -10,6 +10,7 @@
 #include "events.hpp"
 #include "observe.hpp"
 #include "svclb/datapath/datapath.hpp"
+#include "svclb/kube/source.hpp"
 #include "svclb/kube/transport.hpp"
 #include "sync.hpp"
 
@@ -23,13 +24,15 @@ public:
 
     // All that hold now, sorted: each is told once when it comes and once when it goes.
     void tell(std::vector<Warning> current, RealTime now);
-    // One that a source has told, in its words: "Service default/web: spec.ports[0].port: ..."
-    void tell_refused(const std::string& line, RealTime now);
+    // What the source has told, in its own words, and the objects that it refuses now.
+    void tell_refused(const std::vector<std::string>& lines, const std::vector<kube::Refusal>& all, RealTime now);
     // At each tick: sends the Events that are due.
     void step(bool connected, RealTime now);
     [[nodiscard]] EventCounts events() const { return events_ ? events_->counts() : EventCounts{}; }
 
 private:
+    // The solved ones are logged; the fresh ones as well, unless they have been told in better words.
+    void replace(std::vector<Warning>& told, std::vector<Warning> current, bool log_fresh, RealTime now);
     void make_event(const Warning& warning, RealTime now);
 
     datapath::Datapath& datapath_;
@@ -37,6 +40,10 @@ private:
     std::optional<EventSender> events_;
     std::optional<RealTime> repeated_;
     std::vector<Warning> told_;
+    std::vector<Warning> refused_;
 };
+
+// Sorted. A slice that cannot be used is told of its Service as well: that is where people look.
+[[nodiscard]] std::vector<Warning> refusal_warnings(const std::vector<kube::Refusal>& refusals);
 
 }  // namespace svclb::agent

@@ -13,6 +13,8 @@ namespace {
 // From one try to listen on an address to the next one, as kube-proxy does it.
 constexpr std::chrono::seconds kRetryPause{5};
 
+constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
+
 RealTime now() {
     return std::chrono::system_clock::now();
 }
@@ -48,7 +50,8 @@ Serving::Serving(const Config& config) : config_(config) {
                        {"/livez", [this] { return probe(Probe::livez); }}};
     metrics_.at = config.metrics_address;
     metrics_.routes = {{"/metrics", [this] { return metrics(); }},
-                       {"/healthz", [] { return plain("ok"); }},
+                       {"/metrics/slis", [this] { return slis(); }},
+                       {"/healthz", [this] { return ping(); }},
                        {"/proxyMode", [] { return plain("svclb"); }}};
 }
 
@@ -122,6 +125,17 @@ HttpAnswer Serving::probe(Probe which) {
     return {.status = answer.status, .type = "application/json", .body = std::move(answer.body)};
 }
 
+HttpAnswer Serving::ping() {
+    const std::lock_guard lock(mutex_);
+    ++answers_.pings;
+    return plain("ok");
+}
+
+HttpAnswer Serving::slis() {
+    const std::lock_guard lock(mutex_);
+    return {.type = kMetricsType, .body = slis_text(answers_)};
+}
+
 HttpAnswer Serving::metrics() {
     MetricFacts facts;
     facts.kernel = kernel_facts(config_.datapath.bpf_dir);
@@ -136,7 +150,7 @@ HttpAnswer Serving::metrics() {
         facts.healthy = is_healthy(health_, now());
         facts.node_leaving = health_.node_leaving;
     }
-    return {.type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics_text(facts)};
+    return {.type = kMetricsType, .body = metrics_text(facts)};
 }
 
 }  // namespace svclb::agent

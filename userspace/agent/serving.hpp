@@ -45,7 +45,9 @@ private:
 
     Status open(Door& door);
     HttpAnswer probe(Probe which);
+    HttpAnswer ping();
     HttpAnswer metrics();
+    HttpAnswer slis();
 
     const Config& config_;
     std::mutex mutex_;

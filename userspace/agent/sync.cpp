@@ -14,10 +14,6 @@
 namespace svclb::agent {
 namespace {
 
-std::string service_text(const model::ObjectKey& key) {
-    return fmt::format("Service {}/{}", model::printable(key.ns), model::printable(key.name));
-}
-
 std::set<model::ObjectKey> services_of(const std::vector<model::ServicePortId>& ports) {
     std::set<model::ObjectKey> services;
     for (const auto& port : ports) services.insert(port.service);
@@ -25,6 +21,10 @@ std::set<model::ObjectKey> services_of(const std::vector<model::ServicePortId>& 
 }
 
 }  // namespace
+
+std::string service_text(const model::ObjectKey& key) {
+    return fmt::format("Service {}/{}", model::printable(key.ns), model::printable(key.name));
+}
 
 Sync::Sync(SyncOptions options, reconcile::Reconciler& reconciler)
     : reconciler_(reconciler),

@@ -31,6 +31,9 @@ struct Warning {
     auto operator<=>(const Warning&) const = default;
 };
 
+// "Service default/web", printable.
+[[nodiscard]] std::string service_text(const model::ObjectKey& key);
+
 struct SyncOptions {
     std::string node_name;
     ApiSeed api;

@@ -298,7 +298,7 @@ private:
 
     void check_links() {
         for (const datapath::AttachedLink& link : s_.links) {
-            if (link.kind != datapath::LinkKind::pod) continue;
+            if (link.kind == datapath::LinkKind::cgroup) continue;
             for (const std::string_view wanted : {"tc ingress", "tc egress"}) {
                 const bool there =
                     std::ranges::any_of(link.hooks, [&](const auto& hook) { return hook.hook == wanted; });

@@ -153,8 +153,6 @@ SocketState open_sockets(Core& core, const SocketOptions& options, const MapSet&
         if (auto detached = detach_socket_hooks(core.dir); !detached) return {.text = detached.error().message()};
         return {.text = "off"};
     }
-    if (core.settings.netns_cookie == 0)
-        return {.text = "this kernel does not tell which network namespace a socket is in (it came with 5.14)"};
     auto root = open_cgroup_root(options.cgroup_root);
     if (!root) return {.text = root.error().message()};
     auto sockets = Sockets::open(core.dir, core.settings, core.maps, pinned, std::move(*root));

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "sockets.hpp"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <utility>
+
+#include "map_ref.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -64,6 +69,31 @@ Result<MapSet> together(const MapSet& first, const MapSet& second) {
     return maps;
 }
 
+// Has connect4 say which network namespace is ours. Nothing is sent: the socket is UDP's.
+Status tell_netns(const MapSet& maps) {
+    const auto probe = MappedArray<svclb_netns_probe>::open(maps, "netns_probe");
+    if (!probe) return fail(probe.error());
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    std::uint64_t cookie = 0;
+    socklen_t size = sizeof(cookie);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(9);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (!socket || ::getsockopt(socket.get(), SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0)
+        return fail_errno(errno, "make a socket to learn our network namespace by");
+    auto& row = probe->rows()[0];
+    std::atomic_ref(row.socket).store(cookie);
+    // What it answers does not matter.
+    (void)::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to));
+    if (std::atomic_ref(row.socket).exchange(0) != 0) {
+        return fail(
+            Error::invalid("our own process is outside of the cgroup root: "
+                           "the hooks cannot tell which network namespace is ours"));
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<Sockets> Sockets::open(const BpfDir& dir, const svclb_settings& settings, const MapSet& shared,
@@ -78,6 +108,9 @@ Result<Sockets> Sockets::open(const BpfDir& dir, const svclb_settings& settings,
     }
     Sockets sockets(std::move(root), std::move(*loaded));
     if (auto attached = sockets.attach(dir); !attached) return fail(attached.error());
+    if (settings.netns_cookie == 0) {
+        if (auto told = tell_netns(sockets.loaded_.maps); !told) return fail(told.error());
+    }
     return sockets;
 }
 

@@ -69,7 +69,8 @@ struct ApiSource::State {
                 return std::uniform_real_distribution<double>()(engine);
             };
         for (auto& resource : resources(options.node_name))
-            reflectors.push_back(std::make_unique<Reflector>(std::move(resource), transport, surroundings));
+            reflectors.push_back(
+                std::make_unique<Reflector>(std::move(resource), transport, surroundings, options.watch_silence));
     }
 
     Transport& transport;
@@ -146,10 +147,18 @@ int ApiSource::fd() const {
     return state_->epoll.get();
 }
 
+std::vector<Refusal> ApiSource::refusals() const {
+    std::vector<Refusal> all;
+    if (!state_->open) return all;
+    for (const auto& reflector : state_->reflectors) reflector->add_refusals(all);
+    return all;
+}
+
 SourceState ApiSource::state() const {
     SourceState state;
     state.synced = state_->open;
     state.bytes_received = state_->transport.bytes_received();
+    state.requests = state_->transport.stats();
     for (const auto& reflector : state_->reflectors) {
         auto& resource = state.resources.emplace_back(reflector->state());
         if (state.error.empty()) state.error = resource.error;

@@ -110,4 +110,15 @@ void KnownObjects::take(Change& change) {
         if (!refused.service.name.empty() && !known_.at(key).told) change.kept_services.push_back(refused.service);
 }
 
+void KnownObjects::add_refusals(std::vector<Refusal>& all) const {
+    for (const auto& [key, refused] : refused_) {
+        for (const auto& line : refused.problems) {
+            const auto end = std::min(line.find(": "), line.size());
+            all.push_back({.object = line.substr(0, end),
+                           .what = line.substr(std::min(end + 2, line.size())),
+                           .service = refused.service});
+        }
+    }
+}
+
 }  // namespace svclb::kube

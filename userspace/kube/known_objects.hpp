@@ -34,6 +34,7 @@ public:
 
     // Moves what is new into the change.
     void take(Change& change);
+    void add_refusals(std::vector<Refusal>& all) const;
     [[nodiscard]] std::size_t size() const { return known_.size(); }
 
 private:

@@ -10,11 +10,13 @@
 
 #include "svclb/base/unique_fd.hpp"
 #include "svclb/kube/decode.hpp"
+#include "svclb/model/text.hpp"
 
 namespace svclb::kube {
 namespace {
 
 constexpr off_t kLargestFile = off_t{64} << 20U;
+constexpr std::size_t kLongestRefusal = 300;
 
 ManifestKey key_of(const model::Object& object) {
     if (const auto* service = std::get_if<model::Service>(&object)) return {ManifestKind::service, service->key};
@@ -22,6 +24,16 @@ ManifestKey key_of(const model::Object& object) {
         return {ManifestKind::endpoint_slice, slice->key};
     if (const auto* node = std::get_if<model::Node>(&object)) return {ManifestKind::node, {"", node->name}};
     return {ManifestKind::service_cidr, {"", std::get<model::ServiceCidr>(object).name}};
+}
+
+Refusal refusal(const std::string& file, const DecodeProblem& problem, const model::ObjectKey& service) {
+    const auto place = problem.line == 0 ? file : file + ":" + std::to_string(problem.line);
+    Refusal out;
+    out.object = model::printable(problem.object.empty() ? place : problem.object, kLongestRefusal);
+    out.what = to_string("", {.line = 0, .object = "", .field = problem.field, .what = problem.what});
+    if (!problem.object.empty()) out.what += model::printable(" (" + place + ")", kLongestRefusal);
+    out.service = service;
+    return out;
 }
 
 std::int64_t nanoseconds(const timespec& time) {
@@ -80,7 +92,14 @@ ManifestFile decode_file(const std::filesystem::path& path, FileContent content,
         next.objects.emplace(std::move(key), HeldObject{std::make_shared<model::Object>(std::move(decoded.objects[i])),
                                                         decoded.lines[i]});
     }
-    for (const auto& problem : decoded.problems) next.problems.push_back(to_string(path.string(), problem));
+    std::map<std::string, model::ObjectKey> services;  // by the text of the object
+    for (const auto& key : decoded.invalid_services) services[text_of({ManifestKind::service, key})] = key;
+    for (std::size_t i = 0; i < decoded.invalid_slices.size(); ++i)
+        services[text_of({ManifestKind::endpoint_slice, decoded.invalid_slices[i]})] = decoded.slice_owners[i];
+    for (const auto& problem : decoded.problems) {
+        next.problems.push_back(to_string(path.string(), problem));
+        next.refusals.push_back(refusal(path.string(), problem, services[problem.object]));
+    }
 
     const auto keep = [&](ManifestKey key, model::ObjectKey service = {}) {
         if (const auto held = last.objects.find(key); held != last.objects.end())

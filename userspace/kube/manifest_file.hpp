@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "svclb/base/result.hpp"
+#include "svclb/kube/source.hpp"
 #include "svclb/model/objects.hpp"
 
 namespace svclb::kube {
@@ -52,8 +53,9 @@ struct ManifestFile {
     FileIdentity identity;
     std::map<ManifestKey, HeldObject> objects;
     std::map<ManifestKey, model::ObjectKey>
-        unusable;  // invalid ones that were never valid, and the Services they concern
-    std::vector<std::string> problems;
+        unusable;                       // invalid ones that were never valid, and the Services they concern
+    std::vector<std::string> problems;  // as they are told: file, line and all
+    std::vector<Refusal> refusals;      // the same, by object
     std::size_t refused = 0;
     bool known = false;  // every object in it at least by name
     std::optional<std::chrono::steady_clock::time_point> vanished;

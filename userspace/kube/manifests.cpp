@@ -162,6 +162,9 @@ void Manifests::State::unreadable(const std::string& name, const std::string& pr
     const std::vector<std::string> problems{model::printable(problem, 1000)};
     if (file.problems != problems) change.problems.push_back(problems.front());
     file.problems = problems;
+    file.refused = 1;
+    file.refusals = {
+        {.object = model::printable((directory / name).string(), 300), .what = problems.front(), .service = {}}};
 }
 
 void Manifests::State::vanished(const std::string& name) {
@@ -311,6 +314,15 @@ Result<Change> Manifests::changes() {
     state_->tell_difference(change);
     state_->set_timer();
     return change;
+}
+
+std::vector<Refusal> Manifests::refusals() const {
+    std::vector<Refusal> all;
+    for (const auto& [name, file] : state_->files) all.insert(all.end(), file.refusals.begin(), file.refusals.end());
+    for (const auto& [key, lines] : state_->conflicts)
+        for (const auto& line : lines)
+            all.push_back({.object = model::printable(text_of(key)), .what = line, .service = {}});
+    return all;
 }
 
 int Manifests::fd() const {

@@ -16,9 +16,6 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr int kPage = 500;
-// Servers send a bookmark about every minute; two may be late before a connection counts as dead. Without bookmarks it
-// costs a new watch now and then.
-constexpr seconds kWatchSilence{150};
 constexpr seconds kListSilence{60};
 // A server that doesn't know sendInitialEvents may ignore it: it sends everything there is and then nothing, or a
 // bookmark of another kind, where the end of the list should have been told.
@@ -47,10 +44,12 @@ std::string escaped(std::string_view text) {
 
 }  // namespace
 
-Reflector::Reflector(Resource resource, Transport& transport, const Surroundings& surroundings)
+Reflector::Reflector(Resource resource, Transport& transport, const Surroundings& surroundings,
+                     std::chrono::seconds watch_silence)
     : resource_(std::move(resource)),
       transport_(transport),
       surroundings_(surroundings),
+      watch_silence_(watch_silence),
       reader_(resource_.kind),
       objects_(resource_.kind),
       begun_(surroundings.now()),
@@ -96,7 +95,7 @@ void Reflector::send() {
     }
     Request request;
     request.target = target();
-    request.silence = phase_ == Phase::list ? kListSilence : kWatchSilence;
+    request.silence = phase_ == Phase::list ? kListSilence : watch_silence_;
     request_ = transport_.send(std::move(request), *this);
 }
 

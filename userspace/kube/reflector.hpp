@@ -30,7 +30,8 @@ class Reflector final : private Receiver {
 public:
     using Clock = Surroundings::Clock;
 
-    Reflector(Resource resource, Transport& transport, const Surroundings& surroundings);
+    Reflector(Resource resource, Transport& transport, const Surroundings& surroundings,
+              std::chrono::seconds watch_silence = kWatchSilence);
     Reflector(const Reflector&) = delete;
     Reflector& operator=(const Reflector&) = delete;
     ~Reflector() override;
@@ -44,6 +45,7 @@ public:
     // Moves what is new into the change: objects and all, or only the problems of the connection.
     void take_objects(Change& change) { objects_.take(change); }
     void take_problem(Change& change);
+    void add_refusals(std::vector<Refusal>& all) const { objects_.add_refusals(all); }
     [[nodiscard]] ResourceState state() const;
 
 private:
@@ -76,6 +78,7 @@ private:
     Resource resource_;
     Transport& transport_;
     const Surroundings& surroundings_;
+    std::chrono::seconds watch_silence_;
     ApiReader reader_;
     KnownObjects objects_;
     Backoff backoff_;

@@ -60,7 +60,9 @@ CurlTransport::CurlTransport(Route route, std::unique_ptr<Credentials> credentia
     : route_(std::move(route)),
       credentials_(std::move(credentials)),
       epoll_(std::move(epoll)),
-      timer_(std::move(timer)) {}
+      timer_(std::move(timer)) {
+    stats_.host = route_.server.authority();
+}
 
 CurlTransport::~CurlTransport() {
     for (auto& [id, entry] : entries_) entry.exchange->cancel();
@@ -69,7 +71,7 @@ CurlTransport::~CurlTransport() {
 
 RequestId CurlTransport::send(Request request, Receiver& receiver) {
     const auto id = ++last_request_;
-    entries_.emplace(id, Entry{std::make_unique<Exchange>(id, std::move(request), receiver, route_)});
+    entries_.emplace(id, Entry{std::make_unique<Exchange>(id, std::move(request), receiver, route_, stats_)});
     set_timer(Clock::time_point::min());
     return id;
 }

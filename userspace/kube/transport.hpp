@@ -33,6 +33,7 @@ public:
     [[nodiscard]] int fd() const override { return epoll_.get(); }
     void step() override;
     [[nodiscard]] std::uint64_t bytes_received() const override;
+    [[nodiscard]] RequestStats stats() const override { return stats_; }
 
 private:
     using Clock = Exchange::Clock;
@@ -78,6 +79,7 @@ private:
     void set_timer(Clock::time_point when);
 
     Route route_;
+    RequestStats stats_;
     std::unique_ptr<Credentials> credentials_;
     UniqueFd epoll_;
     UniqueFd timer_;

@@ -65,10 +65,18 @@ private:
     CURLcode failed_ = CURLE_OK;
 };
 
-Exchange::Exchange(RequestId id, Request request, Receiver& receiver, const Route& route)
+void RequestStats::answered(const std::string& method, int status, std::chrono::nanoseconds after) {
+    // client-go's buckets, which dashboards are made for.
+    static const Histogram none_yet{{0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60}};
+    ++answers[{method, status}];
+    seconds.try_emplace(method, none_yet).first->second.observe(std::chrono::duration<double>(after).count());
+}
+
+Exchange::Exchange(RequestId id, Request request, Receiver& receiver, const Route& route, RequestStats& stats)
     : id_(id),
       request_(std::move(request)),
       receiver_(&receiver),
+      stats_(stats),
       place_(route.server.text()),
       handle_(curl_easy_init()) {
     if (!handle_) throw std::bad_alloc();
@@ -82,7 +90,7 @@ Exchange& Exchange::of(CURL* handle) {
 
 std::string Exchange::prepare(const Route& route, const Identity& identity, Clock::time_point now) {
     identity_ = identity.version;
-    heard_ = now;
+    begun_ = heard_ = now;
     Options options(handle_.get());
     set_place(options, route);
     set_trust(options, identity);
@@ -197,6 +205,7 @@ std::size_t Exchange::on_header(char* data, std::size_t /*size*/, std::size_t co
     curl_easy_getinfo(self.handle(), CURLINFO_RETRY_AFTER, &retry_after_s);
     if (status < 200) return count;
     self.status_ = static_cast<int>(status);
+    self.stats_.answered(self.request_.method, self.status_, self.heard_ - self.begun_);
     ResponseHead head{.status = self.status_, .retry_after = std::nullopt};
     if (retry_after_s > 0) head.retry_after = seconds(retry_after_s);
     self.receiver_->on_head(head);
@@ -215,6 +224,7 @@ void Exchange::end(const std::string& fault) {
     auto* receiver = receiver_;
     cancel();
     if (!receiver) return;
+    if (status_ == 0 && begun_ != Clock::time_point{}) stats_.answered(request_.method, 0, Clock::now() - begun_);
     if (fault.empty()) {
         receiver->on_end({});
         return;

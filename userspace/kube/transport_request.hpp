@@ -35,7 +35,8 @@ class Exchange {
 public:
     using Clock = std::chrono::steady_clock;
 
-    Exchange(RequestId id, Request request, Receiver& receiver, const Route& route);
+    // The route and the statistics must outlive it.
+    Exchange(RequestId id, Request request, Receiver& receiver, const Route& route, RequestStats& stats);
     Exchange(const Exchange&) = delete;
     Exchange& operator=(const Exchange&) = delete;
 
@@ -82,12 +83,14 @@ private:
     RequestId id_;
     Request request_;
     Receiver* receiver_;
+    RequestStats& stats_;
     std::string place_;  // of the server, for messages
     std::array<char, CURL_ERROR_SIZE> words_{};
     std::unique_ptr<curl_slist, ListDeleter> headers_;
     std::unique_ptr<curl_slist, ListDeleter> connect_to_;
     std::unique_ptr<CURL, HandleDeleter> handle_;  // refers to all of the above
     Identity::Version identity_{};
+    Clock::time_point begun_{};
     Clock::time_point heard_{};
     bool connected_ = false;
     int status_ = 0;

@@ -21,8 +21,13 @@ struct Surroundings {
     std::function<double()> random;  // uniform in [0, 1); nothing: a generator of its own
 };
 
+// Servers send a bookmark about every minute; two may be late before a connection counts as dead. Without bookmarks it
+// costs a new watch now and then.
+inline constexpr std::chrono::seconds kWatchSilence{150};
+
 struct ApiOptions {
     std::string node_name;
+    std::chrono::seconds watch_silence = kWatchSilence;  // a watch without a word for so long is begun anew
     Surroundings surroundings;
 };
 
@@ -37,6 +42,7 @@ public:
 
     [[nodiscard]] int fd() const override;
     Result<Change> changes() override;
+    [[nodiscard]] std::vector<Refusal> refusals() const override;
     [[nodiscard]] SourceState state() const override;
 
 private:

@@ -23,6 +23,7 @@ public:
     // Reads what moved and returns the difference; the first call reads everything. A file that cannot be read or does
     // not parse leaves the objects it last gave in force.
     Result<Change> changes() override;
+    [[nodiscard]] std::vector<Refusal> refusals() const override;
 
 private:
     struct State;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "svclb/base/result.hpp"
+#include "svclb/kube/transport.hpp"
 #include "svclb/model/objects.hpp"
 
 namespace svclb::kube {
@@ -37,6 +38,14 @@ struct Change {
     }
 };
 
+// Why an object is refused: one of these for each reason, all printable.
+struct Refusal {
+    std::string object;        // "EndpointSlice default/web-x"; a file, where no object can be told
+    std::string what;          // "endpoints[0].addresses[0]: not an IP address: 10.0.0"
+    model::ObjectKey service;  // whom it concerns; the name is "" where that is nobody, or not known
+    auto operator<=>(const Refusal&) const = default;
+};
+
 // How one kind of objects fares.
 struct ResourceState {
     std::string name;                              // "services"
@@ -55,6 +64,7 @@ struct SourceState {
     bool connected = false;  // what is told is up to date, as far as the source can know
     std::string error;       // of the resources, the first one that has one
     std::uint64_t bytes_received = 0;
+    RequestStats requests;
     std::vector<ResourceState> resources;
 };
 
@@ -64,6 +74,9 @@ public:
     [[nodiscard]] virtual int fd() const = 0;  // readable when changes() has something to do
     // Takes what has arrived; never waits. An error leaves everything in force that was told before.
     virtual Result<Change> changes() = 0;
+    // All that hold now. Another answer than the last one comes only after changes() has told problems, or another
+    // number of invalid objects.
+    [[nodiscard]] virtual std::vector<Refusal> refusals() const = 0;
     // For status and metrics; files are always at hand.
     [[nodiscard]] virtual SourceState state() const {
         SourceState state;

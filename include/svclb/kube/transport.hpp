@@ -4,10 +4,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include "svclb/base/histogram.hpp"
 #include "svclb/base/result.hpp"
 
 namespace svclb::kube {
@@ -23,6 +26,14 @@ struct Request {
 struct ResponseHead {
     int status = 0;  // HTTP
     std::optional<std::chrono::seconds> retry_after;
+};
+
+// How requests fare, for metrics. An answer counts when its head has come, for a watch has no end.
+struct RequestStats {
+    std::string host;                                              // "10.0.0.1:6443"
+    std::map<std::pair<std::string, int>, std::uint64_t> answers;  // by method and HTTP status; 0: none came
+    std::map<std::string, Histogram> seconds;                      // to the head, by method
+    void answered(const std::string& method, int status, std::chrono::nanoseconds after);
 };
 
 // Called from within Transport::step only, in this order; on_head and on_body not at all where no answer came.
@@ -51,6 +62,7 @@ public:
     [[nodiscard]] virtual int fd() const = 0;  // readable when step() has something to do
     virtual void step() = 0;                   // never waits
     [[nodiscard]] virtual std::uint64_t bytes_received() const = 0;
+    [[nodiscard]] virtual RequestStats stats() const = 0;
 
 protected:
     Transport() = default;

@@ -49,6 +49,7 @@ TEST_CASE("every field of our own format arrives") {
     const auto [config, findings] = own(R"(
 kubeconfig: /etc/svclb/kubeconfig
 apiEndpoints: [192.0.2.1:6443, "[2001:db8::1]:6443"]
+watchSilence: 90s
 nodeName: node-a
 stateDir: /run/other
 bpfDir: /sys/fs/bpf/other
@@ -93,6 +94,7 @@ logLevel: debug
     CHECK(config.flow_timeouts.udp_answered_s == 120);
     CHECK(served(config.healthz_address) == "[::]:10256");
     CHECK(served(config.metrics_address) == "off");
+    CHECK(config.watch_silence_s == 90);
     CHECK(config.bind_hard_fail);
     CHECK(config.log_level == spdlog::level::debug);
 }

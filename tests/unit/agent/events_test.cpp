@@ -33,6 +33,7 @@ public:
     [[nodiscard]] int fd() const override { return -1; }
     void step() override {}
     [[nodiscard]] std::uint64_t bytes_received() const override { return 0; }
+    [[nodiscard]] kube::RequestStats stats() const override { return {}; }
 
     void answer(int status) {
         receiver_->on_head({.status = status, .retry_after = {}});

@@ -151,6 +151,36 @@ TEST_CASE("how the source fares is told by resource") {
           Lines{R"({resource="services"} 0)", R"({resource="nodes"} 2)"});
 }
 
+TEST_CASE("requests to the API server are told as client-go does") {
+    MetricFacts facts;
+    auto& requests = facts.source.requests;
+    requests.host = "10.0.0.1:6443";
+    requests.answered("GET", 200, milliseconds{30});
+    requests.answered("GET", 200, milliseconds{3});
+    requests.answered("GET", 429, milliseconds{3});
+    requests.answered("POST", 0, seconds{70});
+    CHECK(samples(facts, "rest_client_requests_total") ==
+          Lines{R"({code="200",host="10.0.0.1:6443",method="GET"} 2)",
+                R"({code="429",host="10.0.0.1:6443",method="GET"} 1)",
+                R"({code="<error>",host="10.0.0.1:6443",method="POST"} 1)"});
+    const auto buckets = samples(facts, "rest_client_request_duration_seconds_bucket");
+    REQUIRE(buckets.size() == 2 * 13);
+    CHECK(buckets[0] == R"({host="10.0.0.1:6443",verb="GET",le="0.005"} 2)");
+    CHECK(buckets[2] == R"({host="10.0.0.1:6443",verb="GET",le="0.1"} 3)");
+    CHECK(buckets[24] == R"({host="10.0.0.1:6443",verb="POST",le="60"} 0)");
+    CHECK(buckets[25] == R"({host="10.0.0.1:6443",verb="POST",le="+Inf"} 1)");
+}
+
+TEST_CASE("the ping check is told as other components tell theirs, once there has been one") {
+    Answers answers;
+    CHECK(slis_text(answers).empty());
+    answers.pings = 3;
+    const auto text = slis_text(answers);
+    CHECK(text.find("\nkubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 1\n") != std::string::npos);
+    CHECK(text.find("\nkubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"healthz\"} 3\n") !=
+          std::string::npos);
+}
+
 TEST_CASE("every reason is counted under its name, apart by what becomes of the packet") {
     MetricFacts facts;
     facts.kernel.emplace();

@@ -148,6 +148,9 @@ TEST_CASE("an invalid object is told once, keeps its last good content and stops
     CHECK(change.gone_services.empty());
     CHECK(change.invalid_objects == 1);
     CHECK(change.kept_services.empty());  // its last good content is in force
+    CHECK(world.source.refusals() == std::vector<Refusal>{{.object = "Service default/web",
+                                                           .what = "spec.ports[0].port: not a port number: 70000",
+                                                           .service = {"default", "web"}}});
 
     world.send(kServices, event("MODIFIED", service("web", "13", 70000)));
     change = world.now();
@@ -157,6 +160,7 @@ TEST_CASE("an invalid object is told once, keeps its last good content and stops
     change = world.now();
     CHECK(change.changed.size() == 1);
     CHECK(change.invalid_objects == 0);
+    CHECK(world.source.refusals().empty());
 }
 
 TEST_CASE("a Service that was never valid, or one of whose slices never was, is kept") {

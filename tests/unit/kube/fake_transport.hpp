@@ -43,6 +43,7 @@ public:
     void step() override {
         for (auto& call : std::exchange(calls_, {})) call();
     }
+    [[nodiscard]] RequestStats stats() const override { return {}; }
     [[nodiscard]] std::uint64_t bytes_received() const override { return bytes_; }
 
     // What the server does next; takes place in step(). A request that is no longer open is skipped.

@@ -51,7 +51,9 @@ std::string service(const std::string& name, int port = 80) {
 }
 std::string slice(const std::string& name, const std::string& ready) {
     return "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: " + name +
-           "}\naddressType: IPv4\nendpoints: [{addresses: [10.0.0.1], conditions: {ready: " + ready + "}}]\n";
+           ", labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\nendpoints: [{addresses: [10.0.0.1], "
+           "conditions: {ready: " +
+           ready + "}}]\n";
 }
 std::string node(const std::string& name, const std::string& cidr = "10.0.0.0/24") {
     return "---\napiVersion: v1\nkind: Node\nmetadata: {name: " + name + "}\nspec: {podCIDR: " + cidr + "}\n";
@@ -322,10 +324,21 @@ TEST_CASE("an invalid object keeps its last good content") {
     REQUIRE(change.problems.size() == 3);
     CHECK(change.problems[0] ==
           (dir / "a.yaml").string() + ":5: Service default/web: spec.ports[0].port: not a port number: 70000");
+    const auto refusals = source.refusals();
+    REQUIRE(refusals.size() == 3);
+    CHECK(refusals[0] ==
+          Refusal{.object = "Service default/web",
+                  .what = "spec.ports[0].port: not a port number: 70000 (" + (dir / "a.yaml").string() + ":5)",
+                  .service = web_key});
+    CHECK(refusals[1].object == "EndpointSlice default/web-1");
+    CHECK(refusals[1].service == web_key);
+    CHECK(refusals[2].object == "Node node-a");
+    CHECK(refusals[2].service == model::ObjectKey{});
     write(dir / "a.yaml", service("web", 81) + slice("web-1", "true") + node("node-a"));
     const auto repaired = next(source);
     CHECK(port_of(repaired) == 81);
     CHECK(repaired.invalid_objects == 0);
+    CHECK(source.refusals().empty());
 }
 
 TEST_CASE("of two files with one object the first by name has it, the other is told and takes over later") {
@@ -443,5 +456,8 @@ TEST_CASE("an entry that cannot be read is told once and costs nothing else") {
     CHECK(change.changed.size() == 1);
     CHECK(change.problems == std::vector{(dir / "b.yaml").string() + ": not a regular file",
                                          (dir / "c.yaml").string() + ": not a regular file"});
+    CHECK(change.invalid_objects == 2);
     CHECK(now(source).problems.empty());
+    REQUIRE(source.refusals().size() == 2);
+    CHECK(source.refusals()[0].object == (dir / "b.yaml").string());
 }

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <ctime>
+#include <numeric>
 
 #include "transport.hpp"
 #include "transport_fixture.hpp"
@@ -63,6 +64,29 @@ TEST_CASE("without HTTP/2 a watch has a connection of its own and delays nobody"
     server.command({{"event", "hello"}});
     for (auto& watch : watches) CHECK(run_until(*transport, [&] { return watch.body == "hello"; }));
     CHECK(server.stats()["connections"] == 4);
+}
+
+TEST_CASE("requests are counted when their head comes, or when none will come") {
+    HttpServer server;
+    const auto transport = opened(server.kubeconfig());
+    Heard watch;
+    transport->send(to("/watch"), watch);
+    REQUIRE(run_until(*transport, [&] { return !watch.heads.empty(); }));
+    get(*transport, "/echo");
+    using Answers = decltype(RequestStats::answers);
+    auto stats = transport->stats();
+    CHECK(server.url() == "https://" + stats.host);
+    CHECK(stats.answers == Answers{{{"GET", 200}, 2}});
+    auto silent = to("/hang");
+    silent.silence = milliseconds{100};
+    Heard hanging;
+    transport->send(std::move(silent), hanging);
+    REQUIRE(run_until(*transport, [&] { return hanging.ended(); }));
+    stats = transport->stats();
+    CHECK(stats.answers == Answers{{{"GET", 0}, 1}, {{"GET", 200}, 2}});
+    const auto& seconds = stats.seconds.at("GET");
+    CHECK(std::accumulate(seconds.counts().begin(), seconds.counts().end(), std::uint64_t{0}) == 3);
+    CHECK(seconds.sum() >= 0.1);
 }
 
 TEST_CASE("a body arrives whole, however it was cut") {

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace svclb::agent {
+namespace svclb {
 
 class Histogram {
 public:
@@ -30,4 +30,4 @@ private:
     double sum_ = 0;
 };
 
-}  // namespace svclb::agent
+}  // namespace svclb
