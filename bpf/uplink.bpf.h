@@ -36,7 +36,7 @@ static __always_inline void mark_source(const struct svclb_flow_key6 *key, const
 		return;
 	wire->source[filter_index(key->daddr, key->dport)] = 1;
 	wire->source[filter_index(key->daddr, 0)] = 1;
-	bytes->direct[filter_index(node, 0)] = 1; /* fragments of the answers */
+	bytes->direct[filter_index(node, 0)] = 1; /* the answers, and their fragments */
 }
 
 /* Gives `work.flow`, which leads to another node, a port of this one. 0, or REFUSE(). */
@@ -172,23 +172,26 @@ __noinline int open_from_wire(struct __sk_buff *skb)
 __noinline int begin_from_wire(struct __sk_buff *skb)
 {
 	const struct svclb_wire_filters *wire = wire_filter_bytes();
+	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
 	const struct packet *pkt;
+	__u32 index;
 	int result;
 
-	if (!work || !wire)
+	if (!work || !wire || !bytes)
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
 	if (found_transient())
 		return keep_source();
-	if (find_frontend(&pkt->tuple) || is_cluster_ip(&pkt->tuple)) {
+	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
+	if ((bytes->direct[index] || bytes->frontend[filter_index(pkt->tuple.daddr, 0)]) &&
+	    (find_frontend(&pkt->tuple) || is_cluster_ip(&pkt->tuple))) {
 		/* Begun before we came: whoever translated it then, or the kernel's conntrack, still does. */
 		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 			return pass(pkt, SVCLB_REASON_NO_FLOW);
 		return open_from_wire(skb);
 	}
-	if ((has_connections(pkt->tuple.proto) && !is_first_syn(pkt)) ||
-	    !wire->reply[filter_index(pkt->tuple.daddr, pkt->tuple.dport)])
+	if ((has_connections(pkt->tuple.proto) && !is_first_syn(pkt)) || !wire->reply[index])
 		return VERDICT_NEXT;
 	result = meet_direct();
 	if (result < 0)
@@ -208,7 +211,7 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 	if (!bytes || !wire)
 		return VERDICT_NEXT;
 	may_have_flow = bytes->direct[index] || bytes->frontend[filter_index(pkt->tuple.daddr, 0)] ||
-			is_source_port(pkt->tuple.dport);
+			(is_source_port(pkt->tuple.dport) && bytes->direct[filter_index(pkt->tuple.daddr, 0)]);
 	if (!may_have_flow && (!wire->reply[index] || (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))))
 		return VERDICT_NEXT;
 	if (!found_established(work)) {

@@ -127,9 +127,9 @@ check "and counted" test "$(dropped_for CLUSTER_IP_FROM_OUTSIDE)" -gt "$before"
 say "load, and an agent that is killed"
 hold_begin v4 outside 10.0.201.2:30083 40
 hold_begin v6 outside "[fd00:78:201::2]:30083" 40
-load_in outside 192.0.2.83:80 --seconds 4 --bye >"$run/load4.json" &
+load_in outside 192.0.2.83:80 --seconds 4 --rate 200 --bye >"$run/load4.json" &
 load4=$!
-load_in outside "[fd00:78:201::2]:30083" --seconds 4 --udp >"$run/load6.json" &
+load_in outside "[fd00:78:201::2]:30083" --seconds 4 --rate 200 --udp >"$run/load6.json" &
 load6=$!
 for round in 1 2; do
     sleep 0.5
