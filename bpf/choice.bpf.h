@@ -28,26 +28,32 @@ static __always_inline __u32 now_s(void)
 	return bpf_ktime_get_ns() / 1000000000;
 }
 
+/* Atomic: a socket's program, unlike a packet's, can be interrupted by another one on its CPU. The compiler's own way
+ * returns the old value, which kernels before 5.12 do not know. */
+static __always_inline void add(__u64 *to, __u64 what)
+{
+	asm volatile("lock *(u64 *)(%0 + 0) += %1" : : "r"(to), "r"(what) : "memory");
+}
+
 static __always_inline void count_unmet(__u32 reason, __u32 bytes)
 {
 	struct svclb_drop_counter *counter = bpf_map_lookup_elem(&drop_counters, &reason);
 
 	if (!counter)
 		return;
-	__sync_fetch_and_add(&counter->packets, 1);
-	__sync_fetch_and_add(&counter->bytes, bytes);
+	add(&counter->packets, 1);
+	add(&counter->bytes, bytes);
 }
 
-/* Atomic: a socket's program, unlike a packet's, can be interrupted by another one on its CPU. */
 static __always_inline void count_flow(__u32 service, __u32 backend)
 {
 	struct svclb_counter *counter = bpf_map_lookup_elem(&service_counters, &service);
 
 	if (counter)
-		__sync_fetch_and_add(&counter->flows, 1);
+		add(&counter->flows, 1);
 	counter = bpf_map_lookup_elem(&backend_counters, &backend);
 	if (counter)
-		__sync_fetch_and_add(&counter->flows, 1);
+		add(&counter->flows, 1);
 }
 
 static __always_inline struct svclb_filters *filter_bytes(void)

@@ -126,6 +126,14 @@ struct {
 	__type(value, struct svclb_reject_budget);
 } rejects SEC(".maps");
 
+/* The program side of the catch-all's pair of devices, where it was last met. Written by from_host. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} host_link SEC(".maps");
+
 /* Agent -> svclb-ctl status. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

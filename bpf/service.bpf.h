@@ -12,6 +12,8 @@
 #define OTHER_BACKENDS_TRIED 3 /* when the tuple towards the chosen one is taken */
 #define SOURCE_PORTS_TRIED 16
 #define SOURCE_PORT_FIRST 1024
+/* Of the node's own flows: where no socket of the node that dials a backend itself gets its port from. */
+#define HOST_PORT_FIRST 61000
 
 /* Of the client's whole tuple: a retransmitted SYN meets the same backend even if its entry was evicted. */
 static __always_inline __u32 tuple_hash(const struct svclb_flow_key6 *tuple)
@@ -62,6 +64,7 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 	forward->port = work->slot.port;
 	forward->backend = work->slot.backend;
 	forward->client_port = port;
+	forward->host = work->host;
 	forward->kind = tuple->direction == SVCLB_FROM_POD && same_addr(work->slot.addr, tuple->saddr)
 				? SVCLB_FLOW_HAIRPIN
 				: SVCLB_FLOW_FORWARD;
@@ -82,14 +85,16 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 __noinline int open_translated(__u32 hash)
 {
 	struct work *work = work_on();
+	__u32 first;
 
 	if (!work)
 		return REFUSE(FLOW_TABLE_FAILED);
+	first = work->host ? HOST_PORT_FIRST : SOURCE_PORT_FIRST;
 	for (__u32 i = 0; i < SOURCE_PORTS_TRIED; i++) {
 		enum claim result;
 
 		hash = mix(hash, i);
-		result = open_towards(work, bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)));
+		result = open_towards(work, bpf_htons(first + hash % (65536 - first)));
 		if (result == CLAIMED)
 			return 0;
 		if (result == CLAIM_FAILED)
@@ -144,6 +149,8 @@ __noinline int open_flow(__u32 index, __u32 set)
 	for (__u32 i = 0; i <= OTHER_BACKENDS_TRIED && result == TAKEN; i++) {
 		if (!remembered && !choose_slot(service, index, set, hash, &work->slot))
 			return REFUSE(STALE_SLOT);
+		if (work->host)
+			break; /* always with a source port that no direct conversation has */
 		result = open_towards(work, work->pkt.tuple.sport);
 		if (remembered)
 			break;

@@ -122,7 +122,7 @@ static __always_inline void client_of(struct bpf_sock_addr *ctx, __be32 client[S
 {
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 
-	client[0] = 0xffffffff;
+	client[0] = SVCLB_CLIENT_NETNS;
 	client[1] = 0;
 	client[2] = cookie >> 32;
 	client[3] = (__u32)cookie;
@@ -202,6 +202,8 @@ static __always_inline void remember_peer(struct bpf_sock_addr *ctx, struct svcl
 static __always_inline bool choose_other(const struct svclb_service *service, __u32 index, __u32 set, __u32 hash,
 					 const struct endpoint *silent, struct svclb_slot *out)
 {
+	if (!silent)
+		return choose_slot(service, index, set, hash, out);
 	for (__u32 i = 0; i < OTHERS_TRIED; i++) {
 		if (!choose_slot(service, index, set, hash, out))
 			return false;
@@ -212,7 +214,7 @@ static __always_inline bool choose_other(const struct svclb_service *service, __
 	return true;
 }
 
-/* A new backend of the frontend; port 0 of `silent`: there is none to keep away from. 0: `peer` is set; or REFUSE(). */
+/* A new backend of the frontend; `silent`, if any, is to be kept away from. 0: `peer` is set; or REFUSE(). */
 static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct svclb_frontend *frontend, __u32 hash,
 				       const struct endpoint *silent, struct svclb_peer *peer)
 {
@@ -292,7 +294,6 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	const struct svclb_filters *bytes = filter_bytes();
 	__u8 proto = (__u8)ctx->protocol;
 	const struct svclb_frontend *frontend;
-	const struct endpoint nobody = {};
 	struct svclb_peer peer = {};
 	struct svclb_socket *socket;
 	int result;
@@ -310,7 +311,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
 		return CALL_GOES_ON;
 	}
-	result = choose_peer(ctx, frontend, bpf_get_prandom_u32(), &nobody, &peer);
+	result = choose_peer(ctx, frontend, bpf_get_prandom_u32(), 0, &peer);
 	if (result)
 		return refuse_call(REFUSED_REASON(result));
 	copy_addr(peer.frontend, at->addr);

@@ -10,6 +10,7 @@
 #include "choice.bpf.h"
 #include "flow.bpf.h"
 #include "fragment.bpf.h"
+#include "host.bpf.h"
 #include "icmp.bpf.h"
 #include "maps.bpf.h"
 #include "nat.bpf.h"
@@ -306,6 +307,11 @@ static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *w
 	bool may_have_flow = bytes->frontend[filter_index(pkt->tuple.daddr, 0)] || bytes->direct[index];
 	int verdict;
 
+	if (bytes->direct[filter_index(pkt->tuple.daddr, 0)] && pkt->fragment == FRAGMENT_NONE) {
+		verdict = to_host(skb);
+		if (verdict != VERDICT_NONE)
+			return verdict;
+	}
 	if (!may_have_flow || !found_established(work)) {
 		if (!may_begin(pkt, bytes, may_have_flow, index))
 			return VERDICT_NEXT;
@@ -389,8 +395,35 @@ __noinline int portless_to_pod(struct __sk_buff *skb, __u32 parsed)
 
 #include "uplink.bpf.h"
 
+/* `work.pkt`, from a pod or from the node itself. */
+static __always_inline int from_client(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes,
+				       __u32 parsed)
+{
+	int verdict;
+
+	if (parsed == PARSED_FRAGMENT)
+		parsed = open_fragment(skb);
+	if (parsed != PARSED_PORTS)
+		return portless_from_pod(skb, parsed);
+	verdict = handle_from_pod(skb, work, bytes);
+	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
+}
+
 SEC("tcx/ingress")
 int from_pod(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	work->host = 0;
+	return from_client(skb, work, bytes, parse(skb, &work->pkt, SVCLB_FROM_POD));
+}
+
+/* At the program side of the catch-all's pair of devices. Only the Service CIDRs are routed to it. */
+SEC("tcx/ingress")
+int from_host(struct __sk_buff *skb)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
@@ -398,14 +431,13 @@ int from_pod(struct __sk_buff *skb)
 	int verdict;
 
 	if (!work || !bytes)
-		return VERDICT_NEXT;
+		return VERDICT_DROP;
 	parsed = parse(skb, &work->pkt, SVCLB_FROM_POD);
-	if (parsed == PARSED_FRAGMENT)
-		parsed = open_fragment(skb);
-	if (parsed != PARSED_PORTS)
-		return portless_from_pod(skb, parsed);
-	verdict = handle_from_pod(skb, work, bytes);
-	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
+	if (parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
+		return VERDICT_DROP;
+	work->host = is_from_node(skb);
+	verdict = from_client(skb, work, bytes, parsed);
+	return verdict == VERDICT_NEXT ? leave_host(skb, parsed) : verdict;
 }
 
 SEC("tcx/egress")
@@ -427,16 +459,33 @@ int to_pod(struct __sk_buff *skb)
 	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
 }
 
+/* What comes in from outside and from other nodes; the answers to flows of the node itself among it. */
 SEC("tcx/ingress")
 int from_uplink(struct __sk_buff *skb)
 {
-	return handle_wire(skb, SVCLB_FROM_WIRE);
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+	__u32 parsed;
+	int verdict;
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	parsed = parse(skb, &work->pkt, SVCLB_FROM_WIRE);
+	if (parsed == PARSED_PORTS && bytes->direct[filter_index(work->pkt.tuple.daddr, 0)]) {
+		verdict = to_host(skb);
+		if (verdict != VERDICT_NONE)
+			return verdict;
+		work->pkt.tuple.direction = SVCLB_FROM_WIRE;
+	}
+	return handle_wire(skb, work, parsed, false);
 }
 
 SEC("tcx/egress")
 int to_uplink(struct __sk_buff *skb)
 {
-	return handle_wire(skb, SVCLB_TO_WIRE);
+	struct work *work = work_on();
+
+	return work ? handle_wire(skb, work, parse(skb, &work->pkt, SVCLB_TO_WIRE), true) : VERDICT_NEXT;
 }
 
 char svclb_license[] SEC("license") = "GPL";

@@ -44,8 +44,8 @@ __noinline int open_source(void)
 {
 	const struct svclb_node_addresses *node;
 	struct work *work = work_on();
-	struct svclb_flow_key6 at;
-	struct svclb_flow source;
+	struct svclb_flow_key6 *at;
+	struct svclb_flow *source;
 	const __be32 *own;
 	__u32 zero = 0;
 	__u32 hash;
@@ -55,34 +55,36 @@ __noinline int open_source(void)
 	if (!work || !node)
 		return REFUSE(FLOW_TABLE_FAILED);
 	v6 = work->pkt.v6;
-	source_key(&at, work);
-	source = work->flow;
-	source.kind = SVCLB_FLOW_SOURCE;
-	source.masqueraded = 0;
-	source.answered = 0;
-	source.client_port = at.dport;
+	at = &work->source_at;
+	source = &work->source;
+	source_key(at, work);
+	*source = work->flow;
+	source->kind = SVCLB_FLOW_SOURCE;
+	source->masqueraded = 0;
+	source->answered = 0;
+	source->client_port = at->dport;
 	own = node->v4;
 	if (v6) {
 		own = node->v6;
 		asm volatile("" : "+r"(own)); /* else the compiler multiplies, and the verifier knows no bound */
 	}
-	copy_addr(source.addr, own);
-	if (!(source.addr[0] | source.addr[1] | source.addr[2] | source.addr[3]))
+	copy_addr(source->addr, own);
+	if (!(source->addr[0] | source->addr[1] | source->addr[2] | source->addr[3]))
 		return REFUSE(NO_NODE_ADDRESS);
-	mark_source(&at, source.addr);
-	hash = tuple_hash(&at);
+	mark_source(at, source->addr);
+	hash = tuple_hash(at);
 	for (__u32 i = 0; i < NODE_PORTS_TRIED; i++) {
 		enum claim result;
 
-		source.port = bpf_htons(settings.source_port_first + hash % settings.source_ports);
-		reply_key(&work->reply_at, &at, &source);
-		reply_flow(&work->reply, &at, &source);
+		source->port = bpf_htons(settings.source_port_first + hash % settings.source_ports);
+		reply_key(&work->reply_at, at, source);
+		reply_flow(&work->reply, at, source);
 		result = claim();
 		if (result == CLAIM_FAILED)
 			return REFUSE(FLOW_TABLE_FAILED);
 		if (result == CLAIMED) {
-			remove_established(&at, v6);
-			if (!store_transient(&at, &source, BPF_ANY, v6))
+			remove_established(at, v6);
+			if (!store_transient(at, source, BPF_ANY, v6))
 				return 0;
 			remove_transient(&work->reply_at, v6);
 			return REFUSE(FLOW_TABLE_FAILED);
@@ -295,20 +297,16 @@ __noinline int portless_wire(struct __sk_buff *skb, __u32 parsed)
 	return drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
 }
 
-static __always_inline int handle_wire(struct __sk_buff *skb, enum svclb_direction direction)
+static __always_inline int handle_wire(struct __sk_buff *skb, struct work *work, __u32 parsed, bool going_out)
 {
-	struct work *work = work_on();
-	__u32 parsed;
 	int verdict;
 
-	if (!work)
-		return VERDICT_NEXT;
-	parsed = parse(skb, &work->pkt, direction);
+	work->host = 0;
 	if (parsed == PARSED_FRAGMENT)
 		parsed = open_fragment(skb);
 	if (parsed != PARSED_PORTS)
 		return portless_wire(skb, parsed);
-	verdict = direction == SVCLB_FROM_WIRE ? handle_from_wire(skb, work) : handle_to_wire(skb, work);
+	verdict = going_out ? handle_to_wire(skb, work) : handle_from_wire(skb, work);
 	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
 }
 

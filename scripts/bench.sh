@@ -52,8 +52,8 @@ harness_begin bench
 cluster_up
 pod_add client
 pod_add backend
-# Each way has a port of its own: a connection that the server has closed leaves it in TIME_WAIT, where one with the same
-# ports that was dialled the other way, and counts its sequence numbers from elsewhere, has to wait.
+# Each way has a port of its own: where the client's port has just been used through the ClusterIP, a direct connection
+# to the same port is translated as well (docs/design.md, TIME_WAIT), and would not be what we compare with.
 for port in 8080 8081; do
     pod_exec backend taskset -c 1 "$build/tests/bench/net/net_bench" serve $port >"$run/server$port" 2>&1 &
     await 5 grep -q ready "$run/server$port"

@@ -271,12 +271,16 @@ struct svclb_flow {
 	__u8 client_fin; /* FIN seen from the client (TCP) */
 	__u8 backend_fin; /* FIN seen from the backend (TCP), SVCLB_FIN_FIRST if before the client's */
 	__u8 reset; /* RST seen from either side (TCP) */
+	__u8 host; /* the client is the node itself, by way of the catch-all */
 	__u8 masqueraded; /* a flow of kind SOURCE belongs to it */
-	__u8 pad[2]; /* always zero */
+	__u8 pad[1]; /* always zero */
 };
 static_assert(sizeof(struct svclb_flow) == 48, "value layout is pinned");
 
 /* ---------------------------------------------------------------- affinity: LRU HASH, written by the programs */
+
+/* Word 0 of a client that is no address but a network namespace, whose cookie is in words 2 and 3: see sockets. */
+#define SVCLB_CLIENT_NETNS 0xffffffff
 
 struct svclb_affinity_key {
 	__be32 client[SVCLB_ADDR_WORDS];
@@ -340,7 +344,7 @@ struct svclb_filters {
 	__u8 reply[SVCLB_FILTER_SIZE];
 	/* By address and port: a node's or an external address that is dialled on some ports only, set by the agent
 	 * before the frontend's row (with port 0, too, for fragments), and by from_pod with a translated direct
-	 * conversation. */
+	 * conversation. By a node's address and port 0: set by from_host. */
 	__u8 direct[SVCLB_FILTER_SIZE];
 };
 
@@ -467,9 +471,17 @@ struct svclb_counter {
 	X(MALFORMED, "truncated or malformed headers to a frontend address: passed", 0)                                \
 	X(SOCKET_RECORD_FAILED, "what a socket dialled could not be stored: left to the packet path", 0)               \
 	X(SOURCE_RANGE_DROPPED, "not in loadBalancerSourceRanges: dropped", 1)                                         \
+	X(HOST_PACKET_REFUSED, "packet of the host or by way of it, not translatable: rejected or dropped", 1)         \
+	X(HOST_PACKET_UNROUTED, "packet of the host without a route to the backend: dropped", 1)                       \
 	X(CLUSTER_IP_FROM_OUTSIDE, "ClusterIP dialled from outside: dropped", 1)                                       \
 	X(NO_NODE_ADDRESS, "no address of this node known for a backend elsewhere: dropped", 1)                        \
 	X(NO_FREE_SOURCE_PORT, "no free port of this node towards the backend: dropped", 1)
+
+/* The hardware address of both devices of the catch-all: a frame sent to either is for the node itself. */
+#define SVCLB_HOST_LINK_MAC                                                                                            \
+	{                                                                                                              \
+		0x02, 's', 'v', 'c', 'l', 'b'                                                                          \
+	}
 
 /* clang-format off */
 enum svclb_reason {
@@ -563,6 +575,7 @@ struct svclb_agent_status {
 	__u32 sockets_attached; /* the socket hooks are in force */
 	__u32 pad; /* always zero */
 	char sockets[SVCLB_STRING_SIZE]; /* where they are, or why they are not */
+	char host_packets[SVCLB_STRING_SIZE]; /* what the catch-all has in force, or why it has nothing */
 };
 
 /* ---------------------------------------------------------------- service_cidrs: one row, mmapped by the agent */

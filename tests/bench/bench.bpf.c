@@ -14,6 +14,7 @@ int to_pod(struct __sk_buff* skb) __attribute__((always_inline));
 #include "svclb.bpf.c"
 
 #include "datapath_bench.h"
+#include "encapsulate.bpf.h"
 
 #define V4_CHECK 24
 #define V4_SADDR_LOW 28
@@ -38,9 +39,7 @@ static __always_inline void add_to_check(__u16* check, __u32 sum) {
 }
 
 /* The step whose packet it has laid down, or NULL. */
-static __always_inline const struct bench_step* lay_down(struct __sk_buff* skb, bool v6) {
-    void* data = (void*)(long)skb->data;
-    void* data_end = (void*)(long)skb->data_end;
+static __always_inline const struct bench_step* lay_down_at(void* data, void* data_end, bool v6) {
     __u32 l4 = v6 ? V6_L4 : V4_L4;
     const struct bench_step* step;
     struct bench_plan* plan;
@@ -73,6 +72,10 @@ static __always_inline const struct bench_step* lay_down(struct __sk_buff* skb, 
     }
     plan->step = at;
     return step;
+}
+
+static __always_inline const struct bench_step* lay_down(struct __sk_buff* skb, bool v6) {
+    return lay_down_at((void*)(long)skb->data, (void*)(long)skb->data_end, v6);
 }
 
 SEC("tc")
@@ -124,4 +127,18 @@ int both_v6(struct __sk_buff* skb) {
 
     if (!step) return VERDICT_DROP;
     return step->reply ? to_pod(skb) : from_pod(skb);
+}
+
+static __always_inline int balance_laid_down(struct xdp_md* ctx, bool v6) {
+    return lay_down_at((void*)(long)ctx->data, (void*)(long)ctx->data_end, v6) ? balance(ctx, v6) : XDP_DROP;
+}
+
+SEC("xdp")
+int balance_v4(struct xdp_md* ctx) {
+    return balance_laid_down(ctx, false);
+}
+
+SEC("xdp")
+int balance_v6(struct xdp_md* ctx) {
+    return balance_laid_down(ctx, true);
 }

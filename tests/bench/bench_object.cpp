@@ -146,6 +146,11 @@ void BenchObject::add_service(std::uint32_t index, int family, std::uint8_t prot
     row.service = index;
     row.kind = SVCLB_FRONTEND_CLUSTER_IP;
     must(bpf_map_update_elem(map_fd(object_.get(), "frontends"), &key, &row, BPF_ANY), "store a frontend");
+
+    // Of the program for comparison: a counter of its own, and the one server.
+    const std::array<std::uint32_t, 2> virtual_address{0, 4 + index % 4};
+    must(bpf_map_update_elem(map_fd(object_.get(), "virtual_addresses"), &key, virtual_address.data(), BPF_ANY),
+         "store a virtual address");
 }
 
 void BenchObject::plan(const std::vector<bench_step>& steps, std::uint32_t flow_mask, std::uint32_t first) {

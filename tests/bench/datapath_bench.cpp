@@ -28,6 +28,7 @@ constexpr std::uint32_t kEverNew = 0xffffffff;
 constexpr std::uint32_t kFirstNew = 1u << 24;  // numbers that no row before has used
 constexpr std::uint32_t kNewFlows = 100000;    // a trial; the established table holds 262,144
 constexpr std::int32_t kNext = -1;
+constexpr std::int32_t kTransmit = 3;
 
 struct Row {
     std::string name;
@@ -36,6 +37,7 @@ struct Row {
     std::uint32_t flow_mask = kOneFlow;
     bool translates = false;
     bool begins_flows = false;  // measured with empty flow tables
+    std::int32_t verdict = kNext;
     int family = 4;
     Packet packet{};  // as large as those of the steps
     std::vector<double> trials{};
@@ -85,6 +87,13 @@ std::vector<Row> rows_of(int family) {
         rows.push_back({"TCP established, back" + suffix, "to_pod", {back(ours.back)}, flows, true});
         rows.push_back({"UDP established, out" + suffix, "from_pod", {out(ours.udp_out)}, flows, true});
         rows.push_back({"UDP established, back" + suffix, "to_pod", {back(ours.udp_back)}, flows, true});
+        for (const auto& [proto, packet] : {std::pair{"TCP", ours.out}, {"UDP", ours.udp_out}}) {
+            rows.push_back({.name = std::string("for comparison: encapsulated, ") + proto + suffix,
+                            .program = "balance",
+                            .steps = {out(packet)},
+                            .flow_mask = flows,
+                            .verdict = kTransmit});
+        }
     }
     rows.push_back({"new TCP flow: SYN alone", "from_pod", {out(ours.syn_out)}, kEverNew, true, true});
     rows.push_back({"new TCP flow: SYN, SYN-ACK, ACK",
@@ -127,9 +136,14 @@ void measure(BenchObject& object, Row& row, std::uint32_t times) {
         times = kNewFlows * steps;
     }
     object.plan(row.steps, row.flow_mask, row.begins_flows ? next_new() : 0);
-    if (row.begins_flows) next_new() += kNewFlows;
+    if (row.begins_flows) {
+        next_new() += kNewFlows;
+    } else {
+        // A flow's time is written once a tick of seconds; a trial is shorter, and would charge many flows for each.
+        object.run(program_of(row), row.packet, row.flow_mask + 1, row.verdict);
+    }
     const std::uint64_t before = object.translated();
-    const double each = object.run(program_of(row), row.packet, times, kNext);
+    const double each = object.run(program_of(row), row.packet, times, row.verdict);
     const std::uint64_t translated = object.translated() - before;
     if (translated != (row.translates ? times : 0)) {
         throw std::runtime_error(row.name + ": translated " + std::to_string(translated) + " of " +
@@ -191,11 +205,14 @@ void write_json(const std::string& path, const std::vector<Row>& rows, double ba
     if (std::fclose(file) != 0) throw std::runtime_error("cannot write " + path);
 }
 
-void bench(int trials, std::uint32_t times, const std::string& json) {
+void bench(int trials, std::uint32_t times, const std::string& only, const std::string& json) {
     BenchObject object;
-    std::vector<Row> rows = rows_of(4);
-    const std::vector<Row> v6 = rows_of(6);
-    rows.insert(rows.end(), v6.begin(), v6.end());
+    std::vector<Row> rows;
+    for (const int family : {4, 6}) {
+        for (Row& row : rows_of(family)) {
+            if (row.program == "floor" || row.name.find(only) != std::string::npos) rows.push_back(std::move(row));
+        }
+    }
     double bare = empty_floor(object, times);
     for (int trial = 0; trial < trials; trial++) {
         std::fprintf(stderr, "trial %d of %d\n", trial + 1, trials);
@@ -219,17 +236,19 @@ void bench(int trials, std::uint32_t times, const std::string& json) {
 int main(int argc, char** argv) {
     CLI::App app("nanoseconds per packet of svclb's programs");
     int trials = 7;
+    std::string only;
     std::size_t cpu = 0;
     std::uint32_t times = 200000;
     std::string json;
     app.add_option("--trials", trials, "how often each row is measured")->check(CLI::Range(1, 1000));
     app.add_option("--runs", times, "runs of a program in one trial")->check(CLI::Range(1000u, 10000000u));
     app.add_option("--cpu", cpu, "the CPU to run on")->check(CLI::NonNegativeNumber);
+    app.add_option("--only", only, "rows with this in their name, and the floors");
     app.add_option("--json", json, "write the figures to this file too");
     CLI11_PARSE(app, argc, argv);
     try {
         svclb::bench::pin_to_cpu(cpu);
-        svclb::bench::bench(trials, times, json);
+        svclb::bench::bench(trials, times, only, json);
         return EXIT_SUCCESS;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "bench_datapath: %s\n", error.what());

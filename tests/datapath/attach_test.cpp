@@ -78,7 +78,7 @@ TEST_CASE("a device changes over from pod link to uplink, and the next agent kno
     {
         Datapath first = open_or_fail(sandbox.options(mode));
         REQUIRE(first.attach_pod_link(link, "pod0"));
-        REQUIRE(first.attach_uplink(link, "pod0"));
+        REQUIRE(first.attach(link, "pod0", LinkKind::uplink));
         REQUIRE(first.attached().size() == 1);
         CHECK(first.attached()[0].kind == LinkKind::uplink);
         CHECK(hooks_of(first, link) == both(mode_name(mode)));
@@ -96,7 +96,7 @@ TEST_CASE("a device changes over from pod link to uplink, and the next agent kno
 TEST_CASE("what is no Ethernet device is no uplink") {
     const KernelSandbox sandbox;
     Datapath datapath = open_or_fail(sandbox.options(AttachMode::automatic));
-    CHECK_FALSE(datapath.attach_uplink(1, "lo"));
+    REQUIRE(datapath.attach(1, "lo", LinkKind::uplink));
     CHECK(datapath.attached().empty());
 }
 

@@ -2,6 +2,7 @@
 // Opening: fresh, over what another agent left, and over what a crash left.
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstring>
@@ -141,6 +142,36 @@ TEST_CASE("the agent's own row of another release, shorter or longer, is replace
         next.status().pid = 42;
         CHECK(Pinned::open(sandbox.bpf_dir())->agent().pid == 42);
     }
+}
+
+TEST_CASE("the counters of a release that knew fewer reasons are read, and replaced by larger ones") {
+    const KernelSandbox sandbox;
+    const auto path = sandbox.bpf_dir() / "maps" / "drop_counters";
+    {
+        Datapath first = open_or_fail(sandbox.options());
+        REQUIRE(first.tables().put(frontend_key(1), {.service = 3, .kind = 1, .set = 0, .outside_set = 0, .flags = 0}));
+    }
+    fs::remove(path);
+    const UniqueFd smaller(bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "drop_counters", sizeof(std::uint32_t),
+                                          sizeof(svclb_drop_counter), SVCLB_REASON_COUNT - 1, nullptr));
+    REQUIRE(smaller);
+    REQUIRE(bpf_obj_pin(smaller.get(), path.c_str()) == 0);
+    const auto last = static_cast<svclb_reason>(SVCLB_REASON_COUNT - 1);
+    {
+        const auto reader = Pinned::open(sandbox.bpf_dir());
+        REQUIRE(error_of(reader).empty());
+        REQUIRE(reader->drop_counter(last));
+        CHECK(reader->drop_counter(last)->packets == 0);
+    }
+    Datapath next = open_or_fail(sandbox.options());
+    CHECK(count_frontends(next.tables()) == 1);
+    const auto reader = Pinned::open(sandbox.bpf_dir());
+    REQUIRE(error_of(reader).empty());
+    const auto maps = reader->maps(false);
+    REQUIRE(maps);
+    const auto counters = std::ranges::find(*maps, "drop_counters", &MapInfo::name);
+    REQUIRE(counters != maps->end());
+    CHECK(counters->max_entries == SVCLB_REASON_COUNT);
 }
 
 TEST_CASE("ranges of ClusterIPs change while the programs run, and too many are refused") {

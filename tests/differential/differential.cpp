@@ -109,9 +109,10 @@ int run(int argc, char** argv) {
         left -= count;
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-    std::printf("%llu steps agree, %.0f a second: %zu packets, %zu new flows, %zu with another source port\n",
-                static_cast<unsigned long long>(steps), static_cast<double>(steps) / seconds, totals.packets,
-                totals.begun, totals.ports_changed);
+    std::printf(
+        "%llu steps agree, %.0f a second: %zu packets, %zu new flows, %zu with another source port, %zu ICMP errors\n",
+        static_cast<unsigned long long>(steps), static_cast<double>(steps) / seconds, totals.packets, totals.begun,
+        totals.ports_changed, totals.errors);
     // A life in which nothing happens would agree as well.
     const bool lively = steps < 20000 || (totals.begun > steps / 50 && totals.ports_changed > steps / 2000);
     if (!lively) std::puts("too little happened");

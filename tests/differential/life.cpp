@@ -20,7 +20,15 @@ constexpr std::array<unsigned, 16> kTcpFlags{ack,       ack,       psh | ack, ps
                                              syn | ack, syn | ack, syn,       syn,       fin | ack, fin | ack,
                                              fin | ack, rst | ack, rst,       syn | psh};
 
+// As above, and with a first one at the same places.
+constexpr std::array<SctpChunk, 16> kChunks{
+    sctp_cookie_echo, sctp_data, sctp_data, sctp_data,     sctp_data,     sctp_data,         sctp_init_ack,
+    sctp_init_ack,    sctp_init, sctp_init, sctp_shutdown, sctp_shutdown, sctp_shutdown_ack, sctp_shutdown_complete,
+    sctp_abort,       sctp_init};
+constexpr std::array<std::uint8_t, 3> kProtocols{IPPROTO_UDP, IPPROTO_TCP, IPPROTO_SCTP};
+
 std::string flags_text(const Packet& packet) {
+    if (const auto* sctp = std::get_if<Sctp>(&packet.transport)) return "chunk " + std::to_string(sctp->chunk);
     const auto* tcp = std::get_if<Tcp>(&packet.transport);
     if (tcp == nullptr) return "datagram";
     std::string text;
@@ -36,6 +44,7 @@ Totals& Totals::operator+=(const Totals& more) {
     packets += more.packets;
     begun += more.begun;
     ports_changed += more.ports_changed;
+    errors += more.errors;
     return *this;
 }
 
@@ -47,8 +56,8 @@ DatapathOptions Life::options() {
 }
 
 Life::Life(Datapath& datapath, std::uint64_t seed)
-    : datapath_(datapath), proto_((seed & 1) != 0 ? IPPROTO_TCP : IPPROTO_UDP), model_(proto_) {
-    const bool v4 = (seed & 2) != 0;
+    : datapath_(datapath), proto_(kProtocols[seed % kProtocols.size()]), model_(proto_) {
+    const bool v4 = seed / kProtocols.size() % 2 != 0;
     const auto net = [v4](const char* four, const char* six) { return ip(v4 ? four : six); };
     datapath_.clear();
     const Ip pod = net("10.244.2.20", "fd00:244:2::20");
@@ -79,14 +88,15 @@ std::string Life::live(const std::vector<Step>& steps) {
 }
 
 Totals Life::totals() const {
-    return {packets_, model_.judged_new(), model_.judged_translated_port()};
+    return {packets_, model_.judged_new(), model_.judged_translated_port(), errors_};
 }
 
 void Life::happen(const Step& step) {
     const std::uint32_t what = step[0] % 100;
     if (what < 30) return dial(step);
     if (what < 60) return client_speaks(step);
-    if (what < 92) return backend_speaks(step);
+    if (what < 88) return backend_speaks(step);
+    if (what < 92) return report_error(step);
     if (what < 96) return change_endpoints(step);
     if (what < 97) return forget_affinity(step);
     if (what < 98) return collect(step);
@@ -114,6 +124,25 @@ void Life::backend_speaks(const Step& step) {
     const Flow flow = some_flow(step[1]);
     // A hairpin's two ends are one pod, and a pod never sends to itself by its link.
     if (flow) send(packet_of(step[4], flow->backend, flow->presented));
+}
+
+// A router's or the receiver's, about a packet that has come far enough to be met by somebody else.
+void Life::report_error(const Step& step) {
+    const Flow flow = some_flow(step[1]);
+    if (!flow || flow->hairpin()) return;
+    const bool to_pod = step[2] % 2 == 0;
+    const Packet quoted =
+        to_pod ? packet_of(step[4], flow->presented, flow->backend) : packet_of(step[4], flow->dialled, flow->client);
+    const Ip router = flow->client.addr + 100;
+    const Ip from = !to_pod ? flow->client.addr : step[3] % 2 == 0 ? router : flow->backend.addr;
+    const Packet error = NatModel::error_about(from, quoted);
+    packets_++;
+    errors_++;
+    datapath_.with_complete_checksums(true);
+    const Run run = to_pod ? datapath_.to_pod(error) : datapath_.from_pod(error);
+    say((to_pod ? "  to_pod   " : "from_pod   ") + to_string(quoted.source_endpoint()) + " -> " +
+        to_string(quoted.destination_endpoint()) + ": error of " + to_string(from));
+    wrong_ = model_.judge_error(from, quoted, to_pod, run);
 }
 
 void Life::change_endpoints(const Step& step) {
@@ -233,6 +262,7 @@ void Life::evict(const Step& step) {
 Packet Life::packet_of(std::uint32_t kind, const Endpoint& from, const Endpoint& to) const {
     const std::size_t size = kind / 16 % 64;
     if (proto_ == IPPROTO_UDP) return udp(from, to, payload_of(size));
+    if (proto_ == IPPROTO_SCTP) return sctp(from, to, kChunks[kind % kChunks.size()], payload_of(size));
     const unsigned flags = kTcpFlags[kind % kTcpFlags.size()];
     Packet packet = tcp(from, to, flags, (flags & psh) != 0 ? payload_of(size) : Bytes{});
     if ((flags & syn) != 0) packet.tcp().options = {2, 4, 5, 0xb4, 4, 2, 1, 1};

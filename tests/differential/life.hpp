@@ -19,6 +19,7 @@ struct Totals {
     std::size_t packets = 0;
     std::size_t begun = 0;
     std::size_t ports_changed = 0;
+    std::size_t errors = 0;
     Totals& operator+=(const Totals& more);
 };
 
@@ -57,6 +58,7 @@ private:
     void grow_old(const Step& step);
     void collect(const Step& step);
     void evict(const Step& step);
+    void report_error(const Step& step);
 
     void send(const Packet& packet);
     Run meet(const Packet& packet, bool to_pod);
@@ -74,6 +76,7 @@ private:
     std::vector<Endpoint> backends_;
     std::vector<Port> ports_;
     std::size_t packets_ = 0;
+    std::size_t errors_ = 0;
     std::size_t lived_ = 0;
     std::string wrong_;
     bool logging_ = false;

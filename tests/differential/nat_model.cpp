@@ -9,9 +9,25 @@
 namespace svclb::test {
 namespace {
 
+// What an SCTP packet's chunk would be in TCP.
 unsigned flags_of(const Packet& packet) {
-    const auto* tcp = std::get_if<Tcp>(&packet.transport);
-    return tcp == nullptr ? 0 : tcp->flags;
+    if (const auto* tcp = std::get_if<Tcp>(&packet.transport)) return tcp->flags;
+    const auto* sctp = std::get_if<Sctp>(&packet.transport);
+    if (sctp == nullptr) return 0;
+    switch (sctp->chunk) {
+        case sctp_init:
+            return syn;
+        case sctp_init_ack:
+            return syn | ack;
+        case sctp_abort:
+            return rst;
+        case sctp_shutdown:
+        case sctp_shutdown_ack:
+        case sctp_shutdown_complete:
+            return fin | ack;
+        default:
+            return ack;
+    }
 }
 
 bool is_first_syn(const Packet& packet) {
@@ -79,7 +95,7 @@ std::string describe(const Flow& flow) {
 std::string expect_refused(const Run& got, const Packet& sent) {
     if (got.verdict != redirected) return "verdict " + std::to_string(got.verdict) + " where a refusal was due\n";
     if (const std::string wrong = wrong_checksums(got.frame); !wrong.empty()) return wrong;
-    if (!std::holds_alternative<Tcp>(sent.transport)) return {};
+    if (!std::holds_alternative<Tcp>(sent.transport)) return {};  // an ICMP error
     if (source_of(got.frame) == sent.destination_endpoint() && destination_of(got.frame) == sent.source_endpoint())
         return {};
     return "the refusal goes from " + to_string(source_of(got.frame)) + " to " + to_string(destination_of(got.frame));
@@ -284,6 +300,44 @@ std::string NatModel::judge_backend(const Packet& sent, const Flow& flow, const 
     note_end(*flow, flags, flow->backend_fin);
     if (!tcp() || (flags & (syn | rst)) == syn) flow->answered = true;
     return {};
+}
+
+Packet NatModel::error_about(const Ip& from, const Packet& quoted) {
+    constexpr std::size_t kEthernet = 14;
+    const Bytes frame = quoted.frame();
+    const Icmp message = from.v4() ? Icmp{3, 4, 1400} : Icmp{2, 0, 1400};  // it does not fit
+    return icmp(from, quoted.source, message, {frame.begin() + kEthernet, frame.end()});
+}
+
+std::string NatModel::judge_error(const Ip& from, const Packet& quoted, bool to_pod, const Run& got) {
+    const Packet sent = error_about(from, quoted);
+    const Endpoint sender = quoted.source_endpoint();
+    const Endpoint receiver = quoted.destination_endpoint();
+    // As the one who reads the error has sent the packet that it quotes.
+    const auto expect_of = [&](const ModelFlow& flow) {
+        const Packet own =
+            to_pod ? between(quoted, flow.client, flow.dialled) : between(quoted, flow.backend, flow.presented);
+        // A backend is not known to its client, nor a pod to itself.
+        const bool hides = flow.hairpin() || (to_pod && from == flow.backend.addr);
+        Packet error = error_about(hides ? flow.dialled.addr : from, own);
+        if (flow.hairpin()) std::swap(error.to_mac, error.from_mac);
+        return expect(got, flow.hairpin() ? redirected : next, error);
+    };
+    if (to_pod) {
+        const Flow flow = owner({receiver, sender, true});
+        if (!flow || flow->direct || (flow->moved && expect_unchanged(got, sent).empty()))
+            return expect_unchanged(got, sent);
+        return expect_of(*flow);
+    }
+    const Tuple out{receiver, sender, false};
+    if (const auto late = restored_.find(out); late != restored_.end()) {
+        for (const Flow& flow : late->second) {
+            if (expect_of(*flow).empty()) return {};
+        }
+    }
+    const auto found = out_.find(out);
+    if (found == out_.end() || found->second->direct) return expect_unchanged(got, sent);
+    return expect_of(*found->second);
 }
 
 void NatModel::lost(const Tuple& tuple) {

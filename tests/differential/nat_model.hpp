@@ -65,6 +65,10 @@ public:
     // What the program made of `sent`. Empty: as it should be; else what is wrong.
     std::string judge(const Packet& sent, bool to_pod, const Run& got);
 
+    // The same of an ICMP error of `from`'s about the packet `quoted`, which is sent to that one's sender.
+    std::string judge_error(const Ip& from, const Packet& quoted, bool to_pod, const Run& got);
+    static Packet error_about(const Ip& from, const Packet& quoted);
+
     // Told by the driver: the entry for these packets was removed.
     void lost(const Tuple& tuple);
 

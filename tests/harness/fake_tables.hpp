@@ -171,6 +171,7 @@ public:
         return {};
     }
 
+    using Tables::put;
     Status put(const svclb_frontend_key& key, const svclb_frontend& value) override {
         return write({.op = Op::put_frontend, .frontend_key = key, .frontend = value},
                      [&] { return store(frontends, key, value, limits.frontends, "frontends"); });
@@ -178,6 +179,7 @@ public:
     Status remove(const svclb_frontend_key& key) override {
         return write({.op = Op::remove_frontend, .frontend_key = key}, [&] { return drop(frontends, key); });
     }
+    using Tables::put_desired;
     Status put_desired(const svclb_frontend_key& key, const svclb_frontend& value) override {
         return write({.op = Op::put_desired, .frontend_key = key, .frontend = value},
                      [&] { return store(desired, key, value, limits.desired, "desired_frontends"); });
@@ -185,7 +187,6 @@ public:
     Status remove_desired(const svclb_frontend_key& key) override {
         return write({.op = Op::remove_desired, .frontend_key = key}, [&] { return drop(desired, key); });
     }
-    using Tables::put;
     Status put(const svclb_backend_key& key, const svclb_backend& value) override {
         return write({.op = Op::put_backend, .backend_key = key, .backend = value},
                      [&] { return store(backends, key, value, limits.backends, "backends"); });

@@ -72,8 +72,7 @@ void move_into(const std::string& cgroup) {
 
 SocketHooks::SocketHooks(Datapath& datapath, const HookOptions& options)
     : set_errno_(libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1),
-      object_(load_hooks(datapath, options.learn_netns, set_errno_)),
-      before_(own_cgroup()) {
+      object_(load_hooks(datapath, options.learn_netns, set_errno_)) {
     std::string pattern = "/tmp/svclb-cgroup-XXXXXX";
     if (::mkdtemp(pattern.data()) == nullptr) throw_errno("make a directory");
     mount_ = pattern;
@@ -82,6 +81,7 @@ SocketHooks::SocketHooks(Datapath& datapath, const HookOptions& options)
         ::rmdir(mount_.c_str());
         throw NotPermitted(std::string("cgroup v2 cannot be mounted: ") + std::strerror(error));
     }
+    before_ = own_cgroup();  // which is told once the hierarchy is mounted somewhere
     cgroup_ = mount_ + "/svclb-test-" + std::to_string(::getpid());
     if (::mkdir(cgroup_.c_str(), 0700) != 0) throw_errno("make " + cgroup_);
     attach(cgroup_);

@@ -42,7 +42,8 @@ constexpr std::uint32_t kCollectBudget = 4096;
 // From the end of one walk over the flow tables to the beginning of the next.
 constexpr seconds kCollectPause{10};
 constexpr seconds kRetryPause{1};
-constexpr seconds kHealthRetryPause{5};   // of a port that is taken
+constexpr seconds kHealthRetryPause{5};  // of a port that is taken
+constexpr seconds kHostPacketsPause{10};
 constexpr std::size_t kLargePass = 1000;  // Services
 
 RealTime now() {
@@ -106,6 +107,7 @@ private:
     void serve_health_checks();
     Status follow_devices();
     Status read_devices();
+    void catch_host_packets();
     void tick();
     void collect_flows();
     void begin_grace_period();
@@ -130,6 +132,9 @@ private:
     std::vector<model::Cidr> service_cidrs_;
     std::vector<model::Address> node_port_addresses_;  // told
     bool follows_devices_ = false;                     // once the tables are worth it
+    bool host_packets_due_ = true;
+    std::uint64_t host_packets_at_s_ = 0;
+    std::string host_packets_told_;
     bool held_told_ = false;
     SourceLog source_log_;
 };
@@ -315,6 +320,7 @@ void Agent::set_service_cidrs() {
     std::vector<svclb_cidr> rows(ranges.size());
     std::ranges::transform(ranges, rows.begin(), abi_cidr);
     if (auto set = datapath_.set_service_cidrs(rows); !set) spdlog::error("{}", set.error().message());
+    host_packets_due_ = true;
 }
 
 // The tables first, the devices afterwards: a node that starts anew has no packet answered from empty tables, and one
@@ -324,6 +330,7 @@ Status Agent::follow_devices() {
     follows_devices_ = true;
     if (auto watched = event_loop_.watch(devices_.fd()); !watched) return watched;
     if (auto read = read_devices(); !read) return read;
+    catch_host_packets();
     note_sync(now());
     spdlog::info("ready services={} slices={} links={}", sync_.cluster().service_count(), sync_.cluster().slice_count(),
                  datapath_.attached().size());
@@ -336,20 +343,40 @@ Status Agent::read_devices() {
     for (const auto& change : *changes) {
         const auto& device = change.device;
         const bool uplink = device.kind == datapath::LinkKind::uplink;
-        const auto status = change.gone ? datapath_.detach(device.ifindex)
-                            : uplink    ? datapath_.attach_uplink(device.ifindex, device.name)
-                                        : datapath_.attach_pod_link(device.ifindex, device.name);
+        const auto status =
+            change.gone ? datapath_.detach(device.ifindex) : datapath_.attach(device.ifindex, device.name, device.kind);
         if (!status)
             spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
         else
             spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached",
                          uplink ? "uplink" : "pod link", device.name, device.ifindex);
     }
+    host_packets_due_ = true;
     return {};
+}
+
+// At most once a tick; of addresses nobody tells us, so every few seconds anyway.
+void Agent::catch_host_packets() {
+    if (!follows_devices_ || (!host_packets_due_ && monotonic_s() < host_packets_at_s_)) return;
+    host_packets_due_ = false;
+    host_packets_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kHostPacketsPause.count());
+    std::string text = "switched off";
+    if (!config_.host_packets) {
+        if (auto left = datapath_.leave_host_packets(); !left) text = left.error().message();
+    } else if (const auto caught = datapath_.catch_host_packets(); !caught) {
+        text = fmt::format("not in force: {}", caught.error().message());
+    } else {
+        text = caught->empty() ? "not in force: no Service CIDR is known, or no address of the node" : *caught;
+    }
+    if (text == host_packets_told_) return;
+    host_packets_told_ = text;
+    put_text(datapath_.status().host_packets, text);
+    spdlog::info("host packets: {}", text);
 }
 
 void Agent::tick() {
     collect_flows();
+    catch_host_packets();
     tell_source();
     problems_.step(datapath_.status().source_connected != 0, now());
     if (!node_health_.warnings().empty() && monotonic_s() >= health_retry_at_s_) serve_health_checks();
@@ -392,7 +419,7 @@ Status run(const Config& config) {
     if (!addresses) return fail(addresses.error());
     auto datapath = datapath::Datapath::open(config.datapath);
     if (!datapath) {
-        for (const auto& missing : datapath::missing_features())
+        for (const auto& missing : datapath::missing_features(config.datapath.sockets))
             if (missing.needed) return fail(Error::invalid(missing.what));
         return fail(datapath.error());
     }

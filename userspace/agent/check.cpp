@@ -18,9 +18,9 @@ using Clock = std::chrono::steady_clock;
 // An API server that has not told everything by then is a finding.
 constexpr std::chrono::seconds kPatience{10};
 
-bool check_kernel() {
+bool check_kernel(const Config& config) {
     bool usable = true;
-    for (const auto& missing : datapath::missing_features()) {
+    for (const auto& missing : datapath::missing_features(config.datapath.sockets)) {
         std::printf("kernel: %s\n", missing.what.c_str());
         usable = usable && !missing.needed;
     }
@@ -80,7 +80,7 @@ Status list_devices(const Config& config) {
 }  // namespace
 
 Result<bool> check(const Config& config) {
-    bool usable = check_kernel();
+    bool usable = check_kernel(config);
     auto input = open_input(config);
     if (!input) return fail(input.error());
     Cluster cluster{config.node_name, config.node_addresses, config.node_ports};

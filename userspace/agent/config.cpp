@@ -202,6 +202,11 @@ void add_options(CLI::App& app, Config& config) {
            "translate what processes on the host network dial, at their sockets")
         ->check(CLI::IsMember({"on", "off"}))
         ->default_str("on");
+    app.add_option_function<Text>(
+           "--host-packets", [&config](const Text& word) { config.host_packets = *on_or_off(word); },
+           "translate or refuse the node's own packets that no socket hook has translated")
+        ->check(CLI::IsMember({"on", "off"}))
+        ->default_str("on");
     app.add_option("--cgroup-root", config.datapath.sockets.cgroup_root,
                    "root of the host's cgroup v2 hierarchy (default: where it is mounted)")
         ->type_name("DIR");

@@ -42,6 +42,7 @@ struct Config {
     datapath::DevicePatterns devices;
     std::vector<model::Address> node_addresses;  // its own, before those of its Node object
     model::NodePortAddresses node_ports;
+    bool host_packets = true;                // the catch-all for what the socket hooks do not see
     std::vector<model::Cidr> service_cidrs;  // united with those of the ServiceCIDR objects
     // Nothing = not served.
     std::optional<model::AddressPort> healthz_address = model::parse_address_port("0.0.0.0:10256");

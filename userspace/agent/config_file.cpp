@@ -155,6 +155,12 @@ std::vector<Field> own_fields(Config& config) {
                                    if (on) config.datapath.sockets.host = *on;
                                    return on.has_value();
                                })},
+        {"hostPackets", parsed("on or off",
+                               [&config](const std::string& word) {
+                                   const auto on = on_or_off(word);
+                                   if (on) config.host_packets = *on;
+                                   return on.has_value();
+                               })},
         {"cgroupRoot", path(&config.datapath.sockets.cgroup_root)},
         {"flowEntries", count(kFewestFlowEntries, kMostFlowEntries, config.datapath.sizes.established)},
         {"affinityEntries", count(kFewestFlowEntries, kMostFlowEntries, config.datapath.sizes.affinity)},

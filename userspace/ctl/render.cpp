@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "text.hpp"
@@ -62,6 +63,12 @@ std::string sets_cell(const BackendRow& row) {
     return std::string(cluster ? "Cluster" : "") + (cluster && local ? "," : "") + (local ? "Local" : "");
 }
 
+// Who stays with a backend: an address, or the processes of a network namespace.
+std::string affinity_client_text(const model::Address& client) {
+    std::uint32_t first = 0;
+    std::memcpy(&first, client.bytes.data(), sizeof(first));
+    return first == SVCLB_CLIENT_NETNS ? "host" : model::to_string(client);
+}
 std::string client_text(const FlowRow& row) {
     return model::endpoint_text(row.client, row.client_port);
 }
@@ -74,6 +81,7 @@ std::string frontend_text(const FlowRow& row) {
 
 std::string link_kind_text(datapath::LinkKind kind) {
     if (kind == datapath::LinkKind::cgroup) return "cgroup";
+    if (kind == datapath::LinkKind::host) return "host";
     return kind == datapath::LinkKind::pod ? "pod" : "uplink";
 }
 
@@ -236,8 +244,8 @@ Table affinity_table(const std::vector<AffinityItem>& items, bool wide) {
     if (wide) append(table.headers, {"INDEX"});
     for (const AffinityItem& item : items) {
         auto& row = table.rows.emplace_back();
-        row = {model::to_string(item.row.client), item.service, model::endpoint_text(item.row.backend, item.row.port),
-               std::to_string(item.row.age_s) + "s",
+        row = {affinity_client_text(item.row.client), item.service,
+               model::endpoint_text(item.row.backend, item.row.port), std::to_string(item.row.age_s) + "s",
                item.expires_s == 0 ? "expired" : std::to_string(item.expires_s) + "s"};
         if (wide) append(row, {std::to_string(item.row.service)});
     }
@@ -283,7 +291,7 @@ Json flows_json(const std::vector<FlowItem>& items) {
 
 Json affinity_json(const std::vector<AffinityItem>& items) {
     return list_json(items, [](const AffinityItem& item) -> Json {
-        return {{"client", model::to_string(item.row.client)},
+        return {{"client", affinity_client_text(item.row.client)},
                 {"service", item.service},
                 {"backend", model::endpoint_text(item.row.backend, item.row.port)},
                 {"ageSeconds", item.row.age_s},

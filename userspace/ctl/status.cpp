@@ -69,6 +69,13 @@ std::span<const svclb_source_part> parts(const svclb_agent_status& agent) {
     return {agent.source_part, std::min<std::size_t>(agent.source_parts, SVCLB_SOURCE_PARTS)};
 }
 
+// Nothing where the agent is of a release without them.
+std::string host_sockets_text(const svclb_agent_status& agent) {
+    const auto text = row_text(agent.sockets);
+    if (agent.sockets_attached != 0) return "translated, below " + text;
+    return text.empty() || text == "off" ? text : "not translated: " + text;
+}
+
 // Only a source that can be away has more to say than its name.
 std::string connection_text(const Snapshot& snapshot) {
     const svclb_agent_status& agent = snapshot.agent;
@@ -147,7 +154,9 @@ Json status_json(const Snapshot& snapshot) {
     out["frontends"] = all.frontends;
     out["backends"] = all.backends;
     out["flows"] = snapshot.connections;
+    out["hostPackets"] = row_text(agent.host_packets);
     out["links"] = snapshot.links.size();
+    out["hostSockets"] = {{"attached", agent.sockets_attached != 0}, {"text", row_text(agent.sockets)}};
     out["maps"] = std::move(map_fill);
     out["drops"] = std::move(drops);
     return out;
@@ -183,7 +192,9 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("frontends", std::to_string(all.frontends));
     add("backends", std::to_string(all.backends));
     add("flows", fmt::format("{} ({} dead ones collected)", snapshot.connections, agent.collected));
+    add("host packets", row_text(agent.host_packets));
     add("links", fmt::format("{} attached", snapshot.links.size()));
+    add("host sockets", host_sockets_text(agent));
 
     const std::vector<Fill> map_fill = fills(snapshot);
     if (wide) {

@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "bpf_dir.hpp"
+#include "catch_all.hpp"
 #include "links.hpp"
 #include "sockets.hpp"
 #include "svclb/datapath/datapath.hpp"
@@ -26,6 +27,10 @@ Status remove_pins(const std::filesystem::path& directory) {
 
 Status cleanup(const std::filesystem::path& bpf_dir) {
     const BpfDir dir{bpf_dir};
+    // Without its program the pair would swallow what is routed to it.
+    auto catch_all = CatchAll::open();
+    if (!catch_all) return fail(catch_all.error());
+    if (auto removed = catch_all->remove(); !removed) return removed;
     // Links first: no program may meet tables that are half gone. Each is detached, even where another process holds
     // it.
     if (auto detached = detach_socket_hooks(dir); !detached) return detached;

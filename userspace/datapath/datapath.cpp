@@ -5,7 +5,11 @@
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
+#include <net/if.h>
+#include <net/if_arp.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,10 +20,13 @@
 #include <cstring>
 #include <initializer_list>
 #include <optional>
+#include <set>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "catch_all.hpp"
 #include "grow.hpp"
 
 namespace svclb::datapath {
@@ -129,6 +136,14 @@ Status pin_maps(const BpfDir& dir, const MapSet& maps, const MapSet& pinned) {
         if (auto done = pin(fd.get(), dir.map(name)); !done) return done;
     }
     return {};
+}
+
+bool is_ethernet(const std::string& name) {
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    if (name.size() >= sizeof(request.ifr_name)) return false;
+    name.copy(request.ifr_name, name.size());
+    return ::ioctl(socket.get(), SIOCGIFHWADDR, &request) == 0 && request.ifr_hwaddr.sa_family == ARPHRD_ETHER;
 }
 
 Result<bool> choose_tcx(AttachMode mode) {
@@ -241,17 +256,40 @@ svclb_agent_status& Datapath::status() {
     return state_->core.agent.rows()[0];
 }
 
-Status Datapath::attach_pod_link(int ifindex, const std::string& name) {
-    return state_->core.links.attach(ifindex, name, LinkKind::pod, state_->core.tcx, state_->core.programs);
-}
-
-Status Datapath::attach_uplink(int ifindex, const std::string& name) {
-    return state_->core.links.attach(ifindex, name, LinkKind::uplink, state_->core.tcx, state_->core.programs);
+Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
+    if (kind == LinkKind::uplink && !is_ethernet(name)) return {};
+    return state_->core.links.attach(ifindex, name, kind, state_->core.tcx, state_->core.programs);
 }
 
 void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
     auto& row = state_->core.node_addresses.rows()[0];
     if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
+}
+
+Result<std::string> Datapath::catch_host_packets() {
+    auto catch_all = CatchAll::open();
+    if (!catch_all) return fail(catch_all.error());
+    const auto device = catch_all->prepare();
+    if (!device) return fail(device.error());
+    if (auto attached = attach(*device, kProgramSide, LinkKind::host); !attached) return fail(attached.error());
+    std::set<int> uplinks;
+    std::set<int> pod_links;
+    for (const auto& link : attached()) {
+        if (link.kind == LinkKind::uplink) uplinks.insert(link.ifindex);
+        if (link.kind == LinkKind::pod) pod_links.insert(link.ifindex);
+    }
+    const svclb_service_cidrs& row = state_->core.service_cidrs.rows()[0];
+    return catch_all->route(std::span(row.cidr).subspan(row.used & 0xffff, row.used >> 16), uplinks, pod_links);
+}
+
+Status Datapath::leave_host_packets() {
+    auto catch_all = CatchAll::open();
+    if (!catch_all) return fail(catch_all.error());
+    for (const auto& link : attached()) {
+        if (link.kind != LinkKind::host) continue;
+        if (auto detached = detach(link.ifindex); !detached) return detached;
+    }
+    return catch_all->remove();
 }
 
 Status Datapath::detach(int ifindex) {

@@ -3,6 +3,8 @@
 
 #include <fnmatch.h>
 
+#include "catch_all.hpp"
+
 namespace svclb::datapath {
 
 Match match(const std::vector<std::string>& patterns, const std::string& name) {
@@ -21,6 +23,7 @@ Match match(const std::vector<std::string>& patterns, const std::string& name) {
 }
 
 std::optional<LinkKind> kind_of(const DeviceFacts& device, bool leads_out, const DevicePatterns& patterns) {
+    if (device.name == kRouteSide || device.name == kProgramSide) return std::nullopt;
     const Match uplink = match(patterns.uplinks, device.name);
     const Match pod = match(patterns.pod_links, device.name);
     if (uplink == Match::yes) return LinkKind::uplink;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // What the kernel and our capabilities allow, asked without changing anything.
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
@@ -17,7 +18,9 @@
 #include <utility>
 
 #include "bpf_dir.hpp"
+#include "cgroup_root.hpp"
 #include "links.hpp"
+#include "sockets.hpp"
 #include "svclb/base/unique_fd.hpp"
 #include "svclb/datapath/datapath.hpp"
 
@@ -88,9 +91,23 @@ std::string refused_syscall() {
     return {};
 }
 
+void add_missing_for_sockets(const SocketOptions& sockets, std::vector<MissingFeature>& missing) {
+    const auto add = [&missing](const std::string& what) { missing.push_back({what, false}); };
+    const auto root = open_cgroup_root(sockets.cgroup_root);
+    if (!root)
+        add(fmt::format("{}: host sockets are not translated", root.error().message()));
+    else if (!root->whole)
+        add(fmt::format("{} is a part of the cgroup v2 hierarchy: host sockets outside of it are not translated",
+                        root->path.string()));
+    if (libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, nullptr) != 1)
+        add("no socket hooks (CONFIG_CGROUP_BPF): host sockets are not translated");
+    else if (!hooks_set_errno())
+        add("a socket hook cannot say ECONNREFUSED (it came with 5.18): the packet path refuses in its place");
+}
+
 }  // namespace
 
-std::vector<MissingFeature> missing_features() {
+std::vector<MissingFeature> missing_features(const SocketOptions& sockets) {
     quieten_libbpf();
     std::vector<MissingFeature> missing;
     const std::string running = release();
@@ -109,6 +126,7 @@ std::vector<MissingFeature> missing_features() {
     }
     if (auto refused = refused_syscall(); !refused.empty()) missing.push_back({std::move(refused), true});
     if (!has_tcx()) missing.push_back({"no tcx (kernel 6.6 and later): clsact filters are used in its place", false});
+    if (sockets.host) add_missing_for_sockets(sockets, missing);
     if (!is_bpffs("/sys/fs/bpf")) {
         missing.push_back(
             {"no bpffs on /sys/fs/bpf: the agent mounts one; in a container, pins then end with the container", false});

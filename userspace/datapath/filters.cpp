@@ -13,18 +13,18 @@
 namespace svclb::datapath {
 namespace {
 
-bpf_tc_hook hook_of(const FilterPlace& place) {
+bpf_tc_hook hook_of(int ifindex, Side side) {
     bpf_tc_hook hook{};
     hook.sz = sizeof(hook);
-    hook.ifindex = place.ifindex;
-    hook.attach_point = place.side == Side::ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS;
+    hook.ifindex = ifindex;
+    hook.attach_point = side == Side::ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS;
     return hook;
 }
 
-bpf_tc_opts opts_of(const FilterPlace& place) {
+bpf_tc_opts opts_of(Place place) {
     bpf_tc_opts opts{};
     opts.sz = sizeof(opts);
-    opts.handle = place.kind == LinkKind::uplink ? kUplinkFilterHandle : kFilterHandle;
+    opts.handle = kFilterHandle + static_cast<std::uint32_t>(place.kind);
     opts.priority = kFilterPriority;
     return opts;
 }
@@ -35,8 +35,8 @@ constexpr std::string_view text_of(Side side) {
 
 }  // namespace
 
-bool has_filter(const FilterPlace& place) {
-    const bpf_tc_hook hook = hook_of(place);
+bool has_filter(int ifindex, Place place) {
+    const bpf_tc_hook hook = hook_of(ifindex, place.side);
     bpf_tc_opts opts = opts_of(place);
     if (bpf_tc_query(&hook, &opts) != 0) return false;
     const UniqueFd program(bpf_prog_get_fd_by_id(opts.prog_id));
@@ -45,36 +45,36 @@ bool has_filter(const FilterPlace& place) {
     bpf_prog_info info{};
     __u32 size = sizeof(info);
     if (bpf_prog_get_info_by_fd(program.get(), &info, &size) != 0) return false;
-    return std::string_view(info.name) == program_of(place.kind, place.side);
+    return std::string_view(info.name) == program_of(place);
 }
 
-Status add_filter(const FilterPlace& place, int program) {
-    bpf_tc_hook hook = hook_of(place);
+Status add_filter(int ifindex, Place place, int program) {
+    bpf_tc_hook hook = hook_of(ifindex, place.side);
     // For both sides at once: the qdisc is one.
     hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
     if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST) {
-        return fail_errno(-error, fmt::format("add the clsact qdisc to device {}", place.ifindex));
+        return fail_errno(-error, fmt::format("add the clsact qdisc to device {}", ifindex));
     }
-    hook = hook_of(place);
+    hook = hook_of(ifindex, place.side);
     bpf_tc_opts opts = opts_of(place);
     opts.prog_fd = program;
     // Someone else's filter in our place stays: without REPLACE the kernel refuses the second one.
-    opts.flags = has_filter(place) ? __u32{BPF_TC_F_REPLACE} : 0U;
+    opts.flags = has_filter(ifindex, place) ? __u32{BPF_TC_F_REPLACE} : 0U;
     if (const int error = bpf_tc_attach(&hook, &opts); error != 0) {
         return fail_errno(-error, fmt::format("add filter priority {} handle {:#x} to clsact {} of device {}",
-                                              kFilterPriority, opts.handle, text_of(place.side), place.ifindex));
+                                              kFilterPriority, opts.handle, text_of(place.side), ifindex));
     }
     return {};
 }
 
-Status remove_filter(const FilterPlace& place) {
-    if (!has_filter(place)) return {};
-    const bpf_tc_hook hook = hook_of(place);
+Status remove_filter(int ifindex, Place place) {
+    if (!has_filter(ifindex, place)) return {};
+    const bpf_tc_hook hook = hook_of(ifindex, place.side);
     const bpf_tc_opts opts = opts_of(place);
     const int error = bpf_tc_detach(&hook, &opts);
     if (error != 0 && error != -ENOENT && error != -ENODEV && error != -EINVAL) {
-        return fail_errno(
-            -error, fmt::format("remove our filter from clsact {} of device {}", text_of(place.side), place.ifindex));
+        return fail_errno(-error,
+                          fmt::format("remove our filter from clsact {} of device {}", text_of(place.side), ifindex));
     }
     return {};
 }

@@ -15,27 +15,27 @@ namespace svclb::datapath {
 // Early, because a filter before us that says "ok" would hide packets from us; not the very first numbers, which are
 // what others take.
 inline constexpr std::uint32_t kFilterPriority = 7;
-inline constexpr std::uint32_t kFilterHandle = 0x53564c42;        // "SVLB"
-inline constexpr std::uint32_t kUplinkFilterHandle = 0x53564c55;  // "SVLU"
+inline constexpr std::uint32_t kFilterHandle = 0x53564c42;  // "SVLB" on pod links; the next ones by kind of device
 
 enum class Side : std::uint8_t { ingress, egress };
 
-struct FilterPlace {
-    int ifindex = 0;
+// Where a program of ours stands.
+struct Place {
     LinkKind kind = LinkKind::pod;
     Side side = Side::ingress;
 };
 
 // The program of a place, which is also how a filter of ours is recognised.
-constexpr const char* program_of(LinkKind kind, Side side) {
-    if (kind == LinkKind::uplink) return side == Side::ingress ? "from_uplink" : "to_uplink";
-    return side == Side::ingress ? "from_pod" : "to_pod";
+constexpr const char* program_of(Place place) {
+    if (place.side == Side::egress) return place.kind == LinkKind::uplink ? "to_uplink" : "to_pod";
+    if (place.kind == LinkKind::pod) return "from_pod";
+    return place.kind == LinkKind::host ? "from_host" : "from_uplink";
 }
 
 // Makes the clsact qdisc where there is none; replaces a filter of ours in place.
-Status add_filter(const FilterPlace& place, int program);
+Status add_filter(int ifindex, Place place, int program);
 // Nothing of ours there is no error.
-Status remove_filter(const FilterPlace& place);
-[[nodiscard]] bool has_filter(const FilterPlace& place);
+Status remove_filter(int ifindex, Place place);
+[[nodiscard]] bool has_filter(int ifindex, Place place);
 
 }  // namespace svclb::datapath

@@ -20,6 +20,13 @@ Status removed(const Result<bool>& result) {
 }
 
 template <class Key, class Value>
+Tables::Batch put_all(const MapRef<Key, Value>& map, std::span<const Key> keys, std::span<const Value> values) {
+    Tables::Batch batch;
+    batch.status = map.put(keys, values, batch.done);
+    return batch;
+}
+
+template <class Key, class Value>
 Status copy_hash(const char* name, const MapSet& from, const MapSet& to) {
     const auto source = MapRef<Key, Value>::open(from, name);
     if (!source) return fail(source.error());
@@ -121,10 +128,19 @@ Status KernelTables::put(const svclb_backend_key& key, const svclb_backend& valu
 Status KernelTables::remove(const svclb_backend_key& key) {
     return removed(rows_.backends.remove(key));
 }
+Tables::Batch KernelTables::put(std::span<const svclb_frontend_key> keys, std::span<const svclb_frontend> values) {
+    return put_all(rows_.frontends, keys, values);
+}
+Tables::Batch KernelTables::put_desired(std::span<const svclb_frontend_key> keys,
+                                        std::span<const svclb_frontend> values) {
+    return put_all(rows_.desired, keys, values);
+}
 Tables::Batch KernelTables::put(std::span<const svclb_backend_key> keys, std::span<const svclb_backend> values) {
-    Batch batch;
-    batch.status = rows_.backends.put(keys, values, batch.done);
-    return batch;
+    return put_all(rows_.backends, keys, values);
+}
+Tables::Batch KernelTables::put_names(std::span<const std::uint32_t> services,
+                                      std::span<const svclb_service_name> values) {
+    return put_all(rows_.names, services, values);
 }
 Tables::Batch KernelTables::reset_backend_counters(std::span<const std::uint32_t> backends) {
     Batch batch;

@@ -51,6 +51,9 @@ public:
     Status remove_desired(const svclb_frontend_key& key) override;
     Status put(const svclb_backend_key& key, const svclb_backend& value) override;
     Status remove(const svclb_backend_key& key) override;
+    Batch put(std::span<const svclb_frontend_key> keys, std::span<const svclb_frontend> values) override;
+    Batch put_desired(std::span<const svclb_frontend_key> keys, std::span<const svclb_frontend> values) override;
+    Batch put_names(std::span<const std::uint32_t> services, std::span<const svclb_service_name> values) override;
     Batch put(std::span<const svclb_backend_key> keys, std::span<const svclb_backend> values) override;
     Batch reset_backend_counters(std::span<const std::uint32_t> backends) override;
     Status put(const svclb_source_range& range) override;

@@ -5,15 +5,11 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <net/if.h>
-#include <net/if_arp.h>
 #include <spdlog/spdlog.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
-#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -25,8 +21,7 @@ constexpr auto kAttachTcxIngress = static_cast<bpf_attach_type>(46);
 constexpr auto kAttachTcxEgress = static_cast<bpf_attach_type>(47);
 constexpr std::uint32_t kLinkTypeTcx = 11;
 constexpr std::uint32_t kFlagBefore = 1U << 3;  // BPF_F_BEFORE
-constexpr std::array kKinds = {LinkKind::pod, LinkKind::uplink};
-constexpr int kLoopback = 1;  // in every network namespace
+constexpr int kLoopback = 1;                    // in every network namespace
 
 // The start of struct bpf_link_info with its tcx member.
 struct TcxLinkInfo {
@@ -42,28 +37,22 @@ static_assert(offsetof(TcxLinkInfo, ifindex) == offsetof(bpf_link_info, netns), 
 constexpr bpf_attach_type attach_type_of(Side side) {
     return side == Side::ingress ? kAttachTcxIngress : kAttachTcxEgress;
 }
-constexpr const char* text_of(Side side) {
+constexpr const char* name_of(Side side) {
     return side == Side::ingress ? "ingress" : "egress";
 }
-constexpr const char* pin_name_of(LinkKind kind, Side side) {
-    if (kind == LinkKind::uplink) return side == Side::ingress ? "uplink-ingress" : "uplink-egress";
-    return text_of(side);
+constexpr std::array kKinds = {LinkKind::pod, LinkKind::uplink, LinkKind::host};
+std::string pin_name_of(Place place) {
+    const char* kind = place.kind == LinkKind::pod ? "" : place.kind == LinkKind::host ? "host-" : "uplink-";
+    return fmt::format("{}{}", kind, name_of(place.side));
 }
 constexpr std::size_t index_of(Side side) {
     return static_cast<std::size_t>(side);
 }
-int program_for(LinkKind kind, Side side, const Programs& programs) {
-    if (kind == LinkKind::uplink) return (side == Side::ingress ? programs.from_uplink : programs.to_uplink).get();
-    return (side == Side::ingress ? programs.from_pod : programs.to_pod).get();
-}
-
-// What the programs read begins with an Ethernet header.
-bool is_ethernet(const std::string& name) {
-    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    ifreq request{};
-    if (!socket || name.size() >= sizeof(request.ifr_name)) return false;
-    std::memcpy(&request.ifr_name, name.c_str(), name.size() + 1);
-    return ::ioctl(socket.get(), SIOCGIFHWADDR, &request) == 0 && request.ifr_hwaddr.sa_family == ARPHRD_ETHER;
+int program_for(Place place, const Programs& programs) {
+    if (place.side == Side::egress)
+        return (place.kind == LinkKind::uplink ? programs.to_uplink : programs.to_pod).get();
+    if (place.kind == LinkKind::pod) return programs.from_pod.get();
+    return (place.kind == LinkKind::host ? programs.from_host : programs.from_uplink).get();
 }
 
 std::string name_of(int ifindex) {
@@ -81,19 +70,15 @@ Result<std::vector<int>> all_devices() {
     return devices;
 }
 
-struct PinPlace {
-    int ifindex;
-    LinkKind kind;
-    Side side;
-};
-
-std::optional<PinPlace> parse_pin_name(const std::string& file) {
+std::optional<std::pair<int, Place>> parse_pin_name(const std::string& file) {
     int ifindex = 0;
     const auto [rest, error] = std::from_chars(file.data(), file.data() + file.size(), ifindex);
-    if (error != std::errc()) return std::nullopt;
     for (const LinkKind kind : kKinds) {
-        for (const Side side : kSides)
-            if (rest == fmt::format("-{}", pin_name_of(kind, side))) return PinPlace{ifindex, kind, side};
+        for (const Side side : kSides) {
+            const Place place{kind, side};
+            if (error == std::errc() && rest == fmt::format("-{}", pin_name_of(place)))
+                return std::pair(ifindex, place);
+        }
     }
     return std::nullopt;
 }
@@ -133,8 +118,8 @@ bool has_tcx() {
     return bpf_prog_query_opts(kLoopback, kAttachTcxIngress, &opts) == 0;
 }
 
-std::filesystem::path Links::pin_path(int ifindex, LinkKind kind, Side side) const {
-    return dir_.links() / fmt::format("{}-{}", ifindex, pin_name_of(kind, side));
+std::filesystem::path Links::pin_path(int ifindex, Place place) const {
+    return dir_.links() / fmt::format("{}-{}", ifindex, pin_name_of(place));
 }
 
 Result<Links> Links::find(const BpfDir& dir, bool read_only) {
@@ -150,7 +135,7 @@ Result<Links> Links::find(const BpfDir& dir, bool read_only) {
     for (const int ifindex : *devices) {
         for (const LinkKind kind : kKinds) {
             for (const Side side : kSides) {
-                if (!has_filter({ifindex, kind, side})) continue;
+                if (!has_filter(ifindex, {kind, side})) continue;
                 links.attachments_[ifindex].kind = kind;
                 links.attachments_[ifindex].filter[index_of(side)] = true;
             }
@@ -167,7 +152,8 @@ Status Links::adopt_pin(const std::string& file, bool read_only) {
         spdlog::warn("unknown pin path={}", (dir_.links() / file).string());
         return {};
     }
-    const auto [ifindex, kind, side] = *place;
+    const int ifindex = place->first;
+    const auto [kind, side] = place->second;
     auto link = open_pin(dir_.links() / file, false);
     if (!link) return fail(link.error());
     if (*link && is_live(link->get(), ifindex, side)) {
@@ -180,16 +166,17 @@ Status Links::adopt_pin(const std::string& file, bool read_only) {
 
 Status Links::replace_one(int ifindex, Attachment& attachment, const Programs& programs) {
     for (const Side side : kSides) {
-        const int program = program_for(attachment.kind, side, programs);
+        const Place place{attachment.kind, side};
+        const int program = program_for(place, programs);
         const UniqueFd& link = attachment.tcx[index_of(side)];
         const int error = link ? bpf_link_update(link.get(), program, nullptr) : 0;
         if (error != 0 && is_live(link.get(), ifindex, side)) {
             return fail_errno(-error,
-                              fmt::format("replace the program on tcx {} of {}", text_of(side), attachment.name));
+                              fmt::format("replace the program on tcx {} of {}", name_of(side), attachment.name));
         }
         if (!attachment.filter[index_of(side)]) continue;
-        auto replaced = add_filter({ifindex, attachment.kind, side}, program);
-        if (!replaced && !name_of(ifindex).empty()) return replaced;
+        if (auto replaced = add_filter(ifindex, place, program); !replaced && !name_of(ifindex).empty())
+            return replaced;
     }
     return {};
 }
@@ -217,10 +204,11 @@ Status Links::attach_tcx(int ifindex, Side side, Attachment& attachment, const P
     bpf_link_create_opts opts{};
     opts.sz = sizeof(opts);
     opts.flags = kFlagBefore;
-    const int fd = bpf_link_create(program_for(attachment.kind, side, programs), ifindex, attach_type_of(side), &opts);
-    if (fd < 0) return fail_errno(-fd, fmt::format("attach to tcx {} of {}", text_of(side), attachment.name));
+    const Place place{attachment.kind, side};
+    const int fd = bpf_link_create(program_for(place, programs), ifindex, attach_type_of(side), &opts);
+    if (fd < 0) return fail_errno(-fd, fmt::format("attach to tcx {} of {}", name_of(side), attachment.name));
     link = UniqueFd(fd);
-    auto pinned = pin(fd, pin_path(ifindex, attachment.kind, side));
+    auto pinned = pin(fd, pin_path(ifindex, place));
     if (!pinned) link = UniqueFd();
     return pinned;
 }
@@ -231,19 +219,16 @@ Status Links::detach_tcx(int ifindex, Side side, Attachment& attachment) {
     // At once, whoever else holds the link; of a device that is gone it is detached already.
     bpf_link_detach(link.get());
     link = UniqueFd();
-    return unpin(pin_path(ifindex, attachment.kind, side));
+    return unpin(pin_path(ifindex, {attachment.kind, side}));
 }
 
 Status Links::attach(int ifindex, const std::string& name, LinkKind kind, bool tcx, const Programs& programs) {
-    if (kind == LinkKind::uplink && !is_ethernet(name)) {
-        return fail(Error::invalid("not an Ethernet device: what leaves or comes by it is not served as an uplink"));
-    }
     if (const auto found = attachments_.find(ifindex); found != attachments_.end() && found->second.kind != kind) {
         if (auto detached = detach(ifindex); !detached) return detached;
     }
     Attachment& attachment = attachments_[ifindex];
-    attachment.kind = kind;
     attachment.name = name;
+    attachment.kind = kind;
     auto attached = attach_both(ifindex, attachment, tcx, programs);
     if (!attached && attachment.empty()) attachments_.erase(ifindex);
     return attached;
@@ -252,17 +237,17 @@ Status Links::attach(int ifindex, const std::string& name, LinkKind kind, bool t
 Status Links::attach_both(int ifindex, Attachment& attachment, bool tcx, const Programs& programs) {
     // Replies first: a flow that begins in between must find its way back.
     for (const Side side : {Side::egress, Side::ingress}) {
+        const Place place{attachment.kind, side};
         bool& filter = attachment.filter[index_of(side)];
         if (tcx) {
             if (auto done = attach_tcx(ifindex, side, attachment, programs); !done) return done;
             if (filter) {
-                if (auto done = remove_filter({ifindex, attachment.kind, side}); !done) return done;
+                if (auto done = remove_filter(ifindex, place); !done) return done;
                 filter = false;
             }
         } else {
-            const FilterPlace place{ifindex, attachment.kind, side};
-            if (!filter || !has_filter(place)) {
-                if (auto done = add_filter(place, program_for(place.kind, side, programs)); !done) return done;
+            if (!filter || !has_filter(ifindex, place)) {
+                if (auto done = add_filter(ifindex, place, program_for(place, programs)); !done) return done;
                 filter = true;
             }
             if (auto done = detach_tcx(ifindex, side, attachment); !done) return done;
@@ -277,7 +262,7 @@ Status Links::detach(int ifindex) {
     for (const Side side : kSides) {
         if (auto done = detach_tcx(ifindex, side, found->second); !done) return done;
         if (!found->second.filter[index_of(side)]) continue;
-        if (auto done = remove_filter({ifindex, found->second.kind, side}); !done) return done;
+        if (auto done = remove_filter(ifindex, {found->second.kind, side}); !done) return done;
     }
     attachments_.erase(found);
     return {};
@@ -288,7 +273,7 @@ std::vector<AttachedLink> Links::attached() const {
     for (const auto& [ifindex, attachment] : attachments_) {
         AttachedLink link{.ifindex = ifindex, .name = attachment.name, .kind = attachment.kind, .hooks = {}};
         for (const Side side : kSides) {
-            const std::string hook = fmt::format("tc {}", text_of(side));
+            const std::string hook = fmt::format("tc {}", name_of(side));
             if (attachment.tcx[index_of(side)]) link.hooks.push_back({hook, "tcx"});
             if (attachment.filter[index_of(side)]) link.hooks.push_back({hook, "clsact"});
         }

@@ -49,7 +49,7 @@ private:
     };
 
     explicit Links(BpfDir dir) : dir_(std::move(dir)) {}
-    [[nodiscard]] std::filesystem::path pin_path(int ifindex, LinkKind kind, Side side) const;
+    [[nodiscard]] std::filesystem::path pin_path(int ifindex, Place place) const;
     Status adopt_pin(const std::string& file, bool read_only);
     Status attach_both(int ifindex, Attachment& attachment, bool tcx, const Programs& programs);
     Status attach_tcx(int ifindex, Side side, Attachment& attachment, const Programs& programs);

@@ -33,6 +33,12 @@ inline Status check_row_sizes(const bpf_map_info& info, std::string_view name, s
                                            info.key_size, info.value_size, key, value)));
 }
 
+// How many rows a batch of `size` wrote. One that fails before its first row leaves the count as it was.
+inline std::size_t rows_done(int error, std::uint32_t count, std::size_t size) {
+    if (error == 0) return size;
+    return count < size ? count : 0;
+}
+
 // Rows that one system call returned, and where the next one goes on.
 template <class Key, class Value>
 class BatchCursor {
@@ -115,7 +121,7 @@ public:
         opts.sz = sizeof(opts);
         auto count = static_cast<std::uint32_t>(keys.size());
         const int error = bpf_map_update_batch(fd_, keys.data(), values.data(), &count, &opts);
-        done = error == 0 ? keys.size() : std::min<std::size_t>(count, keys.size());
+        done = rows_done(error, count, keys.size());
         if (error == -E2BIG) return fail_errno(ENOSPC, fmt::format("map {} is full", name_));
         if (error != 0) return fail_errno(-error, fmt::format("write rows of map {}", name_));
         return {};
@@ -228,15 +234,16 @@ public:
         opts.sz = sizeof(opts);
         auto count = static_cast<std::uint32_t>(indices.size());
         const int error = bpf_map_update_batch(fd_, indices.data(), zeros.data(), &count, &opts);
-        done = error == 0 ? indices.size() : std::min<std::size_t>(count, indices.size());
+        done = rows_done(error, count, indices.size());
         if (error != 0) return fail_errno(-error, fmt::format("reset entries of map {}", name_));
         return {};
     }
 
     // Into a map that has at least as many entries.
     Status copy_to(const PerCpuRef& to) const {
+        std::uint32_t index = copy_batches_to(to);
         std::vector<std::array<std::uint64_t, kFields>> values(cpus_);
-        for (std::uint32_t index = 0; index < size_; ++index) {
+        for (; index < size_; ++index) {
             if (auto done = read(index, values.data()); !done) return done;
             if (auto done = to.write(index, values.data()); !done) return done;
         }
@@ -246,6 +253,27 @@ public:
 private:
     PerCpuRef(int fd, const char* name, std::uint32_t size, std::size_t cpus)
         : fd_(fd), name_(name), size_(size), cpus_(cpus) {}
+
+    // How many of the first entries were copied: all of them, or none before Linux 5.13.
+    std::uint32_t copy_batches_to(const PerCpuRef& to) const {
+        constexpr std::uint32_t kEntries = 512;
+        std::vector<std::uint32_t> indices(kEntries);
+        std::vector<std::array<std::uint64_t, kFields>> values(cpus_ * kEntries);
+        bpf_map_batch_opts opts{};
+        opts.sz = sizeof(opts);
+        std::uint32_t position = 0;
+        for (std::uint32_t copied = 0;;) {
+            std::uint32_t count = kEntries;
+            const int error = bpf_map_lookup_batch(fd_, copied == 0 ? nullptr : &position, &position, indices.data(),
+                                                   values.data(), &count, &opts);
+            if (error != 0 && error != -ENOENT) return copied;
+            const bool last = error == -ENOENT;
+            if (count != 0 && bpf_map_update_batch(to.fd_, indices.data(), values.data(), &count, &opts) != 0)
+                return copied;
+            copied += count;
+            if (last || copied >= size_) return copied;
+        }
+    }
 
     Status check(std::uint32_t index) const {
         if (index < size_) return {};

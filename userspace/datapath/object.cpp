@@ -19,8 +19,6 @@
 #include <span>
 #include <vector>
 
-#include "map_ref.hpp"
-
 extern "C" {
 // Laid down by embedded_object.S.
 extern const std::byte svclb_object_begin[];  // NOLINT(modernize-avoid-c-arrays): a symbol, its size is in the next one
@@ -224,12 +222,15 @@ Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, 
     if (auto done = loading->load(settings, reuse, entries); !done) return fail(done.error());
 
     Loaded loaded;
-    Opener opener;
-    opener.into(loaded.programs.from_pod, program_fd(object, "from_pod"));
-    opener.into(loaded.programs.to_pod, program_fd(object, "to_pod"));
-    opener.into(loaded.programs.from_uplink, program_fd(object, "from_uplink"));
-    opener.into(loaded.programs.to_uplink, program_fd(object, "to_uplink"));
-    if (auto opened = opener.finish(true); !opened) return fail(opened.error());
+    for (const auto& [name, place] : {std::pair{"from_pod", &loaded.programs.from_pod},
+                                      {"to_pod", &loaded.programs.to_pod},
+                                      {"from_host", &loaded.programs.from_host},
+                                      {"from_uplink", &loaded.programs.from_uplink},
+                                      {"to_uplink", &loaded.programs.to_uplink}}) {
+        auto fd = program_fd(object, name);
+        if (!fd) return fail(fd.error());
+        *place = std::move(*fd);
+    }
     auto maps = pinned_maps(object);
     if (!maps) return fail(maps.error());
     loaded.maps = std::move(*maps);

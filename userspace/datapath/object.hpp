@@ -17,6 +17,7 @@ namespace svclb::datapath {
 struct Programs {
     UniqueFd from_pod;
     UniqueFd to_pod;
+    UniqueFd from_host;
     UniqueFd from_uplink;
     UniqueFd to_uplink;
 };

@@ -82,7 +82,7 @@ Result<std::uint64_t> flush_family(const FlowMaps<Key>& maps, const Wanted& want
 }
 
 void end_strings(svclb_agent_status& status) {
-    for (auto* text : {&status.node, &status.source, &status.error}) (*text)[SVCLB_STRING_SIZE - 1] = '\0';
+    for (auto* text : {&status.node, &status.source, &status.error, &status.sockets}) (*text)[SVCLB_STRING_SIZE - 1] = '\0';
 }
 
 }  // namespace

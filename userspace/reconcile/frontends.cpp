@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 #include <tuple>
 #include <utility>
+
+#include "batches.hpp"
 
 namespace svclb::reconcile {
 
@@ -131,26 +134,48 @@ void Frontends::count_addresses() {
     }
 }
 
-void Frontends::write(const Pending& item, datapath::Tables& tables, Report& report) {
-    const auto& key = item.key;
-    auto& entry = *item.entry;
-    const auto row = wanted(key, entry);
-    if (!row) return;
-    const auto* best = winner(entry);
-    const auto& service = best == nullptr ? item.cause : best->port->id.service;
-    const auto words = [&](const char* table) {
-        return fmt::format("{}: put {}", best == nullptr ? service_text(service) : describe(best->port->id),
-                           row_text(table, key));
+// The record first: svclb-ctl verify is to miss a row that failed, not to wonder at one.
+void Frontends::write(std::span<const Wanted> rows, datapath::Tables& tables, Report& report) {
+    std::vector<svclb_frontend_key> keys;
+    std::vector<svclb_frontend> values;
+    const auto put = [&](const char* table, const auto& skip, const auto& send, const auto& keep) {
+        in_batches(
+            rows, skip,
+            [&](std::span<const Wanted> batch) {
+                keys.clear();
+                values.clear();
+                for (const auto& [item, row] : batch) {
+                    keys.push_back(item->key);
+                    values.push_back(row);
+                }
+                return send();
+            },
+            [&](const Status& status, const Wanted& wanted) {
+                const auto& item = *wanted.item;
+                const auto* best = winner(*item.entry);
+                const auto words = [&] {
+                    return fmt::format("{}: put {}",
+                                       best == nullptr ? service_text(item.cause) : describe(best->port->id),
+                                       row_text(table, item.key));
+                };
+                if (report.wrote(status, best == nullptr ? item.cause : best->port->id.service, words))
+                    keep(*item.entry, wanted.row);
+            });
     };
-    if (!agrees(entry.record, row)) {
-        if (!report.wrote(tables.put_desired(key, *row), service, [&] { return words("desired frontends"); })) return;
-        entry.record = row;
-    }
-    if (!agrees(entry.live, row)) {
-        tables.mark_frontend(key, row->kind);
-        if (!report.wrote(tables.put(key, *row), service, [&] { return words("frontends"); })) return;
-        set_live(entry, row);
-    }
+    put(
+        "desired frontends", [](const Wanted& of) { return agrees(of.item->entry->record, of.row); },
+        [&] { return tables.put_desired(keys, values); },
+        [](Entry& entry, const svclb_frontend& row) { entry.record = row; });
+    put(
+        "frontends",
+        [](const Wanted& of) {
+            return !agrees(of.item->entry->record, of.row) || agrees(of.item->entry->live, of.row);
+        },
+        [&] {
+            for (std::size_t at = 0; at < keys.size(); ++at) tables.mark_frontend(keys[at], values[at].kind);
+            return tables.put(keys, values);
+        },
+        [this](Entry& entry, const svclb_frontend& row) { set_live(entry, row); });
 }
 
 void Frontends::remove(const Pending& item, datapath::Tables& tables, Report& report) {
@@ -173,9 +198,15 @@ void Frontends::remove(const Pending& item, datapath::Tables& tables, Report& re
 void Frontends::write_wanted(datapath::Tables& tables, Report& report) {
     count_addresses();
     // Frontends before their address: a client that dials a new one in between is not told that it is unknown.
-    for (const bool addresses : {false, true})
-        for (const auto& item : pending_)
-            if (is_address_key(item.key) == addresses) write(item, tables, report);
+    std::vector<Wanted> rows;
+    for (const bool addresses : {false, true}) {
+        rows.clear();
+        for (const auto& item : pending_) {
+            if (is_address_key(item.key) != addresses) continue;
+            if (const auto row = wanted(item.key, *item.entry)) rows.push_back({&item, *row});
+        }
+        write(rows, tables, report);
+    }
 }
 
 void Frontends::remove_unwanted(datapath::Tables& tables, Report& report) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -61,6 +62,11 @@ private:
         model::ObjectKey cause;  // the Service that changed it
     };
 
+    struct Wanted {
+        const Pending* item;
+        svclb_frontend row;
+    };
+
     [[nodiscard]] static const ClaimRef* winner(const Entry& entry);
     [[nodiscard]] static std::optional<svclb_frontend> wanted(const svclb_frontend_key& key, const Entry& entry);
     void set_live(Entry& entry, std::optional<svclb_frontend> row);
@@ -68,7 +74,7 @@ private:
     void drop_claim(Port& port, const svclb_frontend_key& key);
     void add_claim(Port& port, const Claim& claim);
     void count_addresses();
-    void write(const Pending& item, datapath::Tables& tables, Report& report);
+    void write(std::span<const Wanted> rows, datapath::Tables& tables, Report& report);
     void remove(const Pending& item, datapath::Tables& tables, Report& report);
     void settle();
 

@@ -29,7 +29,9 @@ void IdPool::give_back(std::uint32_t id) {
 }
 
 void IdPool::extend(std::uint32_t limit) noexcept {
-    limit_ = std::max(limit_, limit);
+    if (limit <= limit_) return;
+    untouched_from_ = std::min(untouched_from_, limit_);
+    limit_ = limit;
 }
 
 }  // namespace svclb::reconcile

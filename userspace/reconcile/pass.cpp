@@ -11,16 +11,10 @@
 #include <span>
 #include <utility>
 
+#include "batches.hpp"
 #include "rows.hpp"
 
 namespace svclb::reconcile {
-
-namespace {
-
-// Rows in one call: bounds what the copies of a batch take.
-constexpr std::size_t kBatch = 4096;
-
-}  // namespace
 
 PassResult Pass::run() {
     const auto each = [this](void (Pass::*phase)(Work&)) {
@@ -30,7 +24,8 @@ PassResult Pass::run() {
     remove_lost_rows();
     each(&Pass::lay_out);
     make_room();
-    each(&Pass::add_names);
+    add_indices();
+    each(&Pass::add_strings);
     each(&Pass::plan_backends);
     reset_counters();
     add_backends();
@@ -85,13 +80,15 @@ Status Pass::grow(datapath::Sized map, std::uint64_t at_least) {
     return fail(*failure);
 }
 
-Result<std::uint32_t> Pass::take_id(IdPool& pool, datapath::Sized map) {
-    if (const auto id = pool.take()) return *id;
-    if (const auto grown = grow(map, 0); !grown) return fail(grown.error());
-    pool.extend(tables_.capacity(map));
+Result<Pass::FreshId> Pass::take_id(IdPool& pool, datapath::Sized map) {
+    if (pool.available() == 0) {
+        if (const auto grown = grow(map, 0); !grown) return fail(grown.error());
+        pool.extend(tables_.capacity(map));
+    }
+    const bool untouched = pool.next_is_untouched();
     const auto id = pool.take();
     assert(id);
-    return *id;
+    return FreshId{*id, untouched};
 }
 
 Result<Span> Pass::take_run(std::uint32_t slots) {
@@ -105,27 +102,60 @@ Result<Span> Pass::take_run(std::uint32_t slots) {
     return *run;
 }
 
-bool Pass::add_index(Work& work) {
-    auto& port = *work.port;
-    const auto name = name_row(port.id);
-    if (!name) return block(work, name.error()), false;
-    const auto index = take_id(state_.indices, datapath::Sized::services);
-    if (!index) return block(work, index.error()), false;
+void Pass::add_indices() {
+    struct Item {
+        Work* work;
+        std::uint32_t index;
+    };
+    std::vector<Item> items;
+    for (auto& work : works_) {
+        if (!work.wants() || work.port->index != SVCLB_NONE) continue;
+        if (const auto name = name_row(work.port->id); !name) {
+            block(work, name.error());
+            continue;
+        }
+        const auto index = take_id(state_.indices, datapath::Sized::services);
+        if (!index) {
+            block(work, index.error());
+            continue;
+        }
+        if (index->untouched ||
+            wrote(tables_.reset_service_counter(index->number), *work.port, [] { return "reset service_counters"; })) {
+            items.push_back({&work, index->number});
+        } else {
+            state_.indices.give_back(index->number);
+            work.blocked = true;
+        }
+    }
     if (state_.by_index.size() < state_.indices.limit()) {
         state_.by_index.resize(state_.indices.limit());
         state_.generations.resize(state_.indices.limit());
     }
-    if (!wrote(tables_.reset_service_counter(*index), port, [] { return "reset service_counters"; }) ||
-        !wrote(tables_.put_name(*index, *name), port, [] { return "put service_names"; })) {
-        state_.indices.give_back(*index);
-        work.blocked = true;
-        return false;
-    }
-    port.index = *index;
-    port.named = true;
-    port.row = tables_.services()[*index];  // free: zero, but for the epoch of its former owners
-    state_.by_index[*index] = &port;
-    return true;
+    std::vector<std::uint32_t> indices;
+    std::vector<svclb_service_name> names;
+    in_batches(
+        std::span<const Item>(items), [](const Item& item) { return item.work->blocked; },
+        [&](std::span<const Item> batch) {
+            indices.clear();
+            names.clear();
+            for (const auto& [work, index] : batch) {
+                indices.push_back(index);
+                names.push_back(*name_row(work->port->id));
+            }
+            return tables_.put_names(indices, names);
+        },
+        [&](const Status& status, const Item& item) {
+            auto& port = *item.work->port;
+            if (!wrote(status, port, [] { return "put service_names"; })) {
+                state_.indices.give_back(item.index);
+                item.work->blocked = true;
+                return;
+            }
+            port.index = item.index;
+            port.named = true;
+            port.row = tables_.services()[item.index];  // free: zero, but for the epoch of its former owners
+            state_.by_index[item.index] = &port;
+        });
 }
 
 bool Pass::add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text,
@@ -184,9 +214,8 @@ void Pass::make_room() {
     state_.runs.extend(tables_.capacity(Sized::slots));
 }
 
-void Pass::add_names(Work& work) {
+void Pass::add_strings(Work& work) {
     if (!work.wants()) return;
-    if (work.port->index == SVCLB_NONE && !add_index(work)) return;
     work.texts.resize(work.desired->backends.size());
     auto texts = work.texts.begin();
     for (const auto& backend : work.desired->backends) {
@@ -254,8 +283,8 @@ void Pass::plan_backends(Work& work) {
         if (id == SVCLB_NONE) {
             const auto taken = take_id(state_.backend_ids, datapath::Sized::backends);
             if (!taken) return block(work, taken.error());
-            id = *taken;
-            work.taken_ids.push_back(id);
+            id = taken->number;
+            work.taken_ids.push_back(*taken);
         }
         work.ids[at] = id;
         target.wanted = true;
@@ -271,26 +300,6 @@ void Pass::plan_backends(Work& work) {
     work.backends = backend_plan(port.backends, targets);
 }
 
-// The writes of all service ports in one go: a system call for each of hundreds of thousands of rows is most of what a
-// first sync costs. One that fails blocks its service port, and the rest of those of that port are left out.
-template <class Item, class Send, class Done>
-void Pass::in_batches(std::vector<Item>& items, const Send& send, const Done& done) {
-    for (std::size_t first = 0; first < items.size();) {
-        const std::span<Item> batch{&items[first], std::min(items.size() - first, kBatch)};
-        const datapath::Tables::Batch result = send(batch);
-        for (std::size_t at = 0; at < result.done; ++at) static_cast<void>(done({}, batch[at]));
-        first += result.done;
-        if (result.status) continue;
-        auto& failed = *items[first].work;
-        failed.blocked = true;
-        static_cast<void>(done(result.status, items[first]));
-        ++first;
-        const auto rest = items.begin() + static_cast<std::ptrdiff_t>(first);
-        items.erase(std::remove_if(rest, items.end(), [&](const Item& item) { return item.work == &failed; }),
-                    items.end());
-    }
-}
-
 void Pass::reset_counters() {
     struct Item {
         Work* work;
@@ -299,17 +308,18 @@ void Pass::reset_counters() {
     std::vector<Item> items;
     for (auto& work : works_)
         if (work.wants())
-            for (const auto id : work.taken_ids) items.push_back({&work, id});
+            for (const auto& id : work.taken_ids)
+                if (!id.untouched) items.push_back({&work, id.number});
     std::vector<std::uint32_t> ids;
     in_batches(
-        items,
-        [&](std::span<Item> batch) {
+        std::span<const Item>(items), [](const Item& item) { return item.work->blocked; },
+        [&](std::span<const Item> batch) {
             ids.clear();
             for (const auto& item : batch) ids.push_back(item.id);
             return tables_.reset_backend_counters(ids);
         },
         [&](const Status& status, const Item& item) {
-            return wrote(status, *item.work->port, [] { return "reset backend_counters"; });
+            if (!wrote(status, *item.work->port, [] { return "reset backend_counters"; })) item.work->blocked = true;
         });
 }
 
@@ -325,8 +335,8 @@ void Pass::add_backends() {
     std::vector<svclb_backend_key> keys;
     std::vector<svclb_backend> rows;
     in_batches(
-        items,
-        [&](std::span<Item> batch) {
+        std::span<const Item>(items), [](const Item& item) { return item.work->blocked; },
+        [&](std::span<const Item> batch) {
             keys.clear();
             rows.clear();
             for (const auto& [work, write] : batch) {
@@ -337,7 +347,8 @@ void Pass::add_backends() {
         },
         [&](const Status& status, const Item& item) {
             auto& port = *item.work->port;
-            return wrote_backend(status, port, port.backends[item.write->position], *item.write);
+            if (!wrote_backend(status, port, port.backends[item.write->position], *item.write))
+                item.work->blocked = true;
         });
 }
 

@@ -37,6 +37,10 @@ private:
         std::uint32_t node = SVCLB_NONE;
         std::uint32_t zone = SVCLB_NONE;
     };
+    struct FreshId {
+        std::uint32_t number = SVCLB_NONE;
+        bool untouched = false;  // its counters are zero
+    };
     struct Work {
         Work(Port& of, const model::ServicePortState* state, Task what) : port(&of), desired(state), task(what) {}
         [[nodiscard]] bool wants() const { return task == Task::want && !blocked; }
@@ -47,9 +51,9 @@ private:
         Task task;
         bool blocked = false;
         Layout layout;
-        std::vector<Texts> texts;              // by position in desired->backends
-        std::vector<std::uint32_t> ids;        // likewise
-        std::vector<std::uint32_t> taken_ids;  // fresh in this pass
+        std::vector<Texts> texts;        // by position in desired->backends
+        std::vector<std::uint32_t> ids;  // likewise
+        std::vector<FreshId> taken_ids;  // in this pass
         BackendPlan backends;
         std::array<RunChoice, SVCLB_SETS> choices{};
         std::array<Span, SVCLB_SETS> fresh{};
@@ -59,15 +63,13 @@ private:
     // pass.cpp: what is new
     void lay_out(Work& work);
     void make_room();
-    void add_names(Work& work);
-    [[nodiscard]] bool add_index(Work& work);
+    void add_indices();
+    void add_strings(Work& work);
     [[nodiscard]] bool add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text,
                                   std::uint32_t& id);
     void plan_backends(Work& work);
     void reset_counters();
     void add_backends();
-    template <class Item, class Send, class Done>
-    void in_batches(std::vector<Item>& items, const Send& send, const Done& done);
     void write_runs(Work& work);
     [[nodiscard]] bool write_run(Work& work, svclb_set set, const std::vector<Share>& shares, std::uint32_t slots);
     void publish(Work& work);
@@ -87,7 +89,7 @@ private:
     [[nodiscard]] bool wrote_backend(const Status& status, const Port& port, BackendRow& row,
                                      const BackendWrite& write);
     [[nodiscard]] bool publish_row(Port& port, const svclb_service& row, const char* what);
-    [[nodiscard]] Result<std::uint32_t> take_id(IdPool& pool, datapath::Sized map);
+    [[nodiscard]] Result<FreshId> take_id(IdPool& pool, datapath::Sized map);
     [[nodiscard]] Result<Span> take_run(std::uint32_t slots);
     [[nodiscard]] std::uint64_t larger_size(datapath::Sized map, std::uint64_t at_least) const;
     [[nodiscard]] Status grow(datapath::Sized map, std::uint64_t at_least);

@@ -86,7 +86,7 @@ void Pass::raise(Work& work) {
 
 void Pass::finish(Work& work) {
     auto& port = *work.port;
-    for (const auto id : work.taken_ids) {
+    for (const auto& [id, untouched] : work.taken_ids) {
         const bool used = std::any_of(port.backends.begin(), port.backends.end(),
                                       [&](const BackendRow& row) { return row.present && row.row.id == id; });
         if (!used) state_.backend_ids.give_back(id);

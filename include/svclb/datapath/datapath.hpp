@@ -47,7 +47,7 @@ struct Options {
     SocketOptions sockets{};
 };
 
-enum class LinkKind : std::uint8_t { pod, uplink, cgroup };
+enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host };
 
 struct Hook {
     std::string hook;  // "tc ingress", "tc egress", "connect4"
@@ -98,10 +98,10 @@ public:
     [[nodiscard]] svclb_agent_status& status();
 
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
-    Status attach_pod_link(int ifindex, const std::string& name);
-    // The same with an uplink's two programs, for an Ethernet device; a device that was attached as a pod link changes
-    // over.
-    Status attach_uplink(int ifindex, const std::string& name);
+    Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
+    // The programs for a device of this kind. An uplink without hardware addresses gets none: our programs read
+    // Ethernet frames.
+    Status attach(int ifindex, const std::string& name, LinkKind kind);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
@@ -117,6 +117,13 @@ public:
 
     // What backends on other nodes see as their client where that is outside; once it is in force, does nothing.
     void set_node_addresses(const svclb_node_addresses& addresses);
+
+    // Has what the node itself sends to the ranges meet a program of ours: makes the devices and routes for it, or
+    // mends them. To be called again when devices, addresses or ranges may have changed. Returns what is in force, in
+    // words; empty: nothing, because no range is known or the node has no address.
+    Result<std::string> catch_host_packets();
+    // Removes them.
+    Status leave_host_packets();
 
     // What svclb-ctl shows as problems, the first SVCLB_PROBLEMS; only rows that differ are written.
     Status show_problems(std::span<const svclb_problem> problems);
@@ -139,6 +146,6 @@ struct MissingFeature {
 };
 
 // What the kernel, or this process by its capabilities, lacks. Nothing = all is there.
-[[nodiscard]] std::vector<MissingFeature> missing_features();
+[[nodiscard]] std::vector<MissingFeature> missing_features(const SocketOptions& sockets);
 
 }  // namespace svclb::datapath

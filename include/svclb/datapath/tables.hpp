@@ -67,8 +67,17 @@ public:
         std::size_t done = 0;
         Status status;
     };
+    virtual Batch put(std::span<const svclb_frontend_key> keys, std::span<const svclb_frontend> values) {
+        return each_of(keys.size(), [&](std::size_t at) { return put(keys[at], values[at]); });
+    }
+    virtual Batch put_desired(std::span<const svclb_frontend_key> keys, std::span<const svclb_frontend> values) {
+        return each_of(keys.size(), [&](std::size_t at) { return put_desired(keys[at], values[at]); });
+    }
     virtual Batch put(std::span<const svclb_backend_key> keys, std::span<const svclb_backend> values) {
         return each_of(keys.size(), [&](std::size_t at) { return put(keys[at], values[at]); });
+    }
+    virtual Batch put_names(std::span<const std::uint32_t> services, std::span<const svclb_service_name> values) {
+        return each_of(services.size(), [&](std::size_t at) { return put_name(services[at], values[at]); });
     }
     virtual Batch reset_backend_counters(std::span<const std::uint32_t> backends) {
         return each_of(backends.size(), [&](std::size_t at) { return reset_backend_counter(backends[at]); });

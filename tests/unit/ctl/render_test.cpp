@@ -4,6 +4,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <cstddef>
+#include <cstring>
 
 #include "tables_fixture.hpp"
 
@@ -138,6 +139,15 @@ TEST_CASE("flows as JSON tell the client's port only where the backend sees anot
           R"("family":"IPv4","kind":"forward"},{"protocol":"TCP","client":"10.1.0.8:40000",)"
           R"("frontend":"10.96.0.10:80","backend":"10.1.0.2:8080","service":"default/web:http","state":"CLOSED",)"
           R"("idleSeconds":3,"family":"IPv4","kind":"forward","clientPort":1024}]})");
+}
+
+TEST_CASE("affinity of the processes on the host network, which have no address") {
+    AffinityItem item;
+    const std::uint32_t marker = SVCLB_CLIENT_NETNS;
+    std::memcpy(item.row.client.bytes.data(), &marker, sizeof(marker));
+    item.row.client.bytes[15] = 1;
+    CHECK(affinity_table({item}, false).rows[0][0] == "host");
+    CHECK(affinity_json({item})["items"][0]["client"] == "host");
 }
 
 TEST_CASE("affinity") {

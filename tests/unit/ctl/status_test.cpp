@@ -29,6 +29,7 @@ TEST_CASE("status of a running agent") {
           "backends:       5\n"
           "flows:          2 (9 dead ones collected)\n"
           "links:          1 attached\n"
+          "host sockets:   translated, below /sys/fs/cgroup\n"
           "fullest map:    services 37.5% (3 of 8)\n"
           "problems:       1\n"
           "OBJECT                    REASON             PROBLEM\n"
@@ -59,6 +60,7 @@ TEST_CASE("status of maps that no agent keeps") {
           "backends:       0\n"
           "flows:          0 (0 dead ones collected)\n"
           "links:          0 attached\n"
+          "host sockets:   <none>\n"
           "maps:           frontends 0.0% (0 of 64)\n"
           "drops:          <none>\n");
 }
@@ -141,6 +143,7 @@ TEST_CASE("status in JSON") {
         "backends": 5,
         "flows": 2,
         "links": 1,
+        "hostSockets": {"attached": true, "text": "/sys/fs/cgroup"},
         "maps": [{"name": "services", "entries": 3, "maxEntries": 8},
                  {"name": "slots", "entries": 4, "maxEntries": 16},
                  {"name": "frontends", "entries": 7, "maxEntries": 64}],

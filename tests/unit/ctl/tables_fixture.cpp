@@ -193,6 +193,8 @@ Snapshot busy_node() {
                  {"NO_FLOW", "TCP packet in mid-connection without an entry: passed", false, 0, 0}};
     out.agent.abi_version = SVCLB_ABI_VERSION;
     out.agent.pid = 4711;
+    out.agent.sockets_attached = 1;
+    std::strcpy(out.agent.sockets, "/sys/fs/cgroup");  // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
     out.agent.started_ns = 1'700'000'000'000'000'000;
     out.agent.synced_ns = 1'700'000'058'000'000'000;
     out.agent.passes = 4;

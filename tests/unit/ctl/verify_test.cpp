@@ -50,9 +50,10 @@ TEST_CASE("a frontend that nobody wants is too much") {
 TEST_CASE("a frontend that leads to another service differs") {
     auto s = tables();
     frontend_of(s, "192.0.2.7", 80).set = SVCLB_SET_CLUSTER;
-    CHECK(verify(s) == Differences{{"frontend 192.0.2.7:80/TCP of default/web:http", "frontends",
-                                    "externalIP by the Local set, service index 1 (default/web:http)",
-                                    "externalIP by the Cluster set, service index 1 (default/web:http)"}});
+    CHECK(verify(s) ==
+          Differences{{"frontend 192.0.2.7:80/TCP of default/web:http", "frontends",
+                       "externalIP by the Local set, service index 1 (default/web:http)",
+                       "externalIP by the Cluster set, from outside Local, service index 1 (default/web:http)"}});
 }
 
 TEST_CASE("a frontend of a free index differs") {

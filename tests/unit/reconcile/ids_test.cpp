@@ -44,3 +44,14 @@ TEST_CASE("a larger limit brings new ids") {
     pool.extend(3);
     CHECK(pool.take() == 2);
 }
+
+TEST_CASE("entries that a larger limit brought are untouched until they were given out once") {
+    IdPool pool(2);
+    CHECK_FALSE(pool.next_is_untouched());  // who knows what was there
+    REQUIRE(pool.take());
+    pool.extend(3);
+    CHECK(pool.next_is_untouched());
+    pool.give_back(*pool.take());
+    CHECK_FALSE(pool.next_is_untouched());
+    CHECK(pool.take() == 2);
+}
