@@ -139,6 +139,12 @@ static __always_inline void stamp(struct svclb_flow *flow)
 	flow->seen_s = now_s();
 }
 
+/* Replies that are met in the program of clients' packets. */
+static __always_inline bool is_reply_among_clients(__u8 kind)
+{
+	return kind == SVCLB_FLOW_HAIRPIN_REPLY || kind == SVCLB_FLOW_SOURCE_REPLY;
+}
+
 static __always_inline void same_protocol(struct svclb_flow_key6 *to, const struct svclb_flow_key6 *from)
 {
 	to->proto = from->proto;
@@ -151,13 +157,21 @@ static __always_inline void reply_key(struct svclb_flow_key6 *reply, const struc
 {
 	bool hairpin = forward->kind == SVCLB_FLOW_HAIRPIN;
 
+	same_protocol(reply, key);
+	if (forward->kind == SVCLB_FLOW_SOURCE) {
+		copy_addr(reply->saddr, key->daddr);
+		reply->sport = key->dport;
+		copy_addr(reply->daddr, forward->addr);
+		reply->dport = forward->port;
+		reply->direction = SVCLB_FROM_WIRE;
+		return;
+	}
 	copy_addr(reply->saddr, forward->addr);
 	reply->sport = forward->port;
 	/* A pod that reached itself sees the frontend as its peer, and answers it through from_pod. */
 	copy_addr(reply->daddr, hairpin ? key->daddr : key->saddr);
 	reply->dport = forward->client_port;
-	reply->direction = hairpin ? SVCLB_FROM_POD : SVCLB_TO_POD;
-	same_protocol(reply, key);
+	reply->direction = hairpin ? SVCLB_FROM_POD : key->direction | SVCLB_DIRECTION_TO;
 }
 
 /* Key of the client's packets, from the key and value of the reply entry. */
@@ -166,12 +180,20 @@ static __always_inline void forward_key(struct svclb_flow_key6 *forward, const s
 {
 	bool hairpin = reply->kind == SVCLB_FLOW_HAIRPIN_REPLY;
 
+	same_protocol(forward, key);
+	if (reply->kind == SVCLB_FLOW_SOURCE_REPLY) {
+		copy_addr(forward->saddr, reply->addr);
+		forward->sport = reply->port;
+		copy_addr(forward->daddr, key->saddr);
+		forward->dport = key->sport;
+		forward->direction = SVCLB_TO_WIRE;
+		return;
+	}
 	copy_addr(forward->saddr, hairpin ? key->saddr : key->daddr);
 	forward->sport = reply->client_port;
 	copy_addr(forward->daddr, reply->addr);
 	forward->dport = reply->port;
-	forward->direction = SVCLB_FROM_POD;
-	same_protocol(forward, key);
+	forward->direction = key->direction & ~SVCLB_DIRECTION_TO;
 }
 
 /* The value of the forward entry, from the key and value of the reply entry; and the other way about below. */
@@ -179,6 +201,13 @@ static __always_inline void forward_flow(struct svclb_flow *forward, const struc
 					 const struct svclb_flow *reply)
 {
 	*forward = *reply;
+	if (reply->kind == SVCLB_FLOW_SOURCE_REPLY) {
+		copy_addr(forward->addr, key->daddr);
+		forward->port = key->dport;
+		forward->client_port = key->sport;
+		forward->kind = SVCLB_FLOW_SOURCE;
+		return;
+	}
 	copy_addr(forward->addr, key->saddr);
 	forward->port = key->sport;
 	forward->client_port = key->dport;
@@ -189,6 +218,13 @@ static __always_inline void reply_flow(struct svclb_flow *reply, const struct sv
 				       const struct svclb_flow *forward)
 {
 	*reply = *forward;
+	if (forward->kind == SVCLB_FLOW_SOURCE) {
+		copy_addr(reply->addr, key->saddr);
+		reply->port = key->sport;
+		reply->client_port = key->dport;
+		reply->kind = SVCLB_FLOW_SOURCE_REPLY;
+		return;
+	}
 	copy_addr(reply->addr, key->daddr);
 	reply->port = key->dport;
 	reply->client_port = key->sport;
@@ -205,6 +241,8 @@ static __always_inline bool same_conversation(const struct svclb_flow *a, const 
 /* Does the forward entry send to where the reply entry at `key` answers from? The client may have moved on since. */
 static __always_inline bool answered_by(const struct svclb_flow *forward, const struct svclb_flow_key6 *key)
 {
+	if (forward->kind == SVCLB_FLOW_SOURCE)
+		return forward->port == key->dport && same_addr(forward->addr, key->daddr);
 	return forward->port == key->sport && forward->client_port == key->dport &&
 	       same_addr(forward->addr, key->saddr);
 }
@@ -212,6 +250,8 @@ static __always_inline bool answered_by(const struct svclb_flow *forward, const 
 /* Does the reply entry answer the client whose forward entry is at `key`? */
 static __always_inline bool answers_to(const struct svclb_flow *reply, const struct svclb_flow_key6 *key)
 {
+	if (reply->kind == SVCLB_FLOW_SOURCE_REPLY)
+		return reply->port == key->sport && same_addr(reply->addr, key->saddr);
 	return reply->client_port == key->sport && reply->port == key->dport && same_addr(reply->addr, key->daddr);
 }
 

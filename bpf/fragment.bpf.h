@@ -94,10 +94,13 @@ static __always_inline bool read_ports(struct __sk_buff *skb, struct packet *pkt
 /* Can fragments with these addresses belong to a flow? A datagram without ports never does. */
 static __always_inline bool fragments_may_concern(const struct svclb_flow_key6 *tuple)
 {
+	const struct svclb_wire_filters *wire = wire_filter_bytes();
 	const struct svclb_filters *bytes = filter_bytes();
 
-	if (!bytes)
+	if (!bytes || !wire)
 		return false;
+	if (tuple->direction == SVCLB_TO_WIRE)
+		return wire->reply[filter_index(tuple->saddr, 0)] || wire->source[filter_index(tuple->daddr, 0)];
 	return tuple->direction == SVCLB_TO_POD
 		       ? bytes->reply[filter_index(tuple->saddr, 0)]
 		       : bytes->frontend[filter_index(tuple->daddr, 0)] || bytes->direct[filter_index(tuple->daddr, 0)];
@@ -207,9 +210,9 @@ static __always_inline long become(struct __sk_buff *skb, const struct held *hel
 
 /*
  * Sends the fragments on their way that came before `skb`, their first, and makes `skb` itself again. They come back to
- * the program of this direction; to a pod they do so at once, in the midst of this, and so the work area is lost.
+ * the program of this direction; on egress they do so at once, in the midst of this, and so the work area is lost.
  */
-static __always_inline long release_held(struct __sk_buff *skb, struct work *work, struct held_key *at, bool to_pod)
+static __always_inline long release_held(struct __sk_buff *skb, struct work *work, struct held_key *at, bool going_out)
 {
 	__u32 zero = 0;
 	struct held *first = bpf_map_lookup_elem(&frame_area, &zero);
@@ -232,7 +235,7 @@ static __always_inline long release_held(struct __sk_buff *skb, struct work *wor
 		if (become(skb, held))
 			break;
 		bpf_map_delete_elem(&held_fragments, at);
-		if (!bpf_clone_redirect(skb, skb->ifindex, to_pod ? 0 : BPF_F_INGRESS))
+		if (!bpf_clone_redirect(skb, skb->ifindex, going_out ? 0 : BPF_F_INGRESS))
 			count_reason(&work->pkt, SVCLB_REASON_FRAGMENT_RELEASED);
 	}
 	return become(skb, first);
@@ -261,7 +264,7 @@ __noinline int after_first_fragment(struct __sk_buff *skb, int verdict)
 		return verdict;
 	}
 	bpf_map_update_elem(&fragments, &work->fragment, &as, BPF_ANY);
-	if (release_held(skb, work, &at, work->pkt.tuple.direction == SVCLB_TO_POD))
+	if (release_held(skb, work, &at, work->pkt.tuple.direction & SVCLB_DIRECTION_TO))
 		return VERDICT_DROP;
 	return verdict;
 }

@@ -89,10 +89,16 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct work *work)
 
 static __always_inline bool quote_may_concern(const struct svclb_flow_key6 *tuple)
 {
+	const struct svclb_wire_filters *wire = wire_filter_bytes();
 	const struct svclb_filters *bytes = filter_bytes();
 
-	if (!bytes)
+	if (!bytes || !wire)
 		return false;
+	if (tuple->direction == SVCLB_TO_WIRE)
+		return wire->reply[filter_index(tuple->saddr, tuple->sport)] ||
+		       wire->source[filter_index(tuple->daddr, tuple->dport)];
+	if (tuple->direction == SVCLB_FROM_WIRE && is_source_port(tuple->dport))
+		return true;
 	if (tuple->direction == SVCLB_TO_POD)
 		return bytes->reply[filter_index(tuple->saddr, tuple->sport)];
 	return bytes->frontend[filter_index(tuple->daddr, 0)] ||

@@ -152,6 +152,23 @@ struct {
 	__type(value, struct svclb_problem);
 } problems SEC(".maps");
 
+/* See struct svclb_wire_filters. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_wire_filters);
+} wire_filters SEC(".maps");
+
+/* Agent -> programs: what backends on other nodes see as their client. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_node_addresses);
+} node_addresses SEC(".maps");
+
 struct barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

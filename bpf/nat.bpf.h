@@ -37,7 +37,7 @@ static __always_inline void translation(struct rewrite *to, const struct svclb_f
 {
 	__u8 kind = flow->kind;
 
-	if (kind == SVCLB_FLOW_FORWARD || kind == SVCLB_FLOW_HAIRPIN) {
+	if (kind == SVCLB_FLOW_FORWARD || kind == SVCLB_FLOW_HAIRPIN || kind == SVCLB_FLOW_SOURCE_REPLY) {
 		copy_addr(to->saddr, kind == SVCLB_FLOW_HAIRPIN ? tuple->daddr : tuple->saddr);
 		copy_addr(to->daddr, flow->addr);
 		to->sport = flow->client_port;

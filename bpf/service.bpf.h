@@ -65,7 +65,9 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 	forward->backend = work->slot.backend;
 	forward->client_port = port;
 	forward->host = work->host;
-	forward->kind = same_addr(work->slot.addr, tuple->saddr) ? SVCLB_FLOW_HAIRPIN : SVCLB_FLOW_FORWARD;
+	forward->kind = tuple->direction == SVCLB_FROM_POD && same_addr(work->slot.addr, tuple->saddr)
+				? SVCLB_FLOW_HAIRPIN
+				: SVCLB_FLOW_FORWARD;
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
 	/* The reply entry first: it alone decides whether the tuple is free. */
@@ -110,12 +112,18 @@ static __always_inline void begin_flow(struct svclb_flow *forward, __u32 service
 }
 
 /* Marks where replies of the flow will come from, before the first one can. */
-static __always_inline void mark_reply(const struct svclb_flow *forward)
+static __always_inline void mark_reply(const struct svclb_flow *forward, __u8 direction)
 {
+	struct svclb_wire_filters *wire = wire_filter_bytes();
 	struct svclb_filters *bytes = filter_bytes();
 
-	if (!bytes)
+	if (!bytes || !wire)
 		return;
+	if (direction == SVCLB_FROM_WIRE) {
+		wire->reply[filter_index(forward->addr, forward->port)] = 1;
+		wire->reply[filter_index(forward->addr, 0)] = 1;
+		return;
+	}
 	bytes->reply[filter_index(forward->addr, forward->port)] = 1;
 	bytes->reply[filter_index(forward->addr, 0)] = 1;
 }
@@ -156,7 +164,7 @@ __noinline int open_flow(__u32 index, __u32 set)
 		if (refused)
 			return refused;
 	}
-	mark_reply(&work->flow);
+	mark_reply(&work->flow, work->pkt.tuple.direction);
 	if (affinity_s)
 		remember_backend(index);
 	count_flow(index, work->flow.backend);
@@ -206,7 +214,7 @@ __noinline int meet_direct(void)
 	result = open_translated(tuple_hash(&work->pkt.tuple));
 	if (result)
 		return result;
-	mark_reply(&work->flow);
+	mark_reply(&work->flow, work->pkt.tuple.direction);
 	bytes->direct[filter_index(work->pkt.tuple.daddr, work->pkt.tuple.dport)] = 1;
 	return 1;
 }

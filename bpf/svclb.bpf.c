@@ -97,7 +97,7 @@ static __always_inline bool found_established(struct work *work)
 
 	if (!flow)
 		return false;
-	from_client = flow->kind != SVCLB_FLOW_HAIRPIN_REPLY;
+	from_client = !is_reply_among_clients(flow->kind);
 	if (from_client && (has_connections(pkt->tuple.proto) ? is_first_syn(pkt) && client_is_done(flow)
 							      : !backend_serves(work, flow))) {
 		remove_established(&pkt->tuple, pkt->v6);
@@ -191,7 +191,7 @@ __noinline int found_transient(void)
 	flow = find_transient(&work->pkt.tuple, work->pkt.v6);
 	if (!flow)
 		return 0;
-	if (flow->kind == SVCLB_FLOW_HAIRPIN_REPLY) {
+	if (is_reply_among_clients(flow->kind)) {
 		answered(work, flow);
 		return 1;
 	}
@@ -393,6 +393,8 @@ __noinline int portless_to_pod(struct __sk_buff *skb, __u32 parsed)
 	return verdict == VERDICT_NONE ? VERDICT_NEXT : verdict;
 }
 
+#include "uplink.bpf.h"
+
 /* `work.pkt`, from a pod or from the node itself. */
 static __always_inline int from_client(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes,
 				       __u32 parsed)
@@ -438,21 +440,6 @@ int from_host(struct __sk_buff *skb)
 	return verdict == VERDICT_NEXT ? leave_host(skb, parsed) : verdict;
 }
 
-/* What comes in from other nodes: only the replies to the node's own flows concern us. */
-SEC("tcx/ingress")
-int from_uplink(struct __sk_buff *skb)
-{
-	const struct svclb_filters *bytes = filter_bytes();
-	struct work *work = work_on();
-	int verdict;
-
-	if (!work || !bytes || parse(skb, &work->pkt, SVCLB_FROM_POD) != PARSED_PORTS ||
-	    !bytes->direct[filter_index(work->pkt.tuple.daddr, 0)])
-		return VERDICT_NEXT;
-	verdict = to_host(skb);
-	return verdict == VERDICT_NONE ? VERDICT_NEXT : verdict;
-}
-
 SEC("tcx/egress")
 int to_pod(struct __sk_buff *skb)
 {
@@ -470,6 +457,35 @@ int to_pod(struct __sk_buff *skb)
 		return portless_to_pod(skb, parsed);
 	verdict = handle_to_pod(skb, work, bytes);
 	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
+}
+
+/* What comes in from outside and from other nodes; the answers to flows of the node itself among it. */
+SEC("tcx/ingress")
+int from_uplink(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+	__u32 parsed;
+	int verdict;
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	parsed = parse(skb, &work->pkt, SVCLB_FROM_WIRE);
+	if (parsed == PARSED_PORTS && bytes->direct[filter_index(work->pkt.tuple.daddr, 0)]) {
+		verdict = to_host(skb);
+		if (verdict != VERDICT_NONE)
+			return verdict;
+		work->pkt.tuple.direction = SVCLB_FROM_WIRE;
+	}
+	return handle_wire(skb, work, parsed, false);
+}
+
+SEC("tcx/egress")
+int to_uplink(struct __sk_buff *skb)
+{
+	struct work *work = work_on();
+
+	return work ? handle_wire(skb, work, parse(skb, &work->pkt, SVCLB_TO_WIRE), true) : VERDICT_NEXT;
 }
 
 char svclb_license[] SEC("license") = "GPL";

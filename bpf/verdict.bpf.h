@@ -16,6 +16,19 @@
 #define VERDICT_DROP TC_ACT_SHOT
 #define VERDICT_NONE 64 /* not decided yet. No verdict has this value */
 
+/* One of the node's ports towards backends on other nodes? */
+static __always_inline bool is_source_port(__be16 port)
+{
+	return (__u32)bpf_ntohs(port) - settings.source_port_first < settings.source_ports;
+}
+
+static __always_inline struct svclb_wire_filters *wire_filter_bytes(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&wire_filters, &zero);
+}
+
 static __always_inline void count_reason(const struct packet *pkt, __u32 reason)
 {
 	count_unmet(reason, pkt->length);

@@ -167,6 +167,8 @@ enum svclb_backend_flag {
 	SVCLB_BACKEND_IN_CLUSTER = 1 << 0, /* member of the Cluster set */
 	SVCLB_BACKEND_IN_LOCAL = 1 << 1, /* member of the Local set */
 	SVCLB_BACKEND_SERVING = 1 << 2, /* UDP conversations stay with it (behaviour row 1.32) */
+	/* Known to be on this node: clients outside reach it with their own address. */
+	SVCLB_BACKEND_ON_NODE = 1 << 3,
 };
 
 /* Every endpoint of a service port that names an address and a port, usable or not. */
@@ -204,7 +206,11 @@ struct svclb_string {
 enum svclb_direction {
 	SVCLB_FROM_POD = 0,
 	SVCLB_TO_POD = 1,
+	SVCLB_FROM_WIRE = 2, /* from_uplink */
+	SVCLB_TO_WIRE = 3, /* to_uplink */
 };
+/* Clients' packets have the even ones, the replies that are met at the same device the next odd one. */
+#define SVCLB_DIRECTION_TO 1
 
 /* Addresses and ports as the packet carries them when the program meets it, before translation. */
 struct svclb_flow_key4 {
@@ -237,6 +243,11 @@ enum svclb_flow_kind {
 	SVCLB_FLOW_DIRECT = 3,
 	SVCLB_FLOW_HAIRPIN = 4, /* as FORWARD; the client is the backend: the source address becomes the frontend's */
 	SVCLB_FLOW_HAIRPIN_REPLY = 5, /* met in from_pod: becomes frontend to client */
+	/* The second half of the way from outside to a backend elsewhere: client to backend, met in to_uplink: the
+	 * source becomes addr:port, which is the node's; the destination port stays client_port. */
+	SVCLB_FLOW_SOURCE = 6,
+	/* Backend to node, met in from_uplink: the destination becomes addr:port, the client; the source port stays. */
+	SVCLB_FLOW_SOURCE_REPLY = 7,
 };
 
 /* svclb_flow.backend_fin: the backend closed first, so that its kernel keeps the tuple in TIME_WAIT. */
@@ -261,7 +272,8 @@ struct svclb_flow {
 	__u8 backend_fin; /* FIN seen from the backend (TCP), SVCLB_FIN_FIRST if before the client's */
 	__u8 reset; /* RST seen from either side (TCP) */
 	__u8 host; /* the client is the node itself, by way of the catch-all */
-	__u8 pad[2]; /* always zero */
+	__u8 masqueraded; /* a flow of kind SOURCE belongs to it */
+	__u8 pad[1]; /* always zero */
 };
 static_assert(sizeof(struct svclb_flow) == 48, "value layout is pinned");
 
@@ -336,6 +348,15 @@ struct svclb_filters {
 	__u8 direct[SVCLB_FILTER_SIZE];
 };
 
+/* wire_filters: the same for uplinks; set by from_uplink with the first flow. Apart from the others: what pods send
+ * pays nothing for it. */
+struct svclb_wire_filters {
+	/* By address and port of a backend on this node that somebody outside has dialled, and with port 0. */
+	__u8 reply[SVCLB_FILTER_SIZE];
+	/* The same of one on another node. */
+	__u8 source[SVCLB_FILTER_SIZE];
+};
+
 static inline __attribute__((always_inline)) __u32 svclb_filter_index(const __be32 addr[SVCLB_ADDR_WORDS], __be16 port)
 {
 	__u32 h = addr[3] ^ (__u32)port << 7;
@@ -343,26 +364,6 @@ static inline __attribute__((always_inline)) __u32 svclb_filter_index(const __be
 	h = h * 0x9e3779b1u ^ addr[1];
 	h = (h ^ addr[2] ^ addr[0]) * 0x85ebca6bu;
 	return h >> (32 - SVCLB_FILTER_BITS);
-}
-
-/* The bytes of a frontend that is about to get its row. A ClusterIP is ours with every port; other addresses are
- * shared with what else is dialled there, and only packets to the very port pay for a lookup. */
-static inline void svclb_mark_frontend(struct svclb_filters *filters, const struct svclb_frontend_key *key, __u8 kind)
-{
-	if (kind == SVCLB_FRONTEND_CLUSTER_IP || kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS) {
-		filters->frontend[svclb_filter_index(key->addr, 0)] = 1;
-		return;
-	}
-	filters->direct[svclb_filter_index(key->addr, key->port)] = 1;
-	filters->direct[svclb_filter_index(key->addr, 0)] = 1;
-}
-
-static inline int svclb_is_marked(const struct svclb_filters *filters, const struct svclb_frontend_key *key, __u8 kind)
-{
-	if (kind == SVCLB_FRONTEND_CLUSTER_IP || kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS)
-		return filters->frontend[svclb_filter_index(key->addr, 0)];
-	return filters->direct[svclb_filter_index(key->addr, key->port)] &&
-	       filters->direct[svclb_filter_index(key->addr, 0)];
 }
 
 /* ---------------------------------------------------------------- sockets: written by the socket hooks */
@@ -404,6 +405,26 @@ struct svclb_socket_peer_key {
 	__u16 pad[3]; /* always zero */
 };
 static_assert(sizeof(struct svclb_socket_peer_key) == 32, "hashed as bytes: no holes");
+
+/* The bytes of a frontend that is about to get its row. A ClusterIP is ours with every port; other addresses are
+ * shared with what else is dialled there, and only packets to the very port pay for a lookup. */
+static inline void svclb_mark_frontend(struct svclb_filters *filters, const struct svclb_frontend_key *key, __u8 kind)
+{
+	if (kind == SVCLB_FRONTEND_CLUSTER_IP || kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS) {
+		filters->frontend[svclb_filter_index(key->addr, 0)] = 1;
+		return;
+	}
+	filters->direct[svclb_filter_index(key->addr, key->port)] = 1;
+	filters->direct[svclb_filter_index(key->addr, 0)] = 1;
+}
+
+static inline int svclb_is_marked(const struct svclb_filters *filters, const struct svclb_frontend_key *key, __u8 kind)
+{
+	if (kind == SVCLB_FRONTEND_CLUSTER_IP || kind == SVCLB_FRONTEND_CLUSTER_IP_ADDRESS)
+		return filters->frontend[svclb_filter_index(key->addr, 0)];
+	return filters->direct[svclb_filter_index(key->addr, key->port)] &&
+	       filters->direct[svclb_filter_index(key->addr, 0)];
+}
 
 /* netns_probe: one row, mmapped by the agent. Before 5.14 the agent cannot ask for the cookie of its own network
  * namespace: it names one of its sockets, connects it, and connect4 tells. */
@@ -451,7 +472,10 @@ struct svclb_counter {
 	X(SOCKET_RECORD_FAILED, "what a socket dialled could not be stored: left to the packet path", 0)               \
 	X(SOURCE_RANGE_DROPPED, "not in loadBalancerSourceRanges: dropped", 1)                                         \
 	X(HOST_PACKET_REFUSED, "packet of the host or by way of it, not translatable: rejected or dropped", 1)         \
-	X(HOST_PACKET_UNROUTED, "packet of the host without a route to the backend: dropped", 1)
+	X(HOST_PACKET_UNROUTED, "packet of the host without a route to the backend: dropped", 1)                       \
+	X(CLUSTER_IP_FROM_OUTSIDE, "ClusterIP dialled from outside: dropped", 1)                                       \
+	X(NO_NODE_ADDRESS, "no address of this node known for a backend elsewhere: dropped", 1)                        \
+	X(NO_FREE_SOURCE_PORT, "no free port of this node towards the backend: dropped", 1)
 
 /* The hardware address of both devices of the catch-all: a frame sent to either is for the node itself. */
 #define SVCLB_HOST_LINK_MAC                                                                                            \
@@ -572,6 +596,14 @@ struct svclb_service_cidrs {
 };
 static_assert(sizeof(struct svclb_service_cidrs) == 1032, "value layout is pinned");
 
+/* ---------------------------------------------------------------- node_addresses: one row, mmapped by the agent */
+
+/* What a backend on another node sees as its client where that is outside. All zero: not known. */
+struct svclb_node_addresses {
+	__be32 v4[SVCLB_ADDR_WORDS];
+	__be32 v6[SVCLB_ADDR_WORDS];
+};
+
 /* ---------------------------------------------------------------- settings: .rodata of the programs */
 
 /* Written before load; a change needs a reload of the programs, which is done without a gap. */
@@ -587,7 +619,10 @@ struct svclb_settings {
 	 * what connect() fails with (5.18). */
 	__u64 netns_cookie;
 	__u32 hooks_set_errno;
-	__u32 pad; /* always zero */
+	__u32 external_cluster_ip; /* a ClusterIP may be dialled from outside (1), or is dropped (0) */
+	/* The node's ports towards backends on other nodes: the first one, and how many. */
+	__u32 source_port_first;
+	__u32 source_ports;
 };
 
 #endif

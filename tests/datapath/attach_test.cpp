@@ -71,6 +71,35 @@ TEST_CASE("attaching twice is attaching once, and detaching leaves nothing") {
     REQUIRE(datapath.detach(link));
 }
 
+TEST_CASE("a device changes over from pod link to uplink, and the next agent knows it as one") {
+    const KernelSandbox sandbox;
+    const AttachMode mode = any_mode(sandbox);
+    const int link = sandbox.add_pod_link("pod0");
+    {
+        Datapath first = open_or_fail(sandbox.options(mode));
+        REQUIRE(first.attach_pod_link(link, "pod0"));
+        REQUIRE(first.attach(link, "pod0", LinkKind::uplink));
+        REQUIRE(first.attached().size() == 1);
+        CHECK(first.attached()[0].kind == LinkKind::uplink);
+        CHECK(hooks_of(first, link) == both(mode_name(mode)));
+    }
+    Datapath second = open_or_fail(sandbox.options(mode));
+    REQUIRE(second.attached().size() == 1);
+    CHECK(second.attached()[0].kind == LinkKind::uplink);
+    CHECK(hooks_of(second, link) == both(mode_name(mode)));
+    REQUIRE(second.detach(link));
+    CHECK(second.attached().empty());
+    CHECK(fs::is_empty(sandbox.bpf_dir() / "links"));
+    CHECK(output_of("tc filter show dev pod0 ingress").empty());
+}
+
+TEST_CASE("what is no Ethernet device is no uplink") {
+    const KernelSandbox sandbox;
+    Datapath datapath = open_or_fail(sandbox.options(AttachMode::automatic));
+    REQUIRE(datapath.attach(1, "lo", LinkKind::uplink));
+    CHECK(datapath.attached().empty());
+}
+
 TEST_CASE("what one agent attached, the next one finds, updates in place and can detach") {
     const KernelSandbox sandbox;
     const AttachMode mode = any_mode(sandbox);

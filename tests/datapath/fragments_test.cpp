@@ -1,45 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Datagrams in fragments: all of one go to one backend, whatever their order, and those of others are not touched.
+#include "fragments.hpp"
 #include "conversation.hpp"
 #include "refusal.hpp"
 
 using namespace svclb::test;
 
 namespace {
-
-constexpr std::uint32_t kId = 0x4711;
-
-// What the sender's IP makes of the packet: pieces of `size` bytes, a multiple of eight.
-std::vector<Packet> fragments_of(const Packet& whole, std::size_t size = 1400, std::uint32_t id = kId) {
-    const bool v4 = whole.source.v4();
-    Packet piece = whole;
-    piece.transport = OtherProtocol{std::holds_alternative<Udp>(whole.transport) ? std::uint8_t{IPPROTO_UDP}
-                                                                                 : std::uint8_t{IPPROTO_TCP}};
-    const Bytes frame = whole.frame();
-    const auto begin = frame.begin() + 14 + (v4 ? 20 : 40);
-    const auto length = static_cast<std::size_t>(frame.end() - begin);
-    std::vector<Packet> pieces;
-    for (std::size_t at = 0; at < length; at += size) {
-        const std::size_t end = std::min(at + size, length);
-        piece.payload.assign(begin + static_cast<std::ptrdiff_t>(at), begin + static_cast<std::ptrdiff_t>(end));
-        const bool more = end < length;
-        if (v4) {
-            piece.id = static_cast<std::uint16_t>(id);
-            piece.fragment_field = static_cast<std::uint16_t>((more ? 0x2000 : 0) | at / 8);
-        } else {
-            const auto field = static_cast<std::uint16_t>(at | (more ? 1u : 0u));
-            piece.extensions = {{IPPROTO_FRAGMENT,
-                                 {static_cast<std::uint8_t>(field >> 8), static_cast<std::uint8_t>(field), 0, 0,
-                                  static_cast<std::uint8_t>(id >> 8), static_cast<std::uint8_t>(id)}}};
-        }
-        pieces.push_back(piece);
-    }
-    return pieces;
-}
-
-Packet large(const Endpoint& from, const Endpoint& to) {
-    return udp(from, to, payload_of(4000));
-}
 
 Packet sent_back(Packet packet) {
     std::swap(packet.to_mac, packet.from_mac);

@@ -3,27 +3,11 @@
 #include <algorithm>
 
 #include "conversation.hpp"
+#include "icmp_errors.hpp"
 
 using namespace svclb::test;
 
 namespace {
-
-constexpr std::size_t kEthernet = 14;
-
-// The IP packet without its Ethernet header, cut to its headers and the first `transport` bytes behind them.
-Bytes quote_of(const Packet& packet, std::size_t transport) {
-    Packet shortest = packet;
-    shortest.payload.clear();
-    if (std::holds_alternative<Tcp>(shortest.transport)) shortest.tcp().options.clear();
-    const std::size_t headers = shortest.frame().size() - (std::holds_alternative<Tcp>(packet.transport) ? 20 : 8);
-    const Bytes frame = packet.frame();
-    const std::size_t end = std::min(frame.size(), headers + transport);
-    return {frame.begin() + kEthernet, frame.begin() + static_cast<std::ptrdiff_t>(end)};
-}
-
-Packet error_about(const Ip& from, const Packet& quoted, Icmp message, std::size_t transport = 548) {
-    return icmp(from, quoted.source, message, quote_of(quoted, transport));
-}
 
 std::vector<Icmp> errors_of(const World& world) {
     if (world.family == 4) return {{3, 4, 1400}, {3, 3, 0}, {3, 1, 0}, {11, 0, 0}, {11, 1, 0}, {12, 0, 0x14000000}};

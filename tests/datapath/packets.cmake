@@ -42,6 +42,8 @@ add_executable(packet_tests
     tables_full_test.cpp
     tcp_states_test.cpp
     translation_test.cpp
-    udp_test.cpp)
+    udp_test.cpp
+    uplink_errors_test.cpp
+    uplink_test.cpp)
 target_link_libraries(packet_tests PRIVATE packet_harness Catch2::Catch2WithMain)
 catch_discover_tests(packet_tests TEST_PREFIX "datapath." PROPERTIES SKIP_RETURN_CODE 4 TIMEOUT 60)

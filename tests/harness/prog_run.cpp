@@ -158,11 +158,14 @@ Datapath::Datapath(const DatapathOptions& options)
     : object_(load_programs(options)),
       from_pod_(program_fd(object_.get(), "from_pod")),
       to_pod_(program_fd(object_.get(), "to_pod")),
+      from_uplink_(program_fd(object_.get(), "from_uplink")),
+      to_uplink_(program_fd(object_.get(), "to_uplink")),
       work_area_(map("work_area")),
       services_(map("services"), std::size_t{kServices} * sizeof(svclb_service)),
       slots_(map("slots"), kSlots * sizeof(svclb_slot)),
       filters_(map("filters"), sizeof(svclb_filters)),
-      service_cidrs_(map("service_cidrs"), sizeof(svclb_service_cidrs)) {
+      service_cidrs_(map("service_cidrs"), sizeof(svclb_service_cidrs)),
+      node_addresses_(map("node_addresses"), sizeof(svclb_node_addresses)) {
     const bpf_map* work_area = bpf_object__find_map_by_name(object_.get(), "work_area");
     const std::size_t row = (bpf_map__value_size(work_area) + 7) / 8 * 8;
     garbage_.assign(cpus() * row, 0xa5);
@@ -213,6 +216,11 @@ void Datapath::clear() {
     slots_.clear();
     filters_.clear();
     service_cidrs_.clear();
+    node_addresses_.clear();
+    const std::uint32_t zero = 0;
+    static const std::vector<std::uint8_t> kUnmarked(sizeof(svclb_wire_filters));
+    if (bpf_map_update_elem(map("wire_filters"), &zero, kUnmarked.data(), BPF_ANY) != 0)
+        throw std::runtime_error("cannot clear the uplinks' filters");
     empty<svclb_frontend_key>(map("frontends"));
     empty<svclb_source_range>(map("source_ranges"));
     empty<svclb_backend_key>(map("backends"));

@@ -39,7 +39,9 @@ struct DatapathOptions {
                             .ping_reply = 0,
                             .netns_cookie = 0,
                             .hooks_set_errno = 0,
-                            .pad = 0};
+                            .external_cluster_ip = 0,
+                            .source_port_first = 61000,
+                            .source_ports = 4536};
     std::uint32_t transient = 1024;
     std::uint32_t established = 4096;
 };
@@ -66,6 +68,8 @@ public:
     Run to_pod(const Bytes& frame, const Gso& gso = {}) { return run(to_pod_, frame, gso); }
     Run from_pod(const Packet& packet) { return from_pod(packet.frame()); }
     Run to_pod(const Packet& packet) { return to_pod(packet.frame()); }
+    Run from_uplink(const Packet& packet, const Gso& gso = {}) { return run(from_uplink_, packet.frame(), gso); }
+    Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run(to_uplink_, packet.frame(), gso); }
 
     // Everything as after the load, for the next case.
     void clear();
@@ -77,6 +81,7 @@ public:
     [[nodiscard]] svclb_slot& slot(std::uint32_t index) { return slots_.rows<svclb_slot>()[index]; }
     [[nodiscard]] svclb_service_cidrs& service_cidrs() { return *service_cidrs_.rows<svclb_service_cidrs>(); }
     [[nodiscard]] svclb_filters& filters() { return *filters_.rows<svclb_filters>(); }
+    [[nodiscard]] svclb_node_addresses& node_addresses() { return *node_addresses_.rows<svclb_node_addresses>(); }
     // Its counter is reset by clear(): all of them would be most of what a case costs in an emulated machine.
     void counts_backend(std::uint32_t id) { backends_.insert(id); }
     [[nodiscard]] int map(const char* name) const { return map_fd(object_.get(), name); }
@@ -100,6 +105,8 @@ private:
     Object object_;
     int from_pod_;
     int to_pod_;
+    int from_uplink_;
+    int to_uplink_;
     int work_area_;
     Bytes garbage_;
     std::set<std::uint32_t> backends_;
@@ -107,6 +114,7 @@ private:
     MappedMap slots_;
     MappedMap filters_;
     MappedMap service_cidrs_;
+    MappedMap node_addresses_;
     bool complete_checksums_ = true;
     bool kernel_can_complete_ = true;
 };

@@ -96,6 +96,9 @@ void ServiceFixture::publish(const std::vector<Endpoint>& slots) {
 
 void ServiceFixture::put_backend(const Endpoint& backend, std::uint8_t state, std::uint8_t flags) {
     const auto key = backend_key(index_, backend);
+    const auto& here = options_.on_node;
+    if (std::find(here.begin(), here.end(), backend) != here.end())
+        flags = static_cast<std::uint8_t>(flags | SVCLB_BACKEND_ON_NODE);
     const svclb_backend value{
         .id = id_of(backend), .node = SVCLB_NONE, .zone = SVCLB_NONE, .weight = 1, .state = state, .flags = flags};
     datapath_.counts_backend(value.id);
@@ -121,6 +124,7 @@ void ServiceFixture::add_frontend(const Endpoint& frontend) {
     value.service = index_;
     value.kind = options_.kind;
     value.set = static_cast<std::uint8_t>(options_.set);
+    value.outside_set = value.set;
     value.flags = options_.source_ranges ? SVCLB_FRONTEND_SOURCE_RANGES : 0;
     must(bpf_map_update_elem(datapath_.map("frontends"), &key, &value, BPF_ANY), "store a frontend");
 }

@@ -17,7 +17,8 @@ struct ServiceOptions {
     std::uint32_t affinity_s = 0;
     svclb_verdict verdict_when_empty = SVCLB_VERDICT_REJECT;
     svclb_frontend_kind kind = SVCLB_FRONTEND_CLUSTER_IP;
-    bool source_ranges = false;  // only who is in a row of source_ranges may dial it
+    std::vector<Endpoint> on_node{};  // the backends that are known to be on this node
+    bool source_ranges = false;       // only who is in a row of source_ranges may dial it
 };
 
 // One service port with one frontend, at the index `index` of services (never 0). The rows stay until

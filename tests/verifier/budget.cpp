@@ -91,6 +91,8 @@ void measure(std::span<const std::byte> bytes, std::map<std::string, Effort>& ef
     std::map<std::string, std::vector<char>> logs;
     // What the agent fills in: this kernel's features, or else half of the code would be dead to the verifier.
     svclb_settings settings{};
+    settings.source_port_first = 61000;
+    settings.source_ports = 4536;
     settings.hooks_set_errno =
         libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1 ? 1 : 0;
     ObjectOptions options;

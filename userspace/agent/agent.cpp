@@ -103,6 +103,7 @@ private:
     void set_service_cidrs();
     void read_addresses();
     void tell_node_ports();
+    void set_node_addresses();
     void serve_health_checks();
     Status follow_devices();
     Status read_devices();
@@ -279,6 +280,7 @@ void Agent::run_pass() {
     datapath_.status().slots_capacity = datapath_.tables().capacity(datapath::Sized::slots);
     serve_health_checks();
     tell_node_ports();
+    set_node_addresses();
     set_service_cidrs();
     begin_grace_period();
     // What a first sync needed meanwhile, a third of all at its end, would stay with us for good.
@@ -297,6 +299,13 @@ void Agent::tell_source() {
     serving_.on_source(state, problems_.events());
     if (const auto line = source_log_.next(state))
         spdlog::log(line->warning ? spdlog::level::warn : spdlog::level::info, "{}", line->text);
+}
+
+void Agent::set_node_addresses() {
+    svclb_node_addresses row{};
+    for (const auto& address : sync_.cluster().node().primary)
+        std::memcpy(address.family() == model::Family::ipv4 ? row.v4 : row.v6, address.bytes.data(), sizeof(row.v4));
+    datapath_.set_node_addresses(row);
 }
 
 // The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
@@ -333,15 +342,14 @@ Status Agent::read_devices() {
     if (!changes) return fail(changes.error());
     for (const auto& change : *changes) {
         const auto& device = change.device;
-        const bool uplink = !change.gone && device.kind == datapath::LinkKind::uplink;
-        if (uplink) spdlog::info("uplink name={} ifindex={}", device.name, device.ifindex);
-        const auto status = change.gone || (uplink && !config_.host_packets)
-                                ? datapath_.detach(device.ifindex)
-                                : datapath_.attach(device.ifindex, device.name, device.kind);
+        const bool uplink = device.kind == datapath::LinkKind::uplink;
+        const auto status =
+            change.gone ? datapath_.detach(device.ifindex) : datapath_.attach(device.ifindex, device.name, device.kind);
         if (!status)
             spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
         else
-            spdlog::info("{} name={} ifindex={}", change.gone ? "detached" : "attached", device.name, device.ifindex);
+            spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached",
+                         uplink ? "uplink" : "pod link", device.name, device.ifindex);
     }
     host_packets_due_ = true;
     return {};

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
+#include <charconv>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -182,6 +183,21 @@ void add_options(CLI::App& app, Config& config) {
         ->check(CLI::IsMember({"reply", "reject"}))
         ->default_str("reject");
     app.add_option_function<Text>(
+           "--external-cluster-ip",
+           [&config](const Text& word) { config.datapath.settings.external_cluster_ip = *external_cluster_ip(word); },
+           "what becomes of a ClusterIP that is dialled from outside the cluster")
+        ->check(CLI::IsMember({"allow", "drop"}))
+        ->default_str("drop");
+    app.add_option_function<Text>(
+           "--source-ports",
+           [&config](const Text& text) { set_source_ports(config.datapath.settings, *source_ports(text)); },
+           "the node's ports towards backends on other nodes; nothing else may use them")
+        ->type_name("FIRST-LAST")
+        ->check([](const Text& text) {
+            return source_ports(text) ? Text() : "not a range of ports like 61000-65535: " + text;
+        })
+        ->default_str("61000-65535");
+    app.add_option_function<Text>(
            "--host-sockets", [&config](const Text& word) { config.datapath.sockets.host = *on_or_off(word); },
            "translate what processes on the host network dial, at their sockets")
         ->check(CLI::IsMember({"on", "off"}))
@@ -244,6 +260,29 @@ std::optional<std::uint32_t> ping_reply(std::string_view word) {
     return std::nullopt;
 }
 
+std::optional<std::uint32_t> external_cluster_ip(std::string_view word) {
+    if (word == "allow") return 1;
+    if (word == "drop") return 0;
+    return std::nullopt;
+}
+
+std::optional<PortRange> source_ports(std::string_view text) {
+    constexpr std::uint16_t kFirstUnprivileged = 1024;
+    PortRange range;
+    const auto* const end = text.data() + text.size();
+    const auto first = std::from_chars(text.data(), end, range.first);
+    if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-') return std::nullopt;
+    const auto last = std::from_chars(first.ptr + 1, end, range.last);
+    if (last.ec != std::errc() || last.ptr != end) return std::nullopt;
+    if (range.first < kFirstUnprivileged || range.first > range.last) return std::nullopt;
+    return range;
+}
+
+void set_source_ports(svclb_settings& settings, const PortRange& range) {
+    settings.source_port_first = range.first;
+    settings.source_ports = 1U + range.last - range.first;
+}
+
 std::optional<spdlog::level::level_enum> log_level(std::string_view word) {
     if (word == "debug") return spdlog::level::debug;
     if (word == "info") return spdlog::level::info;
@@ -254,6 +293,7 @@ std::optional<spdlog::level::level_enum> log_level(std::string_view word) {
 
 std::variant<Config, int> config_from(int argc, char** argv) {
     Config config;
+    set_source_ports(config.datapath.settings, kSourcePorts);
     bool check = false;
     bool clean_up = false;
     CLI::App app{"svclb-agent keeps the BPF maps of this node equal to what Services and EndpointSlices say"};

@@ -137,6 +137,18 @@ std::vector<Field> own_fields(Config& config) {
                             if (reply) config.datapath.settings.ping_reply = *reply;
                             return reply.has_value();
                         })},
+        {"externalClusterIP", parsed("allow or drop",
+                                     [&config](const std::string& word) {
+                                         const auto allow = external_cluster_ip(word);
+                                         if (allow) config.datapath.settings.external_cluster_ip = *allow;
+                                         return allow.has_value();
+                                     })},
+        {"sourcePorts", parsed("a range of ports like 61000-65535",
+                               [&config](const std::string& text) {
+                                   const auto range = source_ports(text);
+                                   if (range) set_source_ports(config.datapath.settings, *range);
+                                   return range.has_value();
+                               })},
         {"hostSockets", parsed("on or off",
                                [&config](const std::string& word) {
                                    const auto on = on_or_off(word);

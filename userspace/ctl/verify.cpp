@@ -302,8 +302,7 @@ private:
             for (const std::string_view wanted : {"tc ingress", "tc egress"}) {
                 const bool there =
                     std::ranges::any_of(link.hooks, [&](const auto& hook) { return hook.hook == wanted; });
-                const bool unused = link.kind == datapath::LinkKind::uplink && wanted == "tc egress";
-                if (there || unused) continue;
+                if (there) continue;
                 std::string found;
                 for (const datapath::Hook& hook : link.hooks) found += (found.empty() ? "" : ", ") + hook.hook;
                 differs(fmt::format("link {} (ifindex {})", link.name, link.ifindex), "links", std::string(wanted),

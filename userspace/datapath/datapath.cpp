@@ -216,6 +216,8 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (!agent) return fail(agent.error());
     auto service_cidrs = MappedArray<svclb_service_cidrs>::open(loaded->maps, "service_cidrs");
     if (!service_cidrs) return fail(service_cidrs.error());
+    auto node_addresses = MappedArray<svclb_node_addresses>::open(loaded->maps, "node_addresses");
+    if (!node_addresses) return fail(node_addresses.error());
     std::atomic_ref(agent->rows()[0].abi_version).store(SVCLB_ABI_VERSION, std::memory_order_release);
     if (auto done = pin_maps(dir, loaded->maps, *pinned); !done) return fail(done.error());
 
@@ -231,6 +233,7 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .links = std::move(*links),
                                                         .agent = std::move(*agent),
                                                         .service_cidrs = std::move(*service_cidrs),
+                                                        .node_addresses = std::move(*node_addresses),
                                                         .tables = std::move(*tables),
                                                         .collector = std::move(*collector),
                                                         .sockets = {}},
@@ -256,6 +259,11 @@ svclb_agent_status& Datapath::status() {
 Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
     if (kind == LinkKind::uplink && !is_ethernet(name)) return {};
     return state_->core.links.attach(ifindex, name, kind, state_->core.tcx, state_->core.programs);
+}
+
+void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
+    auto& row = state_->core.node_addresses.rows()[0];
+    if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
 }
 
 Result<std::string> Datapath::catch_host_packets() {

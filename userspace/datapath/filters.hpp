@@ -27,7 +27,7 @@ struct Place {
 
 // The program of a place, which is also how a filter of ours is recognised.
 constexpr const char* program_of(Place place) {
-    if (place.side == Side::egress) return "to_pod";
+    if (place.side == Side::egress) return place.kind == LinkKind::uplink ? "to_uplink" : "to_pod";
     if (place.kind == LinkKind::pod) return "from_pod";
     return place.kind == LinkKind::host ? "from_host" : "from_uplink";
 }

@@ -31,14 +31,14 @@ std::optional<Key> partner_of(const Key& key, const svclb_flow& flow) {
             partner.sport = flow.port;
             set_address(partner.daddr, key.saddr);
             partner.dport = flow.client_port;
-            partner.direction = SVCLB_TO_POD;
+            partner.direction = key.direction | SVCLB_DIRECTION_TO;
             return partner;
         case SVCLB_FLOW_REPLY:
             set_address(partner.saddr, key.daddr);
             partner.sport = flow.client_port;
             set_address(partner.daddr, flow.addr);
             partner.dport = flow.port;
-            partner.direction = SVCLB_FROM_POD;
+            partner.direction = static_cast<__u8>(key.direction & ~SVCLB_DIRECTION_TO);
             return partner;
         case SVCLB_FLOW_HAIRPIN:
             // The backend sees the frontend's address as its client, and answers that.
@@ -55,6 +55,21 @@ std::optional<Key> partner_of(const Key& key, const svclb_flow& flow) {
             set_address(partner.daddr, flow.addr);
             partner.dport = flow.port;
             partner.direction = SVCLB_FROM_POD;
+            return partner;
+        case SVCLB_FLOW_SOURCE:
+            // The backend answers the node.
+            set_address(partner.saddr, key.daddr);
+            partner.sport = key.dport;
+            set_address(partner.daddr, flow.addr);
+            partner.dport = flow.port;
+            partner.direction = SVCLB_FROM_WIRE;
+            return partner;
+        case SVCLB_FLOW_SOURCE_REPLY:
+            set_address(partner.saddr, flow.addr);
+            partner.sport = flow.port;
+            set_address(partner.daddr, key.saddr);
+            partner.dport = key.sport;
+            partner.direction = SVCLB_TO_WIRE;
             return partner;
         default:
             return std::nullopt;

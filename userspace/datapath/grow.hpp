@@ -28,6 +28,7 @@ struct Core {
     // Apart from the tables, so that nobody's reference to the row ends when a map grows.
     MappedArray<svclb_agent_status> agent;
     MappedArray<svclb_service_cidrs> service_cidrs;
+    MappedArray<svclb_node_addresses> node_addresses;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
     std::optional<Sockets> sockets;  // nothing where they are switched off, or refused

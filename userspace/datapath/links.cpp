@@ -48,12 +48,9 @@ std::string pin_name_of(Place place) {
 constexpr std::size_t index_of(Side side) {
     return static_cast<std::size_t>(side);
 }
-// What leads out is not looked at on its way out.
-constexpr bool is_used(Place place) {
-    return place.side == Side::ingress || place.kind != LinkKind::uplink;
-}
 int program_for(Place place, const Programs& programs) {
-    if (place.side == Side::egress) return programs.to_pod.get();
+    if (place.side == Side::egress)
+        return (place.kind == LinkKind::uplink ? programs.to_uplink : programs.to_pod).get();
     if (place.kind == LinkKind::pod) return programs.from_pod.get();
     return (place.kind == LinkKind::host ? programs.from_host : programs.from_uplink).get();
 }
@@ -241,7 +238,6 @@ Status Links::attach_both(int ifindex, Attachment& attachment, bool tcx, const P
     // Replies first: a flow that begins in between must find its way back.
     for (const Side side : {Side::egress, Side::ingress}) {
         const Place place{attachment.kind, side};
-        if (!is_used(place)) continue;
         bool& filter = attachment.filter[index_of(side)];
         if (tcx) {
             if (auto done = attach_tcx(ifindex, side, attachment, programs); !done) return done;

@@ -225,7 +225,8 @@ Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, 
     for (const auto& [name, place] : {std::pair{"from_pod", &loaded.programs.from_pod},
                                       {"to_pod", &loaded.programs.to_pod},
                                       {"from_host", &loaded.programs.from_host},
-                                      {"from_uplink", &loaded.programs.from_uplink}}) {
+                                      {"from_uplink", &loaded.programs.from_uplink},
+                                      {"to_uplink", &loaded.programs.to_uplink}}) {
         auto fd = program_fd(object, name);
         if (!fd) return fail(fd.error());
         *place = std::move(*fd);

@@ -19,6 +19,7 @@ struct Programs {
     UniqueFd to_pod;
     UniqueFd from_host;
     UniqueFd from_uplink;
+    UniqueFd to_uplink;
 };
 
 struct Loaded {

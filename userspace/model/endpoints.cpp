@@ -181,7 +181,7 @@ BackendState state_of(const Candidate& candidate) {
     return candidate.last_resort() ? BackendState::draining : BackendState::not_ready;
 }
 
-Backend backend_of(const Candidate& candidate) {
+Backend backend_of(const Candidate& candidate, const NodeView& node) {
     return {.address = candidate.address,
             .port = candidate.port,
             .node = candidate.endpoint->node_name.value_or(""),
@@ -190,7 +190,8 @@ Backend backend_of(const Candidate& candidate) {
             .serving = candidate.keeps_flows(),
             .in_cluster = candidate.in_cluster,
             .in_local = candidate.in_local,
-            .weight = candidate.weight};
+            .weight = candidate.weight,
+            .on_node = candidate.on(node)};
 }
 
 }  // namespace
@@ -231,7 +232,7 @@ ChosenBackends chosen_backends(std::span<const SliceView> slices, const ServiceP
     chosen.backends.reserve(candidates.size());
     for (const auto& candidate : candidates) {
         chosen.any_usable |= candidate.ready() || candidate.last_resort();
-        chosen.backends.push_back(backend_of(candidate));
+        chosen.backends.push_back(backend_of(candidate, node));
     }
     return chosen;
 }

@@ -293,9 +293,9 @@ void Pass::plan_backends(Work& work) {
         target.row.zone = work.texts[at].zone;
         target.row.weight = backend.weight;
         target.row.state = static_cast<__u8>(backend.state);
-        target.row.flags = static_cast<__u8>((backend.in_cluster ? SVCLB_BACKEND_IN_CLUSTER : 0) |
-                                             (backend.in_local ? SVCLB_BACKEND_IN_LOCAL : 0) |
-                                             (backend.serving ? SVCLB_BACKEND_SERVING : 0));
+        target.row.flags = static_cast<__u8>(
+            (backend.in_cluster ? SVCLB_BACKEND_IN_CLUSTER : 0) | (backend.in_local ? SVCLB_BACKEND_IN_LOCAL : 0) |
+            (backend.serving ? SVCLB_BACKEND_SERVING : 0) | (backend.on_node ? SVCLB_BACKEND_ON_NODE : 0));
     }
     work.backends = backend_plan(port.backends, targets);
 }

@@ -43,7 +43,8 @@ model::ServicePortState port_state(const Port& port, const Strings& strings) {
                                   .serving = (row.flags & SVCLB_BACKEND_SERVING) != 0,
                                   .in_cluster = (row.flags & SVCLB_BACKEND_IN_CLUSTER) != 0,
                                   .in_local = (row.flags & SVCLB_BACKEND_IN_LOCAL) != 0,
-                                  .weight = row.weight});
+                                  .weight = row.weight,
+                                  .on_node = (row.flags & SVCLB_BACKEND_ON_NODE) != 0});
     }
     // As the model orders them.
     std::ranges::stable_sort(state.backends, [](const model::Backend& a, const model::Backend& b) {

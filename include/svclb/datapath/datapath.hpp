@@ -4,7 +4,8 @@
 //
 // Everything lives below one directory of a bpffs, so that several agents share a kernel:
 //   BPF_DIR/maps/NAME            every map, by the name it has in bpf/maps.bpf.h
-//   BPF_DIR/links/IFINDEX-HOOK   tcx links; HOOK is "ingress" (from_pod) or "egress" (to_pod)
+//   BPF_DIR/links/IFINDEX-HOOK   tcx links; HOOK is "ingress" (from_pod) or "egress" (to_pod), and
+//                                "uplink-ingress" (from_uplink) or "uplink-egress" (to_uplink)
 #pragma once
 
 #include <cstdint>
@@ -113,6 +114,9 @@ public:
     // The ranges whose addresses are dropped where no Service has them, at most SVCLB_SERVICE_CIDRS; once they are in
     // force, does nothing. An error leaves the former ones in force.
     Status set_service_cidrs(std::span<const svclb_cidr> cidrs);
+
+    // What backends on other nodes see as their client where that is outside; once it is in force, does nothing.
+    void set_node_addresses(const svclb_node_addresses& addresses);
 
     // Has what the node itself sends to the ranges meet a program of ours: makes the devices and routes for it, or
     // mends them. To be called again when devices, addresses or ranges may have changed. Returns what is in force, in

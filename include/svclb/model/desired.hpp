@@ -50,6 +50,7 @@ struct Backend {
     bool in_cluster = false;
     bool in_local = false;
     std::uint16_t weight = 1;
+    bool on_node = false;  // known to be on this node
     auto operator<=>(const Backend&) const = default;
 };
 

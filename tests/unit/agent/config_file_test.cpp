@@ -57,6 +57,8 @@ podLinks: [veth*, "!vethx"]
 uplinks: [eth0]
 attach: clsact
 ping: reply
+externalClusterIP: allow
+sourcePorts: 62000-62999
 serviceCIDRs: [10.96.0.0/16, fd00:10:96::/112]
 hostSockets: off
 cgroupRoot: /host/cgroup
@@ -85,6 +87,9 @@ logLevel: debug
     CHECK(config.devices.uplinks == Lines{"eth0"});
     CHECK(config.datapath.mode == datapath::AttachMode::clsact);
     CHECK(config.datapath.settings.ping_reply == 1);
+    CHECK(config.datapath.settings.external_cluster_ip == 1);
+    CHECK(config.datapath.settings.source_port_first == 62000);
+    CHECK(config.datapath.settings.source_ports == 1000);
     CHECK(config.service_cidrs ==
           std::vector{*model::parse_cidr("10.96.0.0/16"), *model::parse_cidr("fd00:10:96::/112")});
     CHECK(!config.datapath.sockets.host);

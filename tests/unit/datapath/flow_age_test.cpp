@@ -63,11 +63,26 @@ const svclb_flow kHairpin = flow_to(2, 8080, 1001, SVCLB_FLOW_HAIRPIN);
 const svclb_flow_key4 kHairpinReplyKey = key(2, 8080, 9, 1001, SVCLB_FROM_POD);
 const svclb_flow kHairpinReply = flow_to(9, 80, 1000, SVCLB_FLOW_HAIRPIN_REPLY);
 
+// Client 1:1000, from outside and already on its way to backend 2:8080 of another node, leaves as node 7:61000.
+const svclb_flow_key4 kSourceKey = key(1, 1000, 2, 8080, SVCLB_TO_WIRE);
+const svclb_flow kSource = flow_to(7, 61000, 8080, SVCLB_FLOW_SOURCE);
+const svclb_flow_key4 kSourceReplyKey = key(2, 8080, 7, 61000, SVCLB_FROM_WIRE);
+const svclb_flow kSourceReply = flow_to(1, 1000, 8080, SVCLB_FLOW_SOURCE_REPLY);
+
 }  // namespace
 
 TEST_CASE("the two directions of a flow are each other's partner") {
     CHECK(same(partner_key(kForwardKey, kForward), kReplyKey));
     CHECK(same(partner_key(kReplyKey, kReply), kForwardKey));
+}
+
+TEST_CASE("a flow from outside has its partner at the same device") {
+    const auto forward = key(1, 1000, 9, 80, SVCLB_FROM_WIRE);
+    const auto reply = key(2, 8080, 1, 1001, SVCLB_TO_WIRE);
+    CHECK(same(partner_key(forward, kForward), reply));
+    CHECK(same(partner_key(reply, kReply), forward));
+    CHECK(same(partner_key(kSourceKey, kSource), kSourceReplyKey));
+    CHECK(same(partner_key(kSourceReplyKey, kSourceReply), kSourceKey));
 }
 
 TEST_CASE("the two directions of a hairpin flow are each other's partner") {

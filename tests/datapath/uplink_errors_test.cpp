@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// ICMP errors and fragments on the way from outside to a backend and back: at each end they are about the packets that
+// this end has sent.
+#include "fragments.hpp"
+#include "icmp_errors.hpp"
+#include "outside.hpp"
+
+using namespace svclb::test;
+
+namespace {
+
+Icmp too_big(const World& world) {
+    return world.family == 4 ? Icmp{3, 4, 1400} : Icmp{2, 0, 1400};
+}
+
+}  // namespace
+
+TEST_CASE("uplink: an error about what the client sent quotes the frontend", "[uplink]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_elsewhere());
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), true);
+    const Ip router = world.stranger().addr + 9;
+    const Packet sent = world.data(flow.client, flow.dialled);
+    const Packet forwarded = world.data(flow.forwarded, flow.backend);
+    const Packet left = world.data(flow.node, flow.backend);
+
+    // From a router behind this node, in two steps; from this node itself, in one; from the backend.
+    CHECK_RUN(datapath.from_uplink(error_about(router, left, too_big(world))), next,
+              error_about(router, forwarded, too_big(world)));
+    CHECK_RUN(datapath.to_uplink(error_about(router, forwarded, too_big(world))), next,
+              error_about(router, sent, too_big(world)));
+    CHECK_RUN(datapath.to_uplink(error_about(flow.backend.addr, forwarded, too_big(world))), next,
+              error_about(flow.dialled.addr, sent, too_big(world)));
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("uplink: an error about an answer reaches the backend as one about its own packet", "[uplink]") {
+    const World world = any_world();
+    const bool elsewhere = GENERATE(false, true);
+    CAPTURE(world, elsewhere);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()},
+                                 elsewhere ? served_elsewhere() : served_here(world));
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), elsewhere);
+    const Ip router = world.stranger().addr + 9;
+    const Packet met = world.data(flow.dialled, flow.client);
+    const Packet forwarded = world.data(flow.backend, flow.forwarded);
+    CHECK_RUN(datapath.from_uplink(error_about(router, met, too_big(world))), next,
+              error_about(router, forwarded, too_big(world)));
+    if (!elsewhere) return;
+    const Packet sent = world.data(flow.backend, flow.node);
+    CHECK_RUN(datapath.to_uplink(error_about(router, forwarded, too_big(world))), next,
+              error_about(router, sent, too_big(world)));
+}
+
+TEST_CASE("uplink: an error about somebody else's packet goes on untouched", "[uplink]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_elsewhere());
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), true);
+    const Packet other = world.data({flow.node.addr, 40000}, flow.backend);
+    const Packet error = error_about(world.stranger().addr, other, too_big(world));
+    CHECK_RUN(datapath.from_uplink(error), next, error);
+    CHECK_RUN(datapath.to_uplink(error), next, error);
+}
+
+TEST_CASE("uplink: datagrams in fragments, in both directions", "[uplink]") {
+    const World world = udp_world();
+    const bool elsewhere = GENERATE(false, true);
+    CAPTURE(world, elsewhere);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()},
+                                 elsewhere ? served_elsewhere() : served_here(world));
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), elsewhere);
+    const auto in = fragments_of(large(flow.client, flow.dialled));
+    const auto forwarded = fragments_of(large(flow.forwarded, flow.backend));
+    const auto left = fragments_of(large(flow.node, flow.backend));
+    const auto answer = fragments_of(large(flow.backend, flow.node));
+    const auto back = fragments_of(large(flow.backend, flow.forwarded));
+    const auto received = fragments_of(large(flow.dialled, flow.client));
+    for (std::size_t i = 0; i < in.size(); i++) {
+        CAPTURE(i);
+        CHECK_RUN(datapath.from_uplink(in[i]), next, forwarded[i]);
+        CHECK_RUN(datapath.to_uplink(back[i]), next, received[i]);
+        if (!elsewhere) continue;
+        CHECK_RUN(datapath.to_uplink(forwarded[i]), next, left[i]);
+        CHECK_RUN(datapath.from_uplink(answer[i]), next, back[i]);
+    }
+    CHECK(datapath.reasons() == 0);
+}

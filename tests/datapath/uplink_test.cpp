@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// What comes from outside to node ports, external and load-balancer addresses, and the answers to it.
+#include <bpf/bpf.h>
+
+#include <algorithm>
+
+#include "outside.hpp"
+#include "refusal.hpp"
+
+using namespace svclb::test;
+
+namespace {
+
+std::size_t established(const Datapath& datapath) {
+    const auto flows = datapath.flows();
+    return static_cast<std::size_t>(
+        std::ranges::count_if(flows, [](const FlowEntry& entry) { return entry.established; }));
+}
+
+}  // namespace
+
+TEST_CASE("uplink: a backend on this node sees the client itself", "[uplink]") {
+    const World world = wire_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_here(world));
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), false);
+    CHECK(flow.forwarded == flow.client);
+    CHECK(flow.backend == world.backend());
+    check_reply(datapath, flow, data_from(world, flow));
+    CHECK(datapath.flows().size() == 2);
+    CHECK(established(datapath) == 2);
+    CHECK(datapath.service_counter(1).flows == 1);
+    CHECK(datapath.service_counter(1).packets == 4);
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("uplink: a backend elsewhere sees the node, and its answers find the client", "[uplink]") {
+    const World world = wire_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_elsewhere());
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), true);
+    check_reply(datapath, flow, data_from(world, flow));
+    check_in(datapath, flow, world.data(flow.client, flow.dialled));
+    CHECK(datapath.flows().size() == 4);
+    CHECK(established(datapath) == 4);
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("uplink: nothing established ends with its Service", "[uplink]") {
+    const World world = GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP});
+    const bool elsewhere = GENERATE(false, true);
+    CAPTURE(world, elsewhere);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()},
+                           elsewhere ? served_elsewhere() : served_here(world));
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), elsewhere);
+    service.remove();
+    check_in(datapath, flow, world.data(flow.client, flow.dialled));
+    check_reply(datapath, flow, data_from(world, flow));
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("uplink: what is not for a frontend goes on untouched and leaves nothing behind", "[uplink]") {
+    const World world = wire_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_here(world));
+    const Endpoint client = outside_client(world);
+    for (const Endpoint& to : {Endpoint{node_address(world), 22}, Endpoint{node_address(world), 61000}, world.backend(),
+                               world.other_client()}) {
+        CAPTURE(to);
+        CHECK_RUN(datapath.from_uplink(world.first(client, to)), next, world.first(client, to));
+        CHECK_RUN(datapath.to_uplink(world.answer(to, client)), next, world.answer(to, client));
+        CHECK_RUN(datapath.from_uplink(world.data(client, to)), next, world.data(client, to));
+    }
+    CHECK(datapath.flows().empty());
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("uplink: a TCP packet in mid-connection without an entry belongs to who was there before", "[uplink]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_here(world));
+    const Packet packet = world.data(outside_client(world), node_port(world));
+    CHECK_RUN(datapath.from_uplink(packet), next, packet);
+    CHECK(datapath.reason(SVCLB_REASON_NO_FLOW).packets == 1);
+    CHECK(datapath.flows().empty());
+}
+
+TEST_CASE("uplink: without a usable backend the client is refused at once", "[uplink]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    expect_cut_packets(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {}, served_elsewhere());
+    const Packet packet = world.first(outside_client(world), node_port(world));
+    CHECK_RUN(datapath.from_uplink(packet), redirected, refusal_of(world, packet));
+    CHECK(datapath.reason(SVCLB_REASON_NO_BACKEND_REJECTED).packets == 1);
+    CHECK(datapath.reasons() == 1);
+}
+
+TEST_CASE("uplink: policy Local without a backend here is silent", "[uplink]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(
+        datapath, 1, node_port(world), world.proto, {},
+        {.set = SVCLB_SET_LOCAL, .verdict_when_empty = SVCLB_VERDICT_DROP, .kind = SVCLB_FRONTEND_LOAD_BALANCER});
+    const Packet packet = world.first(outside_client(world), node_port(world));
+    CHECK_RUN(datapath.from_uplink(packet), dropped, packet);
+    CHECK(datapath.reason(SVCLB_REASON_NO_LOCAL_BACKEND_DROPPED).packets == 1);
+    CHECK(datapath.reasons() == 1);
+}
+
+TEST_CASE("uplink: a ClusterIP dialled from outside is dropped, unless that is allowed", "[uplink]") {
+    const World world = any_world();
+    const bool allowed = GENERATE(false, true);
+    CAPTURE(world, allowed);
+    DatapathOptions options;
+    options.settings.external_cluster_ip = allowed ? 1 : 0;
+    const auto loaded = datapath_with(options);
+    Datapath& datapath = *loaded;
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()},
+                                 {.on_node = {world.backend()}});
+    mark_cluster_ip(datapath, world.frontend().addr);
+    const Packet packet = world.first(outside_client(world), world.frontend());
+    const Packet other_port = world.first(outside_client(world), {world.frontend().addr, 81});
+    if (allowed) {
+        CHECK_RUN(datapath.from_uplink(packet), next, with_destination(packet, world.backend()));
+        expect_cut_packets(datapath);
+        CHECK_RUN(datapath.from_uplink(other_port), redirected, refusal_of(world, other_port));
+        CHECK(datapath.reason(SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE).packets == 0);
+        return;
+    }
+    CHECK_RUN(datapath.from_uplink(packet), dropped, packet);
+    CHECK_RUN(datapath.from_uplink(other_port), dropped, other_port);
+    CHECK(datapath.reason(SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE).packets == 2);
+    CHECK(datapath.reasons() == 2);
+    CHECK(datapath.flows().empty());
+}
+
+TEST_CASE("uplink: only who is in a source range may dial", "[uplink]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(
+        datapath, 1, node_port(world), world.proto, {world.backend()},
+        {.kind = SVCLB_FRONTEND_LOAD_BALANCER, .on_node = {world.backend()}, .source_ranges = true});
+    svclb_source_range range{.prefix = SVCLB_SOURCE_RANGE_SERVICE_BITS + 128, .service = 1, .addr = {}};
+    std::memcpy(range.addr, outside_client(world).addr.bytes.data(), sizeof(range.addr));
+    const std::uint32_t yes = 1;
+    REQUIRE(bpf_map_update_elem(datapath.map("source_ranges"), &range, &yes, BPF_ANY) == 0);
+    const Packet packet = world.first(outside_client(world), node_port(world));
+    const Packet other = world.first({outside_client(world).addr + 1, 45000}, node_port(world));
+    CHECK_RUN(datapath.from_uplink(packet), next, with_destination(packet, world.backend()));
+    CHECK_RUN(datapath.from_uplink(other), dropped, other);
+    CHECK(datapath.reason(SVCLB_REASON_SOURCE_RANGE_DROPPED).packets == 1);
+    REQUIRE(bpf_map_delete_elem(datapath.map("source_ranges"), &range) == 0);
+}
+
+TEST_CASE("uplink: clients outside use the set that is theirs", "[uplink]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    ServiceFixture service(
+        datapath, 1, node_port(world), world.proto, {world.backend(0)},
+        {.set = SVCLB_SET_LOCAL, .kind = SVCLB_FRONTEND_NODE_PORT, .on_node = {world.backend(0), world.backend(1)}});
+    // The other set is another backend's; the fixture's frontend says Local for both kinds of clients.
+    datapath.service(1).runs[SVCLB_SET_CLUSTER] = 0;
+    const Packet packet = world.first(outside_client(world), node_port(world));
+    CHECK_RUN(datapath.from_uplink(packet), next, with_destination(packet, world.backend(0)));
+}
+
+TEST_CASE("uplink: each flow to a backend elsewhere has a port of its own, until there is none", "[uplink]") {
+    const World world = any_world();
+    CAPTURE(world);
+    DatapathOptions options;
+    options.settings.source_port_first = 61000;
+    options.settings.source_ports = 2;
+    const auto loaded = datapath_with(options);
+    Datapath& datapath = *loaded;
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_elsewhere());
+    const Outside first = establish_from_outside(datapath, world, outside_client(world, 45001), node_port(world), true);
+    const Outside second =
+        establish_from_outside(datapath, world, outside_client(world, 45002), node_port(world), true);
+    CHECK(first.node.port != second.node.port);
+    const Packet third = world.first(outside_client(world, 45003), node_port(world));
+    CHECK_RUN(datapath.from_uplink(third), dropped, third);
+    CHECK(datapath.reason(SVCLB_REASON_NO_FREE_SOURCE_PORT).packets == 1);
+    check_in(datapath, first, world.data(first.client, first.dialled));
+    check_reply(datapath, second, data_from(world, second));
+
+    // A flow that nobody has heard of for its whole timeout gives its port to who needs one.
+    make_idle(datapath, flow_key(first.backend, first.node, world.proto, SVCLB_FROM_WIRE), 90000);
+    const Run again = datapath.from_uplink(third);
+    CHECK(again.verdict == next);
+    CHECK(datapath.reasons() == 1);
+}
+
+TEST_CASE("uplink: without an address of its own the node can send nobody elsewhere", "[uplink]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_elsewhere());
+    const Packet packet = world.first(outside_client(world), node_port(world));
+    CHECK_RUN(datapath.from_uplink(packet), dropped, packet);
+    CHECK(datapath.reason(SVCLB_REASON_NO_NODE_ADDRESS).packets == 1);
+    // The next one finds it, by the same flow.
+    set_node_addresses(datapath);
+    const Outside flow = dial(datapath, world, outside_client(world), node_port(world), true);
+    check_reply(datapath, flow, answer_of(world, flow));
+    CHECK(datapath.reasons() == 1);
+}
+
+TEST_CASE("uplink: UDP moves at once when its backend is gone, and a client with its second half lost gets it back",
+          "[uplink]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend(0)}, served_elsewhere());
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), true);
+    service.publish({world.backend(1)});
+    service.remove_backend(world.backend(0));
+    const Outside moved = dial(datapath, world, flow.client, flow.dialled, true);
+    CHECK(moved.backend == world.backend(1));
+    check_reply(datapath, moved, answer_of(world, moved));
+
+    datapath.remove_flow(flow_key(moved.forwarded, moved.backend, world.proto, SVCLB_TO_WIRE), false);
+    const Outside kept = dial(datapath, world, flow.client, flow.dialled, true);
+    CHECK(kept.node == moved.node);
+    check_reply(datapath, kept, answer_of(world, kept));
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("uplink: what nobody has answered stays where a flood may push it out", "[uplink]") {
+    const World world = tcp_world();
+    const bool elsewhere = GENERATE(false, true);
+    CAPTURE(world, elsewhere);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()},
+                                 elsewhere ? served_elsewhere() : served_here(world));
+    const Outside flow = dial(datapath, world, outside_client(world), node_port(world), elsewhere);
+    check_in(datapath, flow, world.first(flow.client, flow.dialled));
+    check_in(datapath, flow, tcp(flow.client, flow.dialled, ack));
+    check_in(datapath, flow, world.data(flow.client, flow.dialled));
+    CHECK(established(datapath) == 0);
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("uplink: a client that dials node port and backend from one port gets both", "[uplink]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_here(world));
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), false);
+    const Outside direct = dial(datapath, world, flow.client, world.backend(), false);
+    CHECK(direct.forwarded != flow.forwarded);
+    check_reply(datapath, direct, answer_of(world, direct));
+    check_reply(datapath, flow, data_from(world, flow));
+    // Another client's conversation with the backend is known from its first packet on, and not touched.
+    const Endpoint other{flow.client.addr + 1, flow.client.port};
+    CHECK_RUN(datapath.from_uplink(world.first(other, world.backend())), next, world.first(other, world.backend()));
+    CHECK_RUN(datapath.to_uplink(world.answer(world.backend(), other)), next, world.answer(world.backend(), other));
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("uplink: a super-packet is translated as one", "[uplink]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    set_node_addresses(datapath);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_elsewhere());
+    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), true);
+    const Packet large = tcp(flow.client, flow.dialled, ack, payload_of(3000));
+    const Packet forwarded = with_destination(large, flow.backend);
+    const Gso gso{.size = 1400, .segments = 3};
+    CHECK_RUN(datapath.from_uplink(large, gso), next, forwarded);
+    CHECK_RUN(datapath.to_uplink(forwarded, gso), next, with_source(forwarded, flow.node));
+}
