@@ -20,6 +20,7 @@
 #include "input.hpp"
 #include "problems.hpp"
 #include "serving.hpp"
+#include "stale_sockets.hpp"
 #include "state_dir.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
@@ -76,6 +77,7 @@ public:
           sync_({.node_name = config.node_name, .api = input_.api_seed}, reconciler_),
           serving_(config),
           problems_(datapath_, sync_.cluster(), input_.transport.get(), config.node_name),
+          stale_sockets_(datapath_),
           grace_([this] { return datapath_.wait_grace_period(); }) {}
 
     Status start();
@@ -104,6 +106,7 @@ private:
     Sync sync_;
     Serving serving_;
     Problems problems_;
+    StaleSockets stale_sockets_;
     GraceWaiter grace_;
     EventLoop event_loop_;
     std::uint64_t retry_at_s_ = 0;
@@ -216,6 +219,8 @@ void Agent::run_pass() {
     problems_.tell(sync_.warnings(), now());
     set_service_cidrs();
     begin_grace_period();
+    if (report.epochs != 0) stale_sockets_.look();
+    stale_sockets_.step(monotonic_s());
     // What a first sync needed meanwhile, a third of all at its end, would stay with us for good.
     if (report.services_built >= kLargePass) ::malloc_trim(0);
 }
@@ -288,6 +293,7 @@ Status Agent::read_devices() {
 
 void Agent::tick() {
     collect_flows();
+    stale_sockets_.step(monotonic_s());
     tell_source();
     problems_.step(datapath_.status().source_connected != 0, now());
     if (!sync_.wants_retry() || monotonic_s() < retry_at_s_) return;

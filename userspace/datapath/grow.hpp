@@ -15,6 +15,7 @@
 #include "object.hpp"
 #include "sockets.hpp"
 #include "svclb/abi.h"
+#include "udp_sockets.hpp"
 
 namespace svclb::datapath {
 
@@ -30,7 +31,8 @@ struct Core {
     MappedArray<svclb_service_cidrs> service_cidrs;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
-    std::optional<Sockets> sockets;  // nothing where they are switched off, or refused
+    std::optional<Sockets> sockets;         // nothing where they are switched off, or refused
+    std::optional<UdpSockets> udp_sockets;  // once needed
 };
 
 // Tells svclb-ctl what has come to be.
