@@ -279,13 +279,26 @@ static __always_inline bool still_serves(struct svclb_peer *peer, const struct s
 }
 
 /* Whatever the socket talked to before, it does so no more. */
-static __always_inline int connect_direct(struct bpf_sock_addr *ctx)
+static __always_inline int connect_direct(struct bpf_sock_addr *ctx, const struct endpoint *at)
 {
 	struct svclb_socket *socket = find_socket(ctx);
+	struct svclb_socket_peer_key key;
 
-	if (socket)
-		__builtin_memset(socket, 0, sizeof(*socket));
+	if (!socket)
+		return CALL_GOES_ON;
+	__builtin_memset(socket, 0, sizeof(*socket));
+	spilled_key(ctx, at->addr, at->port, &key);
+	bpf_map_delete_elem(&socket_peers, &key);
 	return CALL_GOES_ON;
+}
+
+/* For the agent, which can't read a socket's own record. */
+static __always_inline void show_connected(struct bpf_sock_addr *ctx, const struct svclb_peer *peer)
+{
+	struct svclb_socket_peer_key key;
+
+	spilled_key(ctx, peer->addr, peer->port, &key);
+	bpf_map_update_elem(&socket_peers, &key, peer, BPF_ANY);
 }
 
 /* Leads `at` to a backend, if it is a frontend. Returns what the hook returns. */
@@ -301,11 +314,11 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	if (!bytes || !is_of_host(ctx))
 		return CALL_GOES_ON;
 	if (!bytes->frontend[filter_index(at->addr, 0)] || (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
-		return connect_direct(ctx);
+		return connect_direct(ctx, at);
 	frontend = frontend_at(at->addr, at->port, proto);
 	if (!frontend)
 		return frontend_at(at->addr, 0, 0) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED)
-						   : connect_direct(ctx);
+						   : connect_direct(ctx, at);
 	socket = make_socket(ctx);
 	if (!socket) {
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
@@ -322,6 +335,8 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	socket->next = 1;
 	socket->proto = proto;
 	socket->connected = 1;
+	if (proto == IPPROTO_UDP)
+		show_connected(ctx, &peer);
 	copy_addr(at->addr, peer.addr);
 	at->port = peer.port;
 	return CALL_GOES_ON;

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# bench.sh [--rounds N] [--seconds S]: what the data path costs. Prints; passes and fails nothing.
+# bench.sh [--rounds N] [--seconds S] [--host]: what the data path costs. Prints; passes and fails nothing.
 #   1. nanoseconds a packet of the real programs, by test-run, with the floor beside them;
 #   2. bulk TCP, request/response and connect-request-close from one pod to another, through the ClusterIP (A) and
 #      dialling the pod (B), pinned and interleaved A B A B: the ratio A/B of each round, best and median.
+# With --host the client is a process of the node itself, translated at its socket, and there is no part 1.
 # Direct and through the ClusterIP run under the same agent; "bare" is direct with no agent at all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,11 +12,13 @@ source tests/harness/netns.sh
 
 rounds=7
 seconds=1
+from=(pod_exec client)
 while (($#)); do
     case $1 in
     --rounds) rounds=$2 && shift 2 ;;
     --seconds) seconds=$2 && shift 2 ;;
-    *) echo "usage: bench.sh [--rounds N] [--seconds S]" >&2 && exit 2 ;;
+    --host) from=(node_exec) && shift ;;
+    *) echo "usage: bench.sh [--rounds N] [--seconds S] [--host]" >&2 && exit 2 ;;
     esac
 done
 
@@ -24,12 +27,14 @@ for program in tests/bench/bench_datapath tests/bench/net/net_bench; do
     [[ -x $build/$program ]] || { echo "$build/$program is not built: run scripts/test.sh or scripts/demo.sh first" >&2 && exit 1; }
 done
 
-echo "# nanoseconds a packet (test-run), pinned"
-taskset -c 1 "$build/tests/bench/bench_datapath"
+if [[ ${from[0]} == pod_exec ]]; then
+    echo "# nanoseconds a packet (test-run), pinned"
+    taskset -c 1 "$build/tests/bench/bench_datapath"
+fi
 
 # measure MODE TARGET: one figure; the client on one CPU, the server on the other.
 measure() {
-    pod_exec client taskset -c 0 "$build/tests/bench/net/net_bench" "$1" "$2" --seconds "$seconds"
+    "${from[@]}" taskset -c 0 "$build/tests/bench/net/net_bench" "$1" "$2" --seconds "$seconds"
 }
 
 # compare LABEL MODE A B: interleaved; best and median of the rounds.

@@ -397,7 +397,8 @@ struct svclb_socket {
 };
 static_assert(sizeof(struct svclb_socket) == 232, "value layout is pinned");
 
-/* socket_peers: LRU HASH of struct svclb_peer. For an unconnected socket with many peers: the longest unused ones. */
+/* socket_peers: LRU HASH of struct svclb_peer. For an unconnected socket with many peers: the longest unused ones. For
+ * a connected UDP socket: its one, which the agent looks up when a backend has gone. */
 struct svclb_socket_peer_key {
 	__u64 cookie; /* of the socket */
 	__be32 addr[SVCLB_ADDR_WORDS]; /* of the backend */
@@ -576,6 +577,7 @@ struct svclb_agent_status {
 	__u32 pad; /* always zero */
 	char sockets[SVCLB_STRING_SIZE]; /* where they are, or why they are not */
 	char host_packets[SVCLB_STRING_SIZE]; /* what the catch-all has in force, or why it has nothing */
+	__u64 sockets_ended; /* connected UDP sockets whose backend no longer served */
 };
 
 /* ---------------------------------------------------------------- service_cidrs: one row, mmapped by the agent */

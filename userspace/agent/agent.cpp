@@ -21,6 +21,7 @@
 #include "problems.hpp"
 #include "serving.hpp"
 #include "source_log.hpp"
+#include "stale_sockets.hpp"
 #include "state_dir.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
@@ -86,6 +87,7 @@ public:
           serving_(config),
           node_health_([this] { return serving_.healthy(); }),
           problems_(datapath_, sync_.cluster(), input_.transport.get(), config.node_name),
+          stale_sockets_(datapath_),
           grace_([this] { return datapath_.wait_grace_period(); }),
           source_log_(input_.text) {}
 
@@ -123,6 +125,7 @@ private:
     Serving serving_;
     NodeHealth node_health_;
     Problems problems_;
+    StaleSockets stale_sockets_;
     GraceWaiter grace_;
     EventLoop event_loop_;
     std::uint64_t retry_at_s_ = 0;
@@ -283,6 +286,8 @@ void Agent::run_pass() {
     set_node_addresses();
     set_service_cidrs();
     begin_grace_period();
+    if (report.epochs != 0) stale_sockets_.look();
+    stale_sockets_.step(monotonic_s());
     // What a first sync needed meanwhile, a third of all at its end, would stay with us for good.
     if (report.services_built >= kLargePass) ::malloc_trim(0);
 }
@@ -377,6 +382,7 @@ void Agent::catch_host_packets() {
 void Agent::tick() {
     collect_flows();
     catch_host_packets();
+    stale_sockets_.step(monotonic_s());
     tell_source();
     problems_.step(datapath_.status().source_connected != 0, now());
     if (!node_health_.warnings().empty() && monotonic_s() >= health_retry_at_s_) serve_health_checks();

@@ -244,6 +244,8 @@ void add_kernel(Page& page, const KernelFacts& kernel) {
         page.gauge("svclb_map_bytes", "Kernel memory of a map", real(map.bytes), {{"map", map.name}});
     page.counter("svclb_flows_collected_total", "Flow entries removed after their timeout",
                  real(kernel.agent.collected));
+    page.counter("svclb_sockets_ended_total", "Connected UDP sockets of the node whose backend had gone",
+                 real(kernel.agent.sockets_ended));
     page.gauge("svclb_invalid_objects", "Objects whose last content was refused", kernel.agent.invalid_objects);
     add_reasons(page, kernel);
 }

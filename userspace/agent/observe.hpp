@@ -30,6 +30,7 @@ struct PassReport {
     std::size_t services_built = 0;
     std::uint64_t writes = 0;    // rows
     std::uint64_t failures = 0;  // rows; the Services concerned are tried again
+    std::uint64_t epochs = 0;    // raised: some backend is no longer, or newly, one that serves
     bool complete = false;       // every object has been read: what this node does is what the input says
     std::size_t retries = 0;     // Services that wait for their failed writes to be tried again
     bool pending = false;        // some Service still waits: for a retry, or held as a former agent left it

@@ -126,6 +126,7 @@ void Sync::finish_start(PassReport& report) {
 void Sync::run(PassReport& report, reconcile::PassResult result) {
     report.writes += result.writes;
     report.failures += result.failures;
+    report.epochs += result.epochs;
     std::ranges::move(result.errors, std::back_inserter(errors_));
     retry_.insert(result.retry.begin(), result.retry.end());
     conflicts_ = std::move(result.conflicts);

@@ -236,7 +236,8 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .node_addresses = std::move(*node_addresses),
                                                         .tables = std::move(*tables),
                                                         .collector = std::move(*collector),
-                                                        .sockets = {}},
+                                                        .sockets = {},
+                                                        .udp_sockets = {}},
                                                .sockets = {},
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
@@ -302,6 +303,28 @@ std::vector<AttachedLink> Datapath::attached() const {
 
 const SocketState& Datapath::sockets() const {
     return state_->sockets;
+}
+
+Result<EndStep> Datapath::end_stale_sockets(std::uint32_t messages) {
+    auto& core = state_->core;
+    if (!core.sockets) return EndStep{.finished = true};
+    if (!core.udp_sockets) {
+        auto opened = UdpSockets::open();
+        if (!opened) return fail(opened.error());
+        core.udp_sockets = std::move(*opened);
+    }
+    const auto peers = MapRef<svclb_socket_peer_key, svclb_peer>::open(core.sockets->maps(), "socket_peers");
+    if (!peers) return fail(peers.error());
+    const auto step = core.udp_sockets->step(messages, [&](const svclb_socket_peer_key& socket) {
+        const auto peer = peers->get(socket);
+        if (!peer || !*peer) return false;  // not through us
+        const auto services = core.tables.services();
+        return (*peer)->service < services.size() && (*peer)->epoch != services[(*peer)->service].epoch &&
+               !core.tables.is_serving((*peer)->service, (*peer)->addr, (*peer)->port);
+    });
+    if (step) return EndStep{.ended = step->ended, .finished = step->finished};
+    core.udp_sockets.reset();  // half an answer is left in it
+    return fail(step.error());
 }
 
 Status Datapath::wait_grace_period() const {

@@ -15,6 +15,7 @@
 #include "object.hpp"
 #include "sockets.hpp"
 #include "svclb/abi.h"
+#include "udp_sockets.hpp"
 
 namespace svclb::datapath {
 
@@ -31,7 +32,8 @@ struct Core {
     MappedArray<svclb_node_addresses> node_addresses;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
-    std::optional<Sockets> sockets;  // nothing where they are switched off, or refused
+    std::optional<Sockets> sockets;         // nothing where they are switched off, or refused
+    std::optional<UdpSockets> udp_sockets;  // once needed
 };
 
 // Tells svclb-ctl what has come to be.

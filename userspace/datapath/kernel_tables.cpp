@@ -198,6 +198,15 @@ Status KernelTables::publish(std::uint32_t service, const svclb_service& row) {
     return {};
 }
 
+bool KernelTables::is_serving(std::uint32_t service, const __be32 (&address)[SVCLB_ADDR_WORDS], __be16 port) const {
+    svclb_backend_key key{};
+    key.service = service;
+    std::copy(std::begin(address), std::end(address), std::begin(key.addr));
+    key.port = port;
+    const auto row = rows_.backends.get(key);
+    return !row || (*row && ((*row)->flags & SVCLB_BACKEND_SERVING) != 0);
+}
+
 void KernelTables::mark_frontend(const svclb_frontend_key& key, __u8 kind) {
     svclb_mark_frontend(mapped_.filters.rows().data(), &key, kind);
 }

@@ -40,6 +40,9 @@ public:
     // `maps` must outlive the result; `grow` puts another KernelTables in the place of this one.
     static Result<KernelTables> open(const MapSet& maps, Grow grow);
 
+    // In doubt, it is.
+    [[nodiscard]] bool is_serving(std::uint32_t service, const __be32 (&address)[SVCLB_ADDR_WORDS], __be16 port) const;
+
     void set_grow(Grow grow) { grow_ = std::move(grow); }
 
     [[nodiscard]] std::uint32_t capacity(Sized map) const override;

@@ -29,6 +29,7 @@ public:
     Status replace_maps(const svclb_settings& settings, const MapSet& shared);
 
     [[nodiscard]] const CgroupRoot& root() const { return root_; }
+    [[nodiscard]] const MapSet& maps() const { return loaded_.maps; }
 
 private:
     using Fds = std::map<std::string, UniqueFd, std::less<>>;  // by hook

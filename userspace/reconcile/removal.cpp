@@ -81,7 +81,7 @@ void Pass::raise(Work& work) {
     auto row = port.row;
     ++row.epoch;
     row.epoch_due = 0;
-    static_cast<void>(publish_row(port, row, "raise the epoch of the"));
+    if (publish_row(port, row, "raise the epoch of the")) report_.raised_epoch();
 }
 
 void Pass::finish(Work& work) {

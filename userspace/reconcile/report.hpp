@@ -27,6 +27,7 @@ public:
         if (result_.errors.size() < kErrorsKept) result_.errors.push_back(std::move(error));
         retry(service);
     }
+    void raised_epoch() { ++result_.epochs; }
     void retry(const model::ObjectKey& service) { retry_.insert(service); }
     void conflict(model::Problem problem) { conflicts_.insert(std::move(problem)); }
 

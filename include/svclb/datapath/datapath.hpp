@@ -76,6 +76,11 @@ struct SocketState {
     std::string text;  // where they are, or why they are not
 };
 
+struct EndStep {
+    std::uint32_t ended = 0;
+    bool finished = false;  // all have been seen; the next step starts anew
+};
+
 struct CollectStep {
     std::uint32_t visited = 0;
     std::uint32_t removed = 0;
@@ -106,6 +111,10 @@ public:
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
     [[nodiscard]] const SocketState& sockets() const;
+
+    // Among the next connected UDP sockets of the caller's network namespace, at most `messages` of some 100 each: ends
+    // those whose frontend led them to a backend that no longer serves. Their next call fails with ECONNABORTED.
+    Result<EndStep> end_stale_sockets(std::uint32_t messages);
 
     // Returns after every program run that was under way at the call has ended (an RCU grace period, some 10 ms).
     // May be called from another thread than the rest.

@@ -24,6 +24,7 @@ struct ServiceChange {
 struct PassResult {
     std::uint64_t writes = 0;
     std::uint64_t failures = 0;
+    std::uint64_t epochs = 0;             // raised: UDP conversations of these service ports may have to move
     std::vector<Error> errors;            // at most a handful, each naming the service port and the map
     std::vector<model::ObjectKey> retry;  // Services to hand in again: their old state still serves
     // All frontends that several service ports claim now, whichever pass made it so: the oldest one has it, of one age

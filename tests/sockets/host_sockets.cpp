@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// What programs on the host network do with their sockets, against a cluster that tests/e2e/host_sockets.sh has made:
+// each frontend below is served by pods that answer "NAME TEXT" to "TEXT", over TCP (by the line) and UDP.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+#include <cerrno>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "endpoint.hpp"
+#include "svclb/base/unique_fd.hpp"
+
+namespace {
+
+using svclb::UniqueFd;
+using tools::Endpoint;
+using tools::parse_endpoint;
+
+// One Service with three backends, one with another port of the same pods and session affinity, one without any; in
+// each form in which a program may name them.
+struct Services {
+    std::string web, sticky, empty, unknown_port;
+};
+const std::array kForms = {
+    Services{"10.96.0.10:80", "10.96.0.30:80", "10.96.0.20:80", "10.96.0.10:81"},
+    Services{"[fd00:10:96::10]:80", "[fd00:10:96::30]:80", "[fd00:10:96::20]:80", "[fd00:10:96::10]:81"},
+    Services{"[::ffff:10.96.0.10]:80", "[::ffff:10.96.0.30]:80", "[::ffff:10.96.0.20]:80", "[::ffff:10.96.0.10]:81"},
+};
+
+Services any_form() {
+    return kForms.at(static_cast<std::size_t>(GENERATE(0, 1, 2)));
+}
+
+constexpr int kPatienceMs = 5000;
+
+std::string text_of(const sockaddr_storage& address, socklen_t size) {
+    std::array<char, NI_MAXHOST> host{};
+    std::array<char, NI_MAXSERV> port{};
+    if (size == 0 || getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(),
+                                 port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return "nobody";
+    return address.ss_family == AF_INET6 ? "[" + std::string(host.data()) + "]:" + port.data()
+                                         : std::string(host.data()) + ":" + port.data();
+}
+
+struct Received {
+    std::string pod;   // first word
+    std::string text;  // the rest
+    std::string from;
+};
+
+class Socket {
+public:
+    Socket(int family, int type) : fd_(::socket(family, type | SOCK_CLOEXEC, 0)) {
+        REQUIRE(fd_);
+        const int off = 0;
+        if (family == AF_INET6) setsockopt(fd(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+    }
+    Socket(const std::string& to, int type) : Socket(parse_endpoint(to).family(), type) {}
+
+    [[nodiscard]] int fd() const { return fd_.get(); }
+
+    // 0 or the errno.
+    [[nodiscard]] int connect(const std::string& to) const {
+        const auto at = parse_endpoint(to);
+        return ::connect(fd(), at.raw(), at.size) == 0 ? 0 : errno;
+    }
+    [[nodiscard]] int disconnect() const {
+        sockaddr none{};
+        none.sa_family = AF_UNSPEC;
+        return ::connect(fd(), &none, sizeof(none)) == 0 ? 0 : errno;
+    }
+    [[nodiscard]] int send(const std::string& text) const {
+        return ::send(fd(), text.data(), text.size(), MSG_NOSIGNAL) < 0 ? errno : 0;
+    }
+    [[nodiscard]] int send_to(const std::string& to, const std::string& text, int flags = 0) const {
+        const auto at = parse_endpoint(to);
+        return ::sendto(fd(), text.data(), text.size(), flags | MSG_NOSIGNAL, at.raw(), at.size) < 0 ? errno : 0;
+    }
+    [[nodiscard]] bool ready_for(short what) const {
+        pollfd polled{fd(), what, 0};
+        return ::poll(&polled, 1, kPatienceMs) == 1;
+    }
+    [[nodiscard]] Received receive() const {
+        if (!ready_for(POLLIN)) return {"nobody", "", "nobody"};
+        std::array<char, 2048> buffer{};
+        sockaddr_storage from{};
+        socklen_t size = sizeof(from);
+        const auto got = ::recvfrom(fd(), buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+        if (got < 0) return {"error", std::to_string(errno), "nobody"};
+        return received({buffer.data(), static_cast<std::size_t>(got)}, from, size);
+    }
+    [[nodiscard]] std::string peer() const {
+        sockaddr_storage at{};
+        socklen_t size = sizeof(at);
+        return ::getpeername(fd(), reinterpret_cast<sockaddr*>(&at), &size) == 0 ? text_of(at, size) : "nobody";
+    }
+    [[nodiscard]] std::uint16_t port() const {
+        sockaddr_storage at{};
+        socklen_t size = sizeof(at);
+        REQUIRE(::getsockname(fd(), reinterpret_cast<sockaddr*>(&at), &size) == 0);
+        return ntohs(at.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(at).sin6_port
+                                              : reinterpret_cast<sockaddr_in&>(at).sin_port);
+    }
+
+    static Received received(std::string text, const sockaddr_storage& from, socklen_t size) {
+        while (!text.empty() && text.back() == '\n') text.pop_back();
+        const auto space = text.find(' ');
+        return {text.substr(0, space), space == std::string::npos ? "" : text.substr(space + 1), text_of(from, size)};
+    }
+
+private:
+    UniqueFd fd_;
+};
+
+bool is_backend(const std::string& pod) {
+    return pod == "b1" || pod == "b2" || pod == "b3";
+}
+
+}  // namespace
+
+TEST_CASE("a TCP connection reaches a backend and names the frontend as its peer") {
+    const auto to = any_form().web;
+    const Socket socket(to, SOCK_STREAM);
+    REQUIRE(socket.connect(to) == 0);
+    CHECK(socket.peer() == to);
+    REQUIRE(socket.send("hello\n") == 0);
+    const auto answer = socket.receive();
+    CHECK(is_backend(answer.pod));
+    CHECK(answer.text == "hello");
+    CHECK(socket.peer() == to);
+}
+
+TEST_CASE("a connect that does not wait completes, as Go's and libuv's do") {
+    const auto to = any_form().web;
+    const Socket socket(to, SOCK_STREAM | SOCK_NONBLOCK);
+    const int begun = socket.connect(to);
+    REQUIRE((begun == EINPROGRESS || begun == 0));
+    REQUIRE(socket.ready_for(POLLOUT));
+    int error = -1;
+    socklen_t size = sizeof(error);
+    REQUIRE(::getsockopt(socket.fd(), SOL_SOCKET, SO_ERROR, &error, &size) == 0);
+    CHECK(error == 0);
+    CHECK(socket.peer() == to);
+    const int again = socket.connect(to);
+    CHECK((again == EISCONN || again == 0));
+    REQUIRE(socket.send("hello\n") == 0);
+    CHECK(is_backend(socket.receive().pod));
+}
+
+TEST_CASE("TCP Fast Open in both of its forms reaches a backend") {
+    const auto to = any_form().web;
+    const Socket message(to, SOCK_STREAM);
+    REQUIRE(message.send_to(to, "hello\n", MSG_FASTOPEN) == 0);
+    CHECK(is_backend(message.receive().pod));
+    CHECK(message.peer() == to);
+
+    const Socket late(to, SOCK_STREAM);
+    const int on = 1;
+    REQUIRE(::setsockopt(late.fd(), IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof(on)) == 0);
+    REQUIRE(late.connect(to) == 0);
+    REQUIRE(late.send("hello\n") == 0);
+    CHECK(is_backend(late.receive().pod));
+    CHECK(late.peer() == to);
+}
+
+TEST_CASE("a connected UDP socket keeps its backend and hears the frontend") {
+    const auto to = any_form().web;
+    const Socket socket(to, SOCK_DGRAM);
+    REQUIRE(socket.connect(to) == 0);
+    CHECK(socket.peer() == to);
+    std::set<std::string> pods;
+    for (int i = 0; i < 30; ++i) {
+        REQUIRE(socket.send(std::to_string(i)) == 0);
+        const auto answer = socket.receive();
+        CHECK(answer.text == std::to_string(i));
+        CHECK(answer.from == to);
+        pods.insert(answer.pod);
+    }
+    CHECK(pods.size() == 1);
+    CHECK(is_backend(*pods.begin()));
+}
+
+TEST_CASE("an unconnected socket hears the frontend, by sendto and recvfrom") {
+    const auto to = any_form().web;
+    const Socket socket(to, SOCK_DGRAM);
+    for (int i = 0; i < 5; ++i) {
+        REQUIRE(socket.send_to(to, "hello") == 0);
+        const auto answer = socket.receive();
+        CHECK(is_backend(answer.pod));
+        CHECK(answer.from == to);
+    }
+    CHECK(socket.peer() == "nobody");
+}
+
+TEST_CASE("an unconnected socket hears the frontend, by sendmmsg and recvmsg") {
+    constexpr std::size_t kMessages = 8;
+    const auto form = any_form();
+    std::array<Endpoint, kMessages> to;
+    std::array<std::string, kMessages> text;
+    std::array<iovec, kMessages> data{};
+    std::array<mmsghdr, kMessages> messages{};
+    for (std::size_t i = 0; i < kMessages; ++i) {
+        to.at(i) = parse_endpoint(i % 2 == 0 ? form.web : form.sticky);
+        text.at(i) = std::to_string(i);
+        data.at(i) = {text.at(i).data(), text.at(i).size()};
+        auto& header = messages.at(i).msg_hdr;
+        header.msg_name = &to.at(i).address;
+        header.msg_namelen = to.at(i).size;
+        header.msg_iov = &data.at(i);
+        header.msg_iovlen = 1;
+    }
+    const Socket socket(form.web, SOCK_DGRAM);
+    REQUIRE(::sendmmsg(socket.fd(), messages.data(), kMessages, 0) == static_cast<int>(kMessages));
+    std::map<std::string, std::string> heard;
+    for (std::size_t i = 0; i < kMessages; ++i) {
+        REQUIRE(socket.ready_for(POLLIN));
+        std::array<char, 256> buffer{};
+        iovec into{buffer.data(), buffer.size()};
+        sockaddr_storage from{};
+        msghdr header{};
+        header.msg_name = &from;
+        header.msg_namelen = sizeof(from);
+        header.msg_iov = &into;
+        header.msg_iovlen = 1;
+        const auto got = ::recvmsg(socket.fd(), &header, 0);
+        REQUIRE(got > 0);
+        const auto answer = Socket::received({buffer.data(), static_cast<std::size_t>(got)}, from, header.msg_namelen);
+        CHECK(is_backend(answer.pod));
+        heard[answer.text] = answer.from;
+    }
+    REQUIRE(heard.size() == kMessages);
+    for (std::size_t i = 0; i < kMessages; ++i) CHECK(heard.at(text.at(i)) == (i % 2 == 0 ? form.web : form.sticky));
+}
+
+TEST_CASE("one IPv6 socket talks to frontends of both families") {
+    const Socket socket(AF_INET6, SOCK_DGRAM);
+    for (int round = 0; round < 3; ++round) {
+        for (const auto& form : {kForms[1], kForms[2]}) {
+            REQUIRE(socket.send_to(form.web, "hello") == 0);
+            const auto answer = socket.receive();
+            CHECK(is_backend(answer.pod));
+            CHECK(answer.from == form.web);
+        }
+    }
+}
+
+TEST_CASE("a UDP socket is connected to another frontend, to nobody, and to the first one again") {
+    const auto form = any_form();
+    const Socket socket(form.web, SOCK_DGRAM);
+    const auto hears = [&socket](const std::string& from) {
+        REQUIRE(socket.send("hello") == 0);
+        CHECK(socket.receive().from == from);
+        CHECK(socket.peer() == from);
+    };
+    REQUIRE(socket.connect(form.web) == 0);
+    hears(form.web);
+    REQUIRE(socket.connect(form.sticky) == 0);
+    hears(form.sticky);
+    REQUIRE(socket.disconnect() == 0);
+    CHECK(socket.peer() == "nobody");
+    REQUIRE(socket.connect(form.web) == 0);
+    hears(form.web);
+}
+
+TEST_CASE("who was not dialled keeps its name") {
+    const auto to = any_form().web;
+    const Socket socket(to, SOCK_DGRAM);
+    REQUIRE(socket.send_to(to, "hello") == 0);
+    CHECK(socket.receive().from == to);
+    const bool v4 = to.front() != '[' || to.starts_with("[::ffff:");
+    const Socket stranger(v4 ? AF_INET : AF_INET6, SOCK_DGRAM);
+    const auto own = (v4 ? "127.0.0.1:" : "[::1]:") + std::to_string(socket.port());
+    REQUIRE(stranger.send_to(own, "stranger here") == 0);
+    const auto heard = socket.receive();
+    CHECK(heard.pod == "stranger");
+    const std::string name = !v4 ? "[::1]:" : to.front() == '[' ? "[::ffff:127.0.0.1]:" : "127.0.0.1:";
+    CHECK(heard.from == name + std::to_string(stranger.port()));
+}
+
+TEST_CASE("without a backend, and at a port that the Service has not, every call is refused") {
+    const auto form = any_form();
+    for (const auto& to : {form.empty, form.unknown_port}) {
+        CHECK(Socket(to, SOCK_STREAM).connect(to) == ECONNREFUSED);
+        CHECK(Socket(to, SOCK_DGRAM).connect(to) == ECONNREFUSED);
+        CHECK(Socket(to, SOCK_DGRAM).send_to(to, "hello") == ECONNREFUSED);
+        CHECK(Socket(to, SOCK_STREAM).send_to(to, "hello", MSG_FASTOPEN) == ECONNREFUSED);
+    }
+    // It may be used for something else.
+    const Socket socket(form.web, SOCK_DGRAM);
+    REQUIRE(socket.send_to(form.empty, "hello") == ECONNREFUSED);
+    REQUIRE(socket.send_to(form.web, "hello") == 0);
+    CHECK(socket.receive().from == form.web);
+}
+
+// By chance all 24 would agree in one of 3^23 runs.
+TEST_CASE("with session affinity all sockets of the node meet one backend") {
+    const auto form = any_form();
+    std::set<std::string> pods;
+    for (int i = 0; i < 24; ++i) {
+        const Socket socket(form.sticky, SOCK_DGRAM);
+        if (i % 2 == 0) REQUIRE(socket.connect(form.sticky) == 0);
+        REQUIRE((i % 2 == 0 ? socket.send("hello") : socket.send_to(form.sticky, "hello")) == 0);
+        pods.insert(socket.receive().pod);
+    }
+    CHECK(pods.size() == 1);
+    CHECK(is_backend(*pods.begin()));
+}
+
+// One of three is missed by 60 connections in 3 * (2/3)^60 of all runs: 1e-10.
+TEST_CASE("without it each socket chooses anew") {
+    const auto to = any_form().web;
+    const int type = GENERATE(int{SOCK_STREAM}, int{SOCK_DGRAM});
+    std::set<std::string> pods;
+    for (int i = 0; i < 60; ++i) {
+        const Socket socket(to, type);
+        REQUIRE(socket.connect(to) == 0);
+        REQUIRE(socket.send("hello\n") == 0);
+        pods.insert(socket.receive().pod);
+    }
+    CHECK(pods == std::set<std::string>{"b1", "b2", "b3"});
+}
+
+TEST_CASE("one socket asks several frontends at once, and tells their answers apart, as a resolver does") {
+    const auto form = any_form();
+    const Socket socket(form.web, SOCK_DGRAM);
+    for (int round = 0; round < 3; ++round) {
+        REQUIRE(socket.send_to(form.web, "web") == 0);
+        REQUIRE(socket.send_to(form.sticky, "sticky") == 0);
+        std::set<std::string> heard;
+        for (int i = 0; i < 2; ++i) {
+            const auto answer = socket.receive();
+            heard.insert(answer.text + " " + answer.from);
+        }
+        CHECK(heard == std::set<std::string>{"web " + form.web, "sticky " + form.sticky});
+    }
+}
