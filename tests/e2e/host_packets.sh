@@ -90,7 +90,7 @@ number=10
 for pod in near routed far node; do
     for address in 10.96.0.$number fd00:10:96::$number; do
         for way in tcp udp raw; do
-            check "$way to $address is answered by the backend $pod" expect answered $address 80 $way
+            check "$way to $address is answered by the backend $pod" expect answered "$address" 80 "$way"
         done
     done
     number=$((number + 1))

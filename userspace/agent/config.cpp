@@ -194,9 +194,9 @@ void add_options(CLI::App& app, Config& config) {
            "the node's ports towards backends on other nodes; nothing else may use them")
         ->type_name("FIRST-LAST")
         ->check([](const Text& text) {
-            return source_ports(text) ? Text() : "not a range of ports like 61000-65535: " + text;
+            return source_ports(text) ? Text() : "not a range of ports like 10000-29999: " + text;
         })
-        ->default_str("61000-65535");
+        ->default_str("10000-29999");
     app.add_option_function<Text>(
            "--host-sockets", [&config](const Text& word) { config.datapath.sockets.host = *on_or_off(word); },
            "translate what processes on the host network dial, at their sockets")

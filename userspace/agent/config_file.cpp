@@ -143,7 +143,7 @@ std::vector<Field> own_fields(Config& config) {
                                          if (allow) config.datapath.settings.external_cluster_ip = *allow;
                                          return allow.has_value();
                                      })},
-        {"sourcePorts", parsed("a range of ports like 61000-65535",
+        {"sourcePorts", parsed("a range of ports like 10000-29999",
                                [&config](const std::string& text) {
                                    const auto range = source_ports(text);
                                    if (range) set_source_ports(config.datapath.settings, *range);

@@ -192,9 +192,9 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("frontends", std::to_string(all.frontends));
     add("backends", std::to_string(all.backends));
     add("flows", fmt::format("{} ({} dead ones collected)", snapshot.connections, agent.collected));
-    add("host packets", row_text(agent.host_packets));
     add("links", fmt::format("{} attached", snapshot.links.size()));
     add("host sockets", host_sockets_text(agent));
+    add("host packets", row_text(agent.host_packets));
 
     const std::vector<Fill> map_fill = fills(snapshot);
     if (wide) {

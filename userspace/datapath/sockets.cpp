@@ -181,8 +181,8 @@ Result<std::vector<Hook>> attached_socket_hooks(const BpfDir& dir) {
 
 Status detach_socket_hooks(const BpfDir& dir) {
     // What leads to a backend first: what tells of it still answers for those that are under way.
-    for (auto place = kPlaces.rbegin(); place != kPlaces.rend(); ++place) {
-        const auto path = pin_path(dir, place->hook);
+    for (std::size_t at = kPlaces.size(); at-- > 0;) {
+        const auto path = pin_path(dir, kPlaces[at].hook);
         auto link = open_pin(path, false);
         if (!link) return fail(link.error());
         if (!*link) continue;

@@ -86,10 +86,10 @@ void Pass::raise(Work& work) {
 
 void Pass::finish(Work& work) {
     auto& port = *work.port;
-    for (const auto& [id, untouched] : work.taken_ids) {
+    for (const auto& taken : work.taken_ids) {
         const bool used = std::any_of(port.backends.begin(), port.backends.end(),
-                                      [&](const BackendRow& row) { return row.present && row.row.id == id; });
-        if (!used) state_.backend_ids.give_back(id);
+                                      [&](const BackendRow& row) { return row.present && row.row.id == taken.number; });
+        if (!used) state_.backend_ids.give_back(taken.number);
     }
     std::erase_if(port.backends, [](const BackendRow& row) { return !row.present; });
 

@@ -194,7 +194,8 @@ Snapshot busy_node() {
     out.agent.abi_version = SVCLB_ABI_VERSION;
     out.agent.pid = 4711;
     out.agent.sockets_attached = 1;
-    std::strcpy(out.agent.sockets, "/sys/fs/cgroup");  // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
+    std::strcpy(out.agent.sockets, "/sys/fs/cgroup");        // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
+    std::strcpy(out.agent.host_packets, "to 10.96.0.0/12");  // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
     out.agent.started_ns = 1'700'000'000'000'000'000;
     out.agent.synced_ns = 1'700'000'058'000'000'000;
     out.agent.passes = 4;
