@@ -39,8 +39,21 @@ static __always_inline void mark_source(const struct svclb_flow_key6 *key, const
 	bytes->direct[filter_index(node, 0)] = 1; /* the answers, and their fragments */
 }
 
-/* Gives `work.flow`, which leads to another node, a port of this one. 0, or REFUSE(). */
-__noinline int open_source(void)
+/* One source port for `work.source`. Returns enum claim. */
+__noinline int claim_source(__u32 hash)
+{
+	struct work *work = work_on();
+
+	if (!work)
+		return CLAIM_FAILED;
+	work->source.port = bpf_htons(settings.source_port_first + hash % settings.source_ports);
+	reply_key(&work->reply_at, &work->source_at, &work->source);
+	reply_flow(&work->reply, &work->source_at, &work->source);
+	return claim();
+}
+
+/* `work.source` and its key, all but the port. 0, or REFUSE(). */
+__noinline int prepare_source(void)
 {
 	const struct svclb_node_addresses *node;
 	struct work *work = work_on();
@@ -48,7 +61,6 @@ __noinline int open_source(void)
 	struct svclb_flow *source;
 	const __be32 *own;
 	__u32 zero = 0;
-	__u32 hash;
 	bool v6;
 
 	node = bpf_map_lookup_elem(&node_addresses, &zero);
@@ -72,26 +84,48 @@ __noinline int open_source(void)
 	if (!(source->addr[0] | source->addr[1] | source->addr[2] | source->addr[3]))
 		return REFUSE(NO_NODE_ADDRESS);
 	mark_source(at, source->addr);
-	hash = tuple_hash(at);
-	for (__u32 i = 0; i < NODE_PORTS_TRIED; i++) {
-		enum claim result;
+	return 0;
+}
 
-		source->port = bpf_htons(settings.source_port_first + hash % settings.source_ports);
-		reply_key(&work->reply_at, at, source);
-		reply_flow(&work->reply, at, source);
-		result = claim();
-		if (result == CLAIM_FAILED)
-			return REFUSE(FLOW_TABLE_FAILED);
-		if (result == CLAIMED) {
-			remove_established(at, v6);
-			if (!store_transient(at, source, BPF_ANY, v6))
-				return 0;
-			remove_transient(&work->reply_at, v6);
-			return REFUSE(FLOW_TABLE_FAILED);
-		}
+/* The source port is ours: stores the way out. 0, or REFUSE(). */
+__noinline int finish_source(void)
+{
+	struct work *work = work_on();
+
+	if (!work)
+		return REFUSE(FLOW_TABLE_FAILED);
+	remove_established(&work->source_at, work->pkt.v6);
+	if (!store_transient(&work->source_at, &work->source, BPF_ANY, work->pkt.v6))
+		return 0;
+	remove_transient(&work->reply_at, work->pkt.v6);
+	return REFUSE(FLOW_TABLE_FAILED);
+}
+
+/* Gives `work.flow`, which leads to another node, a port of this one. 0, or REFUSE(). */
+__noinline int open_source(void)
+{
+	struct work *work = work_on();
+	int result = prepare_source();
+	__u32 hash;
+
+	if (!work)
+		return REFUSE(FLOW_TABLE_FAILED);
+	if (result)
+		return result;
+	hash = tuple_hash(&work->source_at);
+	/* Unrolled: clang enters the loop in its middle, which older kernels refuse (5.10, 6.1). */
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < NODE_PORTS_TRIED; i++) {
 		hash = mix(hash, i);
+		result = claim_source(hash);
+		if (result != TAKEN)
+			break;
 	}
-	return REFUSE(NO_FREE_SOURCE_PORT);
+	if (result == TAKEN)
+		return REFUSE(NO_FREE_SOURCE_PORT);
+	if (result == CLAIM_FAILED)
+		return REFUSE(FLOW_TABLE_FAILED);
+	return finish_source();
 }
 
 /* `work.flow` has just been opened: does it lead away from this node? Where that is unknown it is taken to do so, which
@@ -136,7 +170,7 @@ __noinline int keep_source(void)
 }
 
 /* A new flow from outside. VERDICT_NONE, or a verdict. */
-__noinline int open_from_wire(struct __sk_buff *skb)
+static __always_inline int open_from_wire(struct __sk_buff *skb)
 {
 	const struct svclb_frontend *frontend;
 	struct work *work = work_on();
