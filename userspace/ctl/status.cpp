@@ -154,9 +154,9 @@ Json status_json(const Snapshot& snapshot) {
     out["frontends"] = all.frontends;
     out["backends"] = all.backends;
     out["flows"] = snapshot.connections;
-    out["hostPackets"] = row_text(agent.host_packets);
     out["links"] = snapshot.links.size();
     out["hostSockets"] = {{"attached", agent.sockets_attached != 0}, {"text", row_text(agent.sockets)}};
+    out["hostPackets"] = row_text(agent.host_packets);
     out["maps"] = std::move(map_fill);
     out["drops"] = std::move(drops);
     return out;
