@@ -70,7 +70,7 @@ skip_reasons() { # DIR LOG
 stage_gcc() {
     configure build -DCMAKE_CXX_COMPILER=g++ -DCMAKE_C_COMPILER=gcc || { count 0 1 0 && return; }
     build "build with $(g++ --version | head -n 1)" build || return 0
-    run_ctest gcc build
+    run_ctest gcc build -j3
 }
 
 # Every source once more by clang, warnings as errors; code is generated for the fuzzers only.
@@ -96,7 +96,7 @@ stage_asan() {
     configure build-asan -DCMAKE_CXX_COMPILER=g++ -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=None \
         "-DCMAKE_CXX_FLAGS=-O1 -g1" -DSVCLB_SANITIZE=ON || { count 0 1 0 && return; }
     build "build with ASan and UBSan" build-asan unit_tests || return 0
-    run_ctest asan build-asan -R '^unit\.'
+    run_ctest asan build-asan -R '^unit\.' -j3
 }
 
 stage_check() { counted check scripts/check.sh; }
