@@ -9,6 +9,7 @@
 #ifndef SVCLB_UPLINK_BPF_H
 #define SVCLB_UPLINK_BPF_H
 
+#include "flow_life.bpf.h"
 #include "fragment.bpf.h"
 #include "icmp.bpf.h"
 #include "service.bpf.h"
