@@ -205,27 +205,53 @@ __noinline int found_transient(void)
 	return 0;
 }
 
-/* Looks for the flow, not established, that `work.pkt` is an answer to. 1: `work.flow` says how to translate. */
-__noinline int found_transient_reply(void)
+/* Looks for `work.pkt`, on its way to a pod or out, among the flows that are not established: an answer of a backend,
+ * or what a client sends to one that is to see the node. VERDICT_NONE: `work.flow` says how to translate. */
+__noinline int found_transient_outward(void)
 {
 	struct work *work = work_on();
 	struct svclb_flow *flow;
+	bool later;
 
 	if (!work)
-		return 0;
+		return VERDICT_NEXT;
 	flow = find_transient(&work->pkt.tuple, work->pkt.v6);
 	if (!flow)
-		return 0;
+		return VERDICT_NEXT;
 	if (flow->kind == SVCLB_FLOW_DIRECT) {
 		touch(flow);
 		if (work->pkt.tcp_flags & (TCP_FIN | TCP_RST)) {
 			stamp(flow); /* the backend's memory of the connection begins now */
 			flow->backend_fin = 1;
 		}
-		return 0;
+		return VERDICT_NEXT;
 	}
-	answered(work, flow);
-	return 1;
+	if (flow->kind != SVCLB_FLOW_SOURCE) {
+		answered(work, flow);
+		return VERDICT_NONE;
+	}
+	later = follow(work, flow, true);
+	work->flow = *flow;
+	if (go_on(work, flow, later))
+		return VERDICT_NONE;
+	/* Its port went to another flow while the entry of the answers was evicted: its first half takes a new one. */
+	remove_transient(&work->pkt.tuple, work->pkt.v6);
+	return drop(&work->pkt, SVCLB_REASON_NO_FREE_SOURCE_PORT);
+}
+
+/* A packet at the egress of a pod link or uplink that may belong to a flow. */
+static __always_inline int translate_outward(struct __sk_buff *skb, struct work *work)
+{
+	struct svclb_flow *flow = find_established(&work->pkt.tuple, work->pkt.v6);
+	int verdict;
+
+	if (flow) {
+		follow(work, flow, flow->kind == SVCLB_FLOW_SOURCE);
+		work->flow = *flow;
+		return translate(skb, work);
+	}
+	verdict = found_transient_outward();
+	return verdict == VERDICT_NONE ? translate(skb, work) : verdict;
 }
 
 #endif

@@ -11,7 +11,7 @@
 #include "parse.bpf.h"
 #include "reject.bpf.h"
 #include "service.bpf.h"
-#include "source_range.bpf.h"
+#include "source.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
@@ -31,7 +31,6 @@ __noinline int begin(struct __sk_buff *skb)
 	struct work *work = work_on();
 	const struct packet *pkt;
 	__u32 index;
-	__u32 set;
 	int result;
 
 	if (!work || !bytes)
@@ -46,11 +45,7 @@ __noinline int begin(struct __sk_buff *skb)
 			return pass(pkt, SVCLB_REASON_NO_FLOW);
 		if (!frontend)
 			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
-		index = frontend->service;
-		set = frontend->set;
-		if ((frontend->flags & SVCLB_FRONTEND_SOURCE_RANGES) && !source_allowed(index))
-			return drop(pkt, SVCLB_REASON_SOURCE_RANGE_DROPPED);
-		result = open_flow(index, set);
+		result = open_to(work, frontend);
 		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
 	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
@@ -85,15 +80,18 @@ static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *w
 	bool may_have_flow = bytes->frontend[filter_index(pkt->tuple.daddr, 0)] || bytes->direct[index];
 	int verdict;
 
-	if (bytes->direct[filter_index(pkt->tuple.daddr, 0)] && pkt->fragment == FRAGMENT_NONE) {
-		verdict = to_host(skb);
+	if (bytes->direct[filter_index(pkt->tuple.daddr, 0)]) {
+		verdict = pkt->fragment == FRAGMENT_NONE ? to_host(skb) : VERDICT_NONE;
 		if (verdict != VERDICT_NONE)
 			return verdict;
+		may_have_flow |= is_source_port(pkt->tuple.dport);
 	}
 	if (!may_have_flow || !found_established(work)) {
 		if (!may_begin(pkt, bytes, may_have_flow, index))
 			return VERDICT_NEXT;
 		verdict = begin(skb);
+		if (verdict == VERDICT_NONE && work->flow.masqueraded)
+			verdict = keep_source();
 		if (verdict != VERDICT_NONE)
 			return verdict;
 	}
@@ -102,19 +100,15 @@ static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *w
 
 static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes)
 {
-	const struct packet *pkt = &work->pkt;
-	struct svclb_flow *flow;
+	const struct svclb_wire_filters *wire = wire_filter_bytes();
+	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
 
-	if (!bytes->reply[filter_index(pkt->tuple.saddr, pkt->tuple.sport)])
+	if (!wire)
 		return VERDICT_NEXT;
-	flow = find_established(&pkt->tuple, pkt->v6);
-	if (flow) {
-		follow(work, flow, false);
-		work->flow = *flow;
-	} else if (!found_transient_reply()) {
+	if (!bytes->reply[filter_index(tuple->saddr, tuple->sport)] &&
+	    !wire->source[filter_index(tuple->daddr, tuple->dport)])
 		return VERDICT_NEXT;
-	}
-	return translate(skb, work);
+	return translate_outward(skb, work);
 }
 
 /* `work.pkt` has no ports and is meant for a frontend's address. What asks a ClusterIP for something is told that this

@@ -243,11 +243,19 @@ enum svclb_flow_kind {
 	SVCLB_FLOW_DIRECT = 3,
 	SVCLB_FLOW_HAIRPIN = 4, /* as FORWARD; the client is the backend: the source address becomes the frontend's */
 	SVCLB_FLOW_HAIRPIN_REPLY = 5, /* met in from_pod: becomes frontend to client */
-	/* The second half of the way from outside to a backend elsewhere: client to backend, met in to_uplink: the
-	 * source becomes addr:port, which is the node's; the destination port stays client_port. */
+	/* The second half of a way that is masqueraded: client to backend, met in to_uplink or to_pod: the source
+	 * becomes addr:port, which is the node's; the destination port stays client_port. */
 	SVCLB_FLOW_SOURCE = 6,
-	/* Backend to node, met in from_uplink: the destination becomes addr:port, the client; the source port stays. */
+	/* Backend to node, met at the same device: the destination becomes addr:port, the client; the source port
+	 * stays. */
 	SVCLB_FLOW_SOURCE_REPLY = 7,
+};
+
+/* svclb_flow.masqueraded: a flow of kind SOURCE belongs to it, and where that is met. */
+enum svclb_masqueraded {
+	SVCLB_MASQUERADED_NOT = 0,
+	SVCLB_MASQUERADED_AT_UPLINK = 1,
+	SVCLB_MASQUERADED_AT_POD = 2, /* at the link of the backend's pod */
 };
 
 /* svclb_flow.backend_fin: the backend closed first, so that its kernel keeps the tuple in TIME_WAIT. */
@@ -272,7 +280,7 @@ struct svclb_flow {
 	__u8 backend_fin; /* FIN seen from the backend (TCP), SVCLB_FIN_FIRST if before the client's */
 	__u8 reset; /* RST seen from either side (TCP) */
 	__u8 host; /* the client is the node itself, by way of the catch-all */
-	__u8 masqueraded; /* a flow of kind SOURCE belongs to it */
+	__u8 masqueraded; /* enum svclb_masqueraded */
 	__u8 pad[1]; /* always zero */
 };
 static_assert(sizeof(struct svclb_flow) == 48, "value layout is pinned");
@@ -348,12 +356,12 @@ struct svclb_filters {
 	__u8 direct[SVCLB_FILTER_SIZE];
 };
 
-/* wire_filters: the same for uplinks; set by from_uplink with the first flow. Apart from the others: what pods send
- * pays nothing for it. */
+/* wire_filters: the same for uplinks; set with the first flow. Apart from the others: what pods send pays nothing for
+ * it. */
 struct svclb_wire_filters {
 	/* By address and port of a backend on this node that somebody outside has dialled, and with port 0. */
 	__u8 reply[SVCLB_FILTER_SIZE];
-	/* The same of one on another node. */
+	/* The same of one, wherever it is, that sees the node as its client. */
 	__u8 source[SVCLB_FILTER_SIZE];
 };
 
@@ -600,11 +608,25 @@ static_assert(sizeof(struct svclb_service_cidrs) == 1032, "value layout is pinne
 
 /* ---------------------------------------------------------------- node_addresses: one row, mmapped by the agent */
 
-/* What a backend on another node sees as its client where that is outside. All zero: not known. */
+/* What a backend sees as its client where that is masqueraded. All zero: not known. */
 struct svclb_node_addresses {
 	__be32 v4[SVCLB_ADDR_WORDS];
 	__be32 v6[SVCLB_ADDR_WORDS];
 };
+
+/* ---------------------------------------------------------------- masquerade: one row, mmapped by the agent */
+
+/* Whose flows get the node's address as their source (behaviour rows 1.19 to 1.23). */
+struct svclb_masquerade {
+	/* Clients that are the cluster's own pods. Of a family without a range it is what comes out of a pod link. */
+	struct svclb_cidr v4;
+	struct svclb_cidr v6;
+	__u32 has_v4;
+	__u32 has_v6;
+	__u32 all; /* flows of the cluster's pods to a ClusterIP as well */
+	__u32 pad; /* always zero */
+};
+static_assert(sizeof(struct svclb_masquerade) == 80, "value layout is pinned");
 
 /* ---------------------------------------------------------------- settings: .rodata of the programs */
 
@@ -622,9 +644,16 @@ struct svclb_settings {
 	__u64 netns_cookie;
 	__u32 hooks_set_errno;
 	__u32 external_cluster_ip; /* a ClusterIP may be dialled from outside (1), or is dropped (0) */
-	/* The node's ports towards backends on other nodes: the first one, and how many. */
+	/* The node's ports towards backends: the first one, and how many. */
 	__u32 source_port_first;
 	__u32 source_ports;
 };
+
+/* Of so many source ports, those of the node's own packets come first: what the catch-all translates. At least two are
+ * needed. */
+static inline __attribute__((always_inline)) __u32 svclb_host_ports(__u32 source_ports)
+{
+	return source_ports / 5 + 1;
+}
 
 #endif
