@@ -232,6 +232,21 @@ static __always_inline bool still_connected(struct bpf_sock_addr *ctx, struct sv
 	return socket->connected;
 }
 
+/* An IPv6 socket that was connected and is so no more: the kernel goes on to keep everybody but that peer from it. */
+static __always_inline bool hears_only(struct bpf_sock_addr *ctx, const struct svclb_peer *peer)
+{
+	struct bpf_sock *sk = ctx->sk;
+	__be32 heard[SVCLB_ADDR_WORDS];
+
+	if (!sk || is_v4_mapped(peer->addr))
+		return false;
+	heard[0] = sk->dst_ip6[0];
+	heard[1] = sk->dst_ip6[1];
+	heard[2] = sk->dst_ip6[2];
+	heard[3] = sk->dst_ip6[3];
+	return same_addr(heard, peer->addr);
+}
+
 /* Sends to a backend itself: its answers are not the frontend's. */
 static __always_inline void send_direct(struct bpf_sock_addr *ctx, const struct endpoint *at)
 {
@@ -287,7 +302,8 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 	hash = mix(mix(hash, at->addr[3]), at->port);
 	peer = peer_with_frontend(socket, at);
 	if (peer) {
-		if (still_serves(peer, frontend) && (peer->answered || now - peer->sent_s <= PATIENCE_S)) {
+		if (still_serves(peer, frontend) &&
+		    (peer->answered || now - peer->sent_s <= PATIENCE_S || hears_only(ctx, peer))) {
 			peer->sent_s = now;
 			copy_addr(at->addr, peer->addr);
 			at->port = peer->port;
