@@ -124,8 +124,7 @@ TEST_CASE("uplink: a ClusterIP dialled from outside is dropped, unless that is a
     CAPTURE(world, allowed);
     DatapathOptions options;
     options.settings.external_cluster_ip = allowed ? 1 : 0;
-    const auto loaded = datapath_with(options);
-    Datapath& datapath = *loaded;
+    Datapath& datapath = datapath_with(options);
     set_node_addresses(datapath);
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()},
                                  {.on_node = {world.backend()}});
@@ -184,8 +183,7 @@ TEST_CASE("uplink: each flow to a backend elsewhere has a port of its own, until
     DatapathOptions options;
     options.settings.source_port_first = 61000;
     options.settings.source_ports = 2;
-    const auto loaded = datapath_with(options);
-    Datapath& datapath = *loaded;
+    Datapath& datapath = datapath_with(options);
     set_node_addresses(datapath);
     const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_elsewhere());
     const Outside first = establish_from_outside(datapath, world, outside_client(world, 45001), node_port(world), true);

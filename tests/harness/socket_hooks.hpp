@@ -28,14 +28,14 @@ public:
 
     // Whether this kernel lets a hook say what a call fails with.
     [[nodiscard]] bool set_errno() const { return set_errno_; }
-    [[nodiscard]] int map(const char* name) const { return map_fd(object_.get(), name); }
+    [[nodiscard]] int map(const char* name) const { return map_fd(object_, name); }
 
 private:
     void attach(const std::string& cgroup);
     void learn_netns();
 
     bool set_errno_ = false;
-    Object object_;
+    bpf_object* object_;  // loaded once a process, and emptied
     std::vector<UniqueFd> links_;
     std::string mount_;
     std::string cgroup_;
