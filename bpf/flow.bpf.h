@@ -1,95 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The flow tables: find, claim, promote, forget. A flow is two entries, each enough to translate its direction and to
+ * Flows: find, claim, promote, forget. A flow is two entries, each enough to translate its direction and to
  * rebuild the other one. It is born in the transient tables and moves to the established ones when the client goes on
  * after the backend's first answer: no flood of SYNs or of single datagrams gets there, answered or not.
  */
 #ifndef SVCLB_FLOW_BPF_H
 #define SVCLB_FLOW_BPF_H
 
-#include "maps.bpf.h"
+#include "flow_table.bpf.h"
 #include "parse.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
 #define TIME_WAIT_S 60 /* Linux's, from the last FIN on */
 #define JIFFIES_PER_TICK_SHIFT 10 /* one to ten seconds, by the kernel's HZ; a jiffy costs no clock read */
-
-static __always_inline struct svclb_flow_key4 narrow(const struct svclb_flow_key6 *key)
-{
-	struct svclb_flow_key4 narrowed = {
-		.saddr = key->saddr[3],
-		.daddr = key->daddr[3],
-		.sport = key->sport,
-		.dport = key->dport,
-		.proto = key->proto,
-		.direction = key->direction,
-	};
-
-	return narrowed;
-}
-
-/* Each lookup site sees one map, so that the kernel can call the map's own code directly. */
-static __always_inline struct svclb_flow *find_established(const struct svclb_flow_key6 *key, bool v6)
-{
-	if (v6)
-		return bpf_map_lookup_elem(&established6, key);
-
-	struct svclb_flow_key4 key4 = narrow(key);
-
-	return bpf_map_lookup_elem(&established4, &key4);
-}
-
-static __always_inline struct svclb_flow *find_transient(const struct svclb_flow_key6 *key, bool v6)
-{
-	if (v6)
-		return bpf_map_lookup_elem(&transient6, key);
-
-	struct svclb_flow_key4 key4 = narrow(key);
-
-	return bpf_map_lookup_elem(&transient4, &key4);
-}
-
-static __always_inline long store_established(const struct svclb_flow_key6 *key, const struct svclb_flow *flow, bool v6)
-{
-	if (v6)
-		return bpf_map_update_elem(&established6, key, flow, BPF_ANY);
-
-	struct svclb_flow_key4 key4 = narrow(key);
-
-	return bpf_map_update_elem(&established4, &key4, flow, BPF_ANY);
-}
-
-static __always_inline long store_transient(const struct svclb_flow_key6 *key, const struct svclb_flow *flow, __u64 how,
-					    bool v6)
-{
-	if (v6)
-		return bpf_map_update_elem(&transient6, key, flow, how);
-
-	struct svclb_flow_key4 key4 = narrow(key);
-
-	return bpf_map_update_elem(&transient4, &key4, flow, how);
-}
-
-static __always_inline void remove_established(const struct svclb_flow_key6 *key, bool v6)
-{
-	struct svclb_flow_key4 key4 = narrow(key);
-
-	if (v6)
-		bpf_map_delete_elem(&established6, key);
-	else
-		bpf_map_delete_elem(&established4, &key4);
-}
-
-static __always_inline void remove_transient(const struct svclb_flow_key6 *key, bool v6)
-{
-	struct svclb_flow_key4 key4 = narrow(key);
-
-	if (v6)
-		bpf_map_delete_elem(&transient6, key);
-	else
-		bpf_map_delete_elem(&transient4, &key4);
-}
 
 /* A flow outlives nothing that its endpoints consider closed; the collector removes it a little later. */
 static __always_inline bool closed(const struct svclb_flow *flow)

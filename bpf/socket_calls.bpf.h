@@ -78,6 +78,75 @@ static __always_inline void client_of(struct bpf_sock_addr *ctx, __be32 client[S
 	client[3] = (__u32)cookie;
 }
 
+/* The node's own address of the family of `addr`. False: it is not known. */
+static __always_inline bool node_address(const __be32 addr[SVCLB_ADDR_WORDS], __be32 out[SVCLB_ADDR_WORDS])
+{
+	__u32 zero = 0;
+	const struct svclb_node_addresses *node = bpf_map_lookup_elem(&node_addresses, &zero);
+
+	if (!node)
+		return false;
+	if (is_v4_mapped(addr))
+		copy_addr(out, node->v4);
+	else
+		copy_addr(out, node->v6);
+	return out[2] || out[3];
+}
+
+/* The frontend that a call names, if it is one. The node's own ports are served at its loopback addresses as well,
+ * wherever they are at its address. */
+static __always_inline const struct svclb_frontend *dialled(const struct endpoint *at, __u8 proto)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	const struct svclb_frontend *frontend;
+	__be32 addr[SVCLB_ADDR_WORDS];
+	bool loopback = is_loopback(at->addr);
+
+	if (!bytes || (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
+		return 0;
+	if (!loopback)
+		copy_addr(addr, at->addr);
+	else if (!node_address(at->addr, addr))
+		return 0;
+	if (!bytes->frontend[filter_index(addr, 0)] && !bytes->direct[filter_index(addr, at->port)])
+		return 0;
+	frontend = frontend_at(addr, at->port, proto);
+	return frontend && loopback && frontend->kind != SVCLB_FRONTEND_NODE_PORT ? 0 : frontend;
+}
+
+/* Is `at`, no frontend, another port of a ClusterIP? */
+static __always_inline bool is_unknown_port(const struct endpoint *at, __u8 proto)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+
+	return bytes && bytes->frontend[filter_index(at->addr, 0)] && (proto == IPPROTO_TCP || proto == IPPROTO_UDP) &&
+	       frontend_at(at->addr, 0, 0);
+}
+
+/* May the caller dial service port `service`? Its source is the address that the socket is bound to; else it will be
+ * one of the node's, and the one that we know stands for all. */
+static __always_inline bool caller_allowed(struct bpf_sock_addr *ctx, __u32 service, const struct endpoint *at)
+{
+	struct svclb_source_range key = {.prefix = 8 * (sizeof(key) - sizeof(key.prefix)), .service = service};
+	struct bpf_sock *sk = ctx->sk;
+	__be32 v4;
+
+	if (!sk)
+		return false;
+	v4 = sk->src_ip4;
+	key.addr[0] = sk->src_ip6[0];
+	key.addr[1] = sk->src_ip6[1];
+	key.addr[2] = sk->src_ip6[2];
+	key.addr[3] = sk->src_ip6[3];
+	/* Else the compiler chooses between two offsets into the socket, which the verifier refuses. */
+	asm volatile("" : "+r"(v4) : : "memory");
+	if (is_v4_mapped(at->addr))
+		set_v4(key.addr, v4);
+	if (!key.addr[0] && !key.addr[3] && !node_address(at->addr, key.addr))
+		return false;
+	return bpf_map_lookup_elem(&source_ranges, &key);
+}
+
 /* As choose_slot(), but another backend than the silent one where there is one. */
 static __always_inline bool choose_other(const struct svclb_service *service, __u32 index, __u32 set, __u32 hash,
 					 const struct endpoint *silent, struct svclb_slot *out)
@@ -95,11 +164,13 @@ static __always_inline bool choose_other(const struct svclb_service *service, __
 }
 
 /* A new backend of the frontend; `silent`, if any, is to be kept away from. 0: `peer` is set; or REFUSE(). */
-static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct svclb_frontend *frontend, __u32 hash,
-				       const struct endpoint *silent, struct svclb_peer *peer)
+static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct endpoint *at,
+				       const struct svclb_frontend *frontend, __u32 hash, const struct endpoint *silent,
+				       struct svclb_peer *peer)
 {
 	__u32 index = frontend->service;
 	__u32 set = frontend->set;
+	__u8 flags = frontend->flags;
 	const struct svclb_service *service = bpf_map_lookup_elem(&services, &index);
 	__be32 client[SVCLB_ADDR_WORDS];
 	struct svclb_slot slot = {};
@@ -108,6 +179,8 @@ static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct s
 	if (!service)
 		return REFUSE(STALE_SLOT);
 	affinity_s = service->affinity_s;
+	if ((flags & SVCLB_FRONTEND_SOURCE_RANGES) && !caller_allowed(ctx, index, at))
+		return REFUSE(SOURCE_RANGE_DROPPED);
 	if (!svclb_run_count(read_run(service, set)))
 		return refusal(service, set);
 	peer->epoch = *(volatile const __u32 *)&service->epoch;
@@ -126,12 +199,14 @@ static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct s
 }
 
 /* The call goes no further. Where the hook may not say why, it goes on instead, and so does what the kernel sends: the
- * catch-all answers it, and counts it. EPERM, all that is left, is what the kernel's own clients try again at once. */
-static __always_inline int refuse_call(__u32 reason)
+ * catch-all answers it, and counts it, if it is `caught`, for a ClusterIP. EPERM, all that is left, is what the
+ * kernel's own clients try again at once. */
+static __always_inline int refuse_call(__u32 reason, bool caught)
 {
 	/* What is dropped in silence as a packet: the catch-all can do that, a socket call cannot. */
-	if (!settings.hooks_set_errno ||
-	    (reason != SVCLB_REASON_NO_BACKEND_REJECTED && reason != SVCLB_REASON_UNKNOWN_PORT_REJECTED))
+	bool silent = reason != SVCLB_REASON_NO_BACKEND_REJECTED && reason != SVCLB_REASON_UNKNOWN_PORT_REJECTED;
+
+	if (!settings.hooks_set_errno || (silent && caught))
 		return CALL_GOES_ON;
 	count_unmet(reason, 0);
 	bpf_set_retval(-ECONNREFUSED);
@@ -184,29 +259,28 @@ static __always_inline void show_connected(struct bpf_sock_addr *ctx, const stru
 /* Leads `at` to a backend, if it is a frontend. Returns what the hook returns. */
 static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint *at)
 {
-	const struct svclb_filters *bytes = filter_bytes();
 	__u8 proto = (__u8)ctx->protocol;
 	const struct svclb_frontend *frontend;
 	struct svclb_peer peer = {};
 	struct svclb_socket *socket;
+	bool caught;
 	int result;
 
-	if (!bytes || !is_of_host(ctx))
+	if (!is_of_host(ctx))
 		return CALL_GOES_ON;
-	if (!bytes->frontend[filter_index(at->addr, 0)] || (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
-		return connect_direct(ctx, at);
-	frontend = frontend_at(at->addr, at->port, proto);
+	frontend = dialled(at, proto);
 	if (!frontend)
-		return frontend_at(at->addr, 0, 0) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED)
-						   : connect_direct(ctx, at);
+		return is_unknown_port(at, proto) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, true)
+						  : connect_direct(ctx, at);
+	caught = frontend->kind == SVCLB_FRONTEND_CLUSTER_IP;
 	socket = make_socket(ctx);
 	if (!socket) {
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
 		return CALL_GOES_ON;
 	}
-	result = choose_peer(ctx, frontend, bpf_get_prandom_u32(), 0, &peer);
+	result = choose_peer(ctx, at, frontend, bpf_get_prandom_u32(), 0, &peer);
 	if (result)
-		return refuse_call(REFUSED_REASON(result));
+		return refuse_call(REFUSED_REASON(result), caught);
 	copy_addr(peer.frontend, at->addr);
 	peer.frontend_port = at->port;
 	peer.sent_s = now_s();
@@ -270,27 +344,25 @@ static __always_inline void send_direct(struct bpf_sock_addr *ctx, const struct 
 /* As connect_to(), for one datagram of a socket that need not be connected. */
 static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *at)
 {
-	const struct svclb_filters *bytes = filter_bytes();
 	const struct svclb_frontend *frontend;
 	struct endpoint silent = {};
 	struct svclb_peer fresh = {};
 	struct svclb_socket *socket;
 	struct svclb_peer *peer;
+	bool caught;
 	__u32 hash;
 	__u32 now;
 	int result;
 
-	if (!bytes || !is_of_host(ctx))
+	if (!is_of_host(ctx))
 		return CALL_GOES_ON;
-	if (!bytes->frontend[filter_index(at->addr, 0)]) {
-		send_direct(ctx, at);
-		return CALL_GOES_ON;
-	}
-	frontend = frontend_at(at->addr, at->port, IPPROTO_UDP);
+	frontend = dialled(at, IPPROTO_UDP);
 	if (!frontend) {
 		send_direct(ctx, at);
-		return frontend_at(at->addr, 0, 0) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED) : CALL_GOES_ON;
+		return is_unknown_port(at, IPPROTO_UDP) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, true)
+							: CALL_GOES_ON;
 	}
+	caught = frontend->kind == SVCLB_FRONTEND_CLUSTER_IP;
 	socket = make_socket(ctx);
 	if (!socket) {
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
@@ -313,9 +385,9 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 		silent.port = peer->port;
 		hash = mix(hash, now);
 	}
-	result = choose_peer(ctx, frontend, hash, &silent, &fresh);
+	result = choose_peer(ctx, at, frontend, hash, &silent, &fresh);
 	if (result)
-		return refuse_call(REFUSED_REASON(result));
+		return refuse_call(REFUSED_REASON(result), caught);
 	copy_addr(fresh.frontend, at->addr);
 	fresh.frontend_port = at->port;
 	fresh.sent_s = now;

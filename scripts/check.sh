@@ -36,7 +36,7 @@ c_files=() abi=() sources=() scripts=()
 for file in "${files[@]}"; do
     [[ -f $file ]] || continue
     case $file in
-    include/svclb/abi.h) abi=("$file") ;; # in the style of bpf/
+    include/svclb/abi.h | include/svclb/abi/*.h) abi+=("$file") ;; # in the style of bpf/
     *.cpp | *.hpp | *.c | *.h) c_files+=("$file") ;;
     *.sh | .ci/run) scripts+=("$file") ;;
     esac

@@ -15,7 +15,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <stdexcept>
+#include <utility>
 
 extern "C" {
 // Laid down by embedded_object.S.
@@ -29,9 +31,9 @@ namespace {
 
 constexpr int kNetnsCookie = 71;  // SO_NETNS_COOKIE
 constexpr int kPatienceMs = 2000;
-constexpr std::array kShared = {"frontends",        "services",     "slots",         "backends",
-                                "affinity",         "filters",      "service_cidrs", "service_counters",
-                                "backend_counters", "drop_counters"};
+constexpr std::array kShared = {"frontends",        "services",      "slots",         "backends",
+                                "affinity",         "filters",       "service_cidrs", "service_counters",
+                                "backend_counters", "drop_counters", "source_ranges", "node_addresses"};
 
 [[noreturn]] void throw_errno(const std::string& what) {
     throw std::runtime_error(what + ": " + std::strerror(errno));
@@ -54,6 +56,15 @@ Object load_hooks(Datapath& datapath, bool learn_netns, bool set_errno) {
     return load({svclb_sockets_begin, svclb_sockets_end}, options);
 }
 
+// Loaded once a process, as the packet programs are: the verifier takes seconds where the machine is emulated. What is
+// left in their maps from an earlier case belongs to sockets that are closed.
+const bpf_object* hooks_of(Datapath& datapath, bool learn_netns, bool set_errno) {
+    static std::map<std::pair<const Datapath*, bool>, Object> loaded;
+    auto& object = loaded[{&datapath, learn_netns}];
+    if (!object) object = load_hooks(datapath, learn_netns, set_errno);
+    return object.get();
+}
+
 std::string own_cgroup() {
     std::ifstream file("/proc/self/cgroup");
     std::string line;
@@ -72,7 +83,7 @@ void move_into(const std::string& cgroup) {
 
 SocketHooks::SocketHooks(Datapath& datapath, const HookOptions& options)
     : set_errno_(libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1),
-      object_(load_hooks(datapath, options.learn_netns, set_errno_)) {
+      object_(hooks_of(datapath, options.learn_netns, set_errno_)) {
     std::string pattern = "/tmp/svclb-cgroup-XXXXXX";
     if (::mkdtemp(pattern.data()) == nullptr) throw_errno("make a directory");
     mount_ = pattern;
@@ -93,7 +104,7 @@ void SocketHooks::attach(const std::string& cgroup) {
     const UniqueFd directory(::open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory) throw_errno("open " + cgroup);
     bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, object_.get()) {
+    bpf_object__for_each_program(program, object_) {
         UniqueFd link(bpf_link_create(bpf_program__fd(program), directory.get(),
                                       bpf_program__expected_attach_type(program), nullptr));
         if (!link) throw_errno(std::string("attach ") + bpf_program__name(program));
@@ -107,7 +118,7 @@ void SocketHooks::learn_netns() {
     std::uint64_t cookie = 0;
     socklen_t size = sizeof(cookie);
     if (::getsockopt(socket.fd(), SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0) throw_errno("SO_COOKIE");
-    probe.rows<svclb_netns_probe>()->socket = cookie;
+    *probe.rows<svclb_netns_probe>() = {.socket = cookie, .netns = 0};
     (void)socket.connect(Address({ip("127.0.0.1"), 9}));
 }
 

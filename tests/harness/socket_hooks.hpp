@@ -20,7 +20,8 @@ struct HookOptions {
 
 class SocketHooks {
 public:
-    // With the maps of `datapath`. Throws NotPermitted where there is no cgroup v2 to be had.
+    // With the maps of `datapath`, which has to be the process's own (fresh_datapath). Throws NotPermitted where there
+    // is no cgroup v2 to be had.
     explicit SocketHooks(Datapath& datapath, const HookOptions& options = {});
     ~SocketHooks();
     SocketHooks(const SocketHooks&) = delete;
@@ -28,14 +29,14 @@ public:
 
     // Whether this kernel lets a hook say what a call fails with.
     [[nodiscard]] bool set_errno() const { return set_errno_; }
-    [[nodiscard]] int map(const char* name) const { return map_fd(object_.get(), name); }
+    [[nodiscard]] int map(const char* name) const { return map_fd(object_, name); }
 
 private:
     void attach(const std::string& cgroup);
     void learn_netns();
 
     bool set_errno_ = false;
-    Object object_;
+    const bpf_object* object_;  // of all cases
     std::vector<UniqueFd> links_;
     std::string mount_;
     std::string cgroup_;

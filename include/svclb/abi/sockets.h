@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What the socket hooks remember. */
+#ifndef SVCLB_ABI_SOCKETS_H
+#define SVCLB_ABI_SOCKETS_H
+
+#include "svclb/abi/base.h"
+
+/* ---------------------------------------------------------------- sockets: written by the socket hooks */
+
+/* A frontend that a socket of the node dialled, and the backend which stands for it. */
+struct svclb_peer {
+	__be32 frontend[SVCLB_ADDR_WORDS];
+	__be32 addr[SVCLB_ADDR_WORDS]; /* of the backend */
+	__be16 frontend_port;
+	__be16 port; /* of the backend; 0: no peer */
+	__u32 service; /* index in services */
+	__u32 backend; /* id in backend_counters */
+	__u32 epoch; /* of the service when the backend was last found serving */
+	__u32 sent_s; /* CLOCK_MONOTONIC seconds of the last send or of connect() */
+	__u8 answered; /* unconnected UDP: the backend has been heard */
+	__u8 pad[3]; /* always zero */
+};
+static_assert(sizeof(struct svclb_peer) == 56, "value layout is pinned");
+
+#define SVCLB_SOCKET_PEERS 4
+
+/* sockets: SK_STORAGE. Lives as long as its socket, whatever happens to the agent and to other maps. The hooks of one
+ * socket run one after the other, under its lock. */
+struct svclb_socket {
+	struct svclb_peer peers[SVCLB_SOCKET_PEERS]; /* connected: the first one */
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 connected;
+	__u8 next; /* peers[next] is overwritten next */
+	__u8 spilled; /* more peers are in socket_peers */
+	__u8 pad[4]; /* always zero */
+};
+static_assert(sizeof(struct svclb_socket) == 232, "value layout is pinned");
+
+/* socket_peers: LRU HASH of struct svclb_peer. For an unconnected socket with many peers: the longest unused ones. For
+ * a connected UDP socket: its one, which the agent looks up when a backend has gone. */
+struct svclb_socket_peer_key {
+	__u64 cookie; /* of the socket */
+	__be32 addr[SVCLB_ADDR_WORDS]; /* of the backend */
+	__be16 port;
+	__u16 pad[3]; /* always zero */
+};
+static_assert(sizeof(struct svclb_socket_peer_key) == 32, "hashed as bytes: no holes");
+
+/* netns_probe: one row, mmapped by the agent. Before 5.14 the agent cannot ask for the cookie of its own network
+ * namespace: it names one of its sockets, connects it, and connect4 tells. */
+struct svclb_netns_probe {
+	__u64 socket; /* cookie of the agent's socket; the hook makes it 0 when it has told */
+	__u64 netns; /* written by the hook */
+};
+static_assert(sizeof(struct svclb_netns_probe) == 16, "mmapped by the agent");
+
+#endif
