@@ -44,7 +44,13 @@ check "every socket is served, and its peer is what it dialled" told "$run/first
 check "b1 has some conversations of each form" told "$run/first" \
     "[.[] | $through | select(.kind == \"udp\" and .pod == \"b1\") | .to] | unique | length == 3"
 
-say "the agent is killed"
+# As many as the table of their rows has room for, and half as many again: a node that asks its resolver all day long.
+node_exec python3 -c '
+import socket
+for _ in range(100000):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect(("10.96.0.10", 80))'
+say "100,000 other sockets have come and gone; the agent is killed"
 stop_agent KILL
 ask "$run/now"
 check "sockets go on, and name the frontend" told "$run/now" "all($fine)"

@@ -32,10 +32,11 @@ struct Place {
 
 // In the order in which they are attached: names first, so that nobody is told of a peer that it did not dial.
 constexpr std::array kPlaces = {
-    Place{"getpeername4", BPF_CGROUP_INET4_GETPEERNAME}, Place{"getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
-    Place{"recvmsg4", BPF_CGROUP_UDP4_RECVMSG},          Place{"recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
-    Place{"sendmsg4", BPF_CGROUP_UDP4_SENDMSG},          Place{"sendmsg6", BPF_CGROUP_UDP6_SENDMSG},
-    Place{"connect4", BPF_CGROUP_INET4_CONNECT},         Place{"connect6", BPF_CGROUP_INET6_CONNECT},
+    Place{"sock_release", BPF_CGROUP_INET_SOCK_RELEASE}, Place{"getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
+    Place{"getpeername6", BPF_CGROUP_INET6_GETPEERNAME}, Place{"recvmsg4", BPF_CGROUP_UDP4_RECVMSG},
+    Place{"recvmsg6", BPF_CGROUP_UDP6_RECVMSG},          Place{"sendmsg4", BPF_CGROUP_UDP4_SENDMSG},
+    Place{"sendmsg6", BPF_CGROUP_UDP6_SENDMSG},          Place{"connect4", BPF_CGROUP_INET4_CONNECT},
+    Place{"connect6", BPF_CGROUP_INET6_CONNECT},
 };
 
 std::filesystem::path pin_path(const BpfDir& dir, std::string_view hook) {
