@@ -108,10 +108,14 @@ check "get links shows the pair's far end" holds "$(ctl get links -o json)" \
 check "and the uplink" holds "$(ctl get links -o json)" 'any(.items[]; .name == "to-node2" and .kind == "uplink")'
 
 say "a client within the kernel: a VXLAN tunnel whose other end is a ClusterIP"
-pod_exec near ip link add vx4 type vxlan id 4 dstport 4789 remote 10.244.1.1 nolearning
-pod_exec near ip link add vx6 type vxlan id 6 dstport 4790 remote fd00:10:244:1::1 nolearning
-node_exec ip link add vx4 type vxlan id 4 dstport 4789 remote 10.96.0.30 nolearning
-node_exec ip link add vx6 type vxlan id 6 dstport 4790 remote fd00:10:96::30 nolearning
+# Without checksums of its own: the kernel leaves the inner packet's to the device and has then no way to say that the outer
+# one is complete, so that no NAT can change it.
+vx4=(type vxlan id 4 dstport 4789 nolearning noudpcsum)
+vx6=(type vxlan id 6 dstport 4790 nolearning udp6zerocsumtx udp6zerocsumrx)
+pod_exec near ip link add vx4 "${vx4[@]}" remote 10.244.1.1
+pod_exec near ip link add vx6 "${vx6[@]}" remote fd00:10:244:1::1
+node_exec ip link add vx4 "${vx4[@]}" remote 10.96.0.30
+node_exec ip link add vx6 "${vx6[@]}" remote fd00:10:96::30
 service tunnel 10.96.0.30 fd00:10:96::30 vx4:4789:UDP vx6:4790:UDP
 endpoints tunnel "vx4:4789:UDP vx6:4790:UDP" near
 for family in 4 6; do

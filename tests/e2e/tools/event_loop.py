@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 
-PATIENCE_S = 10
+PATIENCE_S = 20
 
 
 async def addresses_of(name):
