@@ -279,7 +279,7 @@ std::optional<PortRange> source_ports(std::string_view text) {
     if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-') return std::nullopt;
     const auto last = std::from_chars(first.ptr + 1, end, range.last);
     if (last.ec != std::errc() || last.ptr != end) return std::nullopt;
-    if (range.first < kFirstUnprivileged || range.first > range.last) return std::nullopt;
+    if (range.first < kFirstUnprivileged || range.first >= range.last) return std::nullopt;
     return range;
 }
 
