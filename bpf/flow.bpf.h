@@ -87,7 +87,7 @@ static __always_inline void reply_key(struct svclb_flow_key6 *reply, const struc
 		reply->sport = key->dport;
 		copy_addr(reply->daddr, forward->addr);
 		reply->dport = forward->port;
-		reply->direction = SVCLB_FROM_WIRE;
+		reply->direction = key->direction & ~SVCLB_DIRECTION_TO;
 		return;
 	}
 	copy_addr(reply->saddr, forward->addr);
@@ -110,7 +110,7 @@ static __always_inline void forward_key(struct svclb_flow_key6 *forward, const s
 		forward->sport = reply->port;
 		copy_addr(forward->daddr, key->saddr);
 		forward->dport = key->sport;
-		forward->direction = SVCLB_TO_WIRE;
+		forward->direction = key->direction | SVCLB_DIRECTION_TO;
 		return;
 	}
 	copy_addr(forward->saddr, hairpin ? key->saddr : key->daddr);

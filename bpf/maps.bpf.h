@@ -151,6 +151,15 @@ struct {
 	__type(value, struct svclb_wire_filters);
 } wire_filters SEC(".maps");
 
+/* Agent -> programs. Read by the first packet of a flow. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_masquerade);
+} masquerade SEC(".maps");
+
 struct barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

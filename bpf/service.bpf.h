@@ -7,13 +7,12 @@
 #include "flow.bpf.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
+#include "verdict.bpf.h"
 #include "work.bpf.h"
 
 #define OTHER_BACKENDS_TRIED 3 /* when the tuple towards the chosen one is taken */
 #define SOURCE_PORTS_TRIED 16
 #define SOURCE_PORT_FIRST 1024
-/* Of the node's own flows: where no socket of the node that dials a backend itself gets its port from. */
-#define HOST_PORT_FIRST 61000
 
 /* Of the client's whole tuple: a retransmitted SYN meets the same backend even if its entry was evicted. */
 static __always_inline __u32 tuple_hash(const struct svclb_flow_key6 *tuple)
@@ -85,16 +84,16 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 __noinline int open_translated(__u32 hash)
 {
 	struct work *work = work_on();
-	__u32 first;
 
 	if (!work)
 		return REFUSE(FLOW_TABLE_FAILED);
-	first = work->host ? HOST_PORT_FIRST : SOURCE_PORT_FIRST;
 	for (__u32 i = 0; i < SOURCE_PORTS_TRIED; i++) {
 		enum claim result;
 
 		hash = mix(hash, i);
-		result = open_towards(work, bpf_htons(first + hash % (65536 - first)));
+		result = open_towards(work,
+				      work->host ? source_port(hash, true)
+						 : bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)));
 		if (result == CLAIMED)
 			return 0;
 		if (result == CLAIM_FAILED)

@@ -34,6 +34,7 @@ add_executable(packet_tests
     hairpin_test.cpp
     headers_test.cpp
     icmp_test.cpp
+    masquerade_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Real sockets through the socket hooks: what they reach, and what they are told of it.
 #include <bpf/bpf.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,6 +74,27 @@ void allow(const Node& node, const Ip& address) {
     std::memcpy(key.addr, address.bytes.data(), sizeof(key.addr));
     const std::uint32_t yes = 1;
     REQUIRE(bpf_map_update_elem(node.datapath.map("source_ranges"), &key, &yes, BPF_ANY) == 0);
+}
+
+// A pod, as far as a socket can tell: a network namespace of its own with its loopback device on, by a child process
+// that runs `act` in it, and ends with what that returns.
+template <class Act>
+int in_pod(const Act& act) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        if (::unshare(CLONE_NEWNET) != 0) ::_exit(77);
+        const Socket any(AF_INET, SOCK_DGRAM);
+        ifreq request{};
+        std::strcpy(static_cast<char*>(request.ifr_name), "lo");
+        request.ifr_flags = IFF_UP;
+        ::_exit(::ioctl(any.fd(), SIOCSIFFLAGS, &request) != 0 ? 77 : act());
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) SKIP("no network namespace can be made");
+    return WEXITSTATUS(status);
 }
 
 // Answers one datagram; whom it came from.
@@ -237,18 +260,10 @@ TEST_CASE("sockets: another network namespace's are left alone", "[sockets]") {
     Node node;
     const Socket server = server_of(world);
     ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, {server.name()});
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        if (::unshare(CLONE_NEWNET) != 0) ::_exit(77);
-        const Socket socket(family_of(world), type_of(world));
-        ::_exit(socket.connect(Address(world.frontend())) != 0 ? 0 : 1);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) SKIP("no network namespace can be made");
-    CHECK(WEXITSTATUS(status) == 0);
+    CHECK(in_pod([&] {
+              const Socket socket(family_of(world), type_of(world));
+              return socket.connect(Address(world.frontend()));
+          }) == ENETUNREACH);
     CHECK(node.datapath.service_counter(1).flows == 0);
 }
 
@@ -462,4 +477,89 @@ TEST_CASE("sockets: an external address without a backend is refused, whatever t
         {.set = SVCLB_SET_LOCAL, .verdict_when_empty = verdict, .kind = SVCLB_FRONTEND_LOAD_BALANCER});
     CHECK(Socket(family_of(world), type_of(world)).connect(Address(external(world))) == ECONNREFUSED);
     CHECK(node.datapath.reasons() == 1);
+}
+
+namespace {
+
+// As the agent makes it, of the caller's network namespace.
+bool serve_this_pod(const Node& node, const svclb_pod& pod) {
+    const auto cookie = netns_cookie();
+    return bpf_map_update_elem(node.hooks->map("pod_netns"), &cookie, &pod, BPF_ANY) == 0;
+}
+
+svclb_pod pod_with(const Ip& address) {
+    svclb_pod pod{};
+    std::memcpy(address.v4() ? pod.v4 : pod.v6, address.bytes.data(), sizeof(pod.v4));
+    return pod;
+}
+
+}  // namespace
+
+TEST_CASE("sockets: a pod that is to be served is, over TCP, and as the client that its address says", "[sockets]") {
+    const World world = any_world();
+    const bool knows_address = GENERATE(true, false);
+    CAPTURE(world, knows_address);
+    Node node;
+    if (netns_cookie() == 0) SKIP("this kernel does not tell a network namespace's cookie (it came with 5.14)");
+    const Endpoint backend{world.net("127.0.0.1", "::1"), 8080};
+    const ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, {backend}, {.affinity_s = 60});
+    const Ip own = world.client().addr;
+    const Ip of_other_family = world.family == 4 ? ip("fd00::1") : ip("10.0.0.1");
+    const int result = in_pod([&] {
+        if (!serve_this_pod(node, pod_with(knows_address ? own : of_other_family))) return 1;
+        const Socket server(family_of(world), type_of(world));
+        const Address at(backend);
+        if (::bind(server.fd(), at.get(), at.size) != 0) return 2;
+        if (world.tcp_flow() && ::listen(server.fd(), 1) != 0) return 3;
+        const Socket client(family_of(world), type_of(world));
+        if (client.connect(Address(world.frontend())) != 0) return 4;
+        return client.peer() == world.frontend() ? 0 : 5;
+    });
+    // What is left to its packets has no route here.
+    const bool served = world.tcp_flow() && knows_address;
+    CHECK(result == (served ? 0 : 4));
+    CHECK(node.datapath.service_counter(1).flows == (served ? 1 : 0));
+    svclb_affinity_key key{.client = {}, .service = 1};
+    std::memcpy(key.client, own.bytes.data(), sizeof(key.client));
+    svclb_affinity last{};
+    CHECK((bpf_map_lookup_elem(node.datapath.map("affinity"), &key, &last) == 0) == served);
+}
+
+TEST_CASE("sockets: a pod's loopback addresses are its own", "[sockets]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    Node node;
+    if (netns_cookie() == 0) SKIP("this kernel does not tell a network namespace's cookie (it came with 5.14)");
+    set_node_address(node);
+    const ServiceFixture service(node.datapath, 1, node_port(world), world.proto, {world.backend()},
+                                 {.kind = SVCLB_FRONTEND_NODE_PORT});
+    const int error = in_pod([&] {
+        if (!serve_this_pod(node, pod_with(world.client().addr))) return 1;
+        const Endpoint to{world.net("127.0.0.1", "::1"), 30080};
+        return Socket(family_of(world), type_of(world)).connect(Address(to));
+    });
+    CHECK(error == ECONNREFUSED);
+    CHECK(node.datapath.service_counter(1).flows == 0);
+}
+
+TEST_CASE("sockets: a pod's own address is what a load balancer's source ranges are asked for", "[sockets]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    Node node;
+    if (netns_cookie() == 0) SKIP("this kernel does not tell a network namespace's cookie (it came with 5.14)");
+    set_node_address(node);
+    allow(node, node_port(world).addr);
+    const ServiceFixture service(node.datapath, 1, external(world), world.proto, {world.backend()},
+                                 {.kind = SVCLB_FRONTEND_LOAD_BALANCER, .source_ranges = true});
+    const auto dial = [&] {
+        return in_pod([&] {
+            if (!serve_this_pod(node, pod_with(world.client().addr))) return 1;
+            return Socket(family_of(world), type_of(world)).connect(Address(external(world)));
+        });
+    };
+    CHECK(dial() == ENETUNREACH);
+    CHECK(node.datapath.service_counter(1).flows == 0);
+    allow(node, world.client().addr);
+    CHECK(dial() == ENETUNREACH);
+    CHECK(node.datapath.service_counter(1).flows == 1);
 }

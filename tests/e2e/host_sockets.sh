@@ -118,6 +118,37 @@ check "unless there is no other" holds "$(load_host 1 "$web4" --connections 10)"
 endpoints web "$web_ports" b1 b2 b3
 await 5 web_backend_state b2 ready
 
+say "agent 1 serves its pods' sockets, too"
+pod_curl() { pod_exec "$1" curl -s --max-time 5 -o /dev/null -w '%{remote_ip}' "$2"; }
+# served POD NODE at-socket|by-packets: both families, the address as dialled, one count each, and new flows or none.
+served() {
+    local before flows
+    before=$(counted "$2")
+    flows=$(flows_of "$2" "${POD_IP4[$1]}")
+    [[ $(pod_curl "$1" http://10.96.0.10/) == 10.96.0.10 && $(pod_curl "$1" 'http://[fd00:10:96::10]/') == fd00:10:96::10 ]] || return 1
+    (($(counted "$2") == before + 2)) || return 1
+    flows=$(($(flows_of "$2" "${POD_IP4[$1]}") - flows))
+    if [[ $3 == at-socket ]]; then ((flows <= 0)); else ((flows > 0)); fi
+}
+stop_agent -n 1
+start_agent -n 1 "${cidrs[@]}" --pod-sockets on
+pod_add late
+check "a pod that was there before" await 5 served b1 1 at-socket
+check "a pod that came later" await 5 served late 1 at-socket
+check "datagrams stay packets" holds "$(load_in late "$web4" --udp --connections 4)" '.ok == 4'
+check "which have flows" test "$(flows_of 1 "${POD_IP4[late]}")" -gt 0
+other=$(counted 1)
+check "a pod of node 2 is agent 2's, which serves packets" served far 2 by-packets
+check "and agent 1 has not counted it" test "$(counted 1)" = "$other"
+check "status tells of them" holds "$(ctl -n 1 status -o json)" '.podSockets.text == "5 of 5 pod links"'
+pod_delete late
+check "a pod that goes is forgotten" await 5 eval 'ctl -n 1 status -o json | jq -e ".podSockets.text == \"4 of 4 pod links\"" >/dev/null'
+stop_agent -n 1
+start_agent -n 1 "${cidrs[@]}"
+pod_add last
+check "without the flag they are served by their packets again" served last 1 by-packets
+check "status says so" holds "$(ctl -n 1 status -o json)" '.podSockets.text == "off"'
+
 say "agent 2 leaves: its hooks go, those of agent 1 do not"
 stop_agent -n 2
 node_exec -n 2 "$build/userspace/agent/svclb-agent" --cleanup --state-dir "$run/state2" --bpf-dir "$(bpf_dir 2)" >/dev/null 2>&1

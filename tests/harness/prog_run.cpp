@@ -165,7 +165,8 @@ Datapath::Datapath(const DatapathOptions& options)
       slots_(map("slots"), kSlots * sizeof(svclb_slot)),
       filters_(map("filters"), sizeof(svclb_filters)),
       service_cidrs_(map("service_cidrs"), sizeof(svclb_service_cidrs)),
-      node_addresses_(map("node_addresses"), sizeof(svclb_node_addresses)) {
+      node_addresses_(map("node_addresses"), sizeof(svclb_node_addresses)),
+      masquerade_(map("masquerade"), sizeof(svclb_masquerade)) {
     const bpf_map* work_area = bpf_object__find_map_by_name(object_.get(), "work_area");
     const std::size_t row = (bpf_map__value_size(work_area) + 7) / 8 * 8;
     garbage_.assign(cpus() * row, 0xa5);
@@ -217,6 +218,7 @@ void Datapath::clear() {
     filters_.clear();
     service_cidrs_.clear();
     node_addresses_.clear();
+    masquerade_.clear();
     const std::uint32_t zero = 0;
     static const std::vector<std::uint8_t> kUnmarked(sizeof(svclb_wire_filters));
     if (bpf_map_update_elem(map("wire_filters"), &zero, kUnmarked.data(), BPF_ANY) != 0)

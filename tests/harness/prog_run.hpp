@@ -82,6 +82,7 @@ public:
     [[nodiscard]] svclb_service_cidrs& service_cidrs() { return *service_cidrs_.rows<svclb_service_cidrs>(); }
     [[nodiscard]] svclb_filters& filters() { return *filters_.rows<svclb_filters>(); }
     [[nodiscard]] svclb_node_addresses& node_addresses() { return *node_addresses_.rows<svclb_node_addresses>(); }
+    [[nodiscard]] svclb_masquerade& masquerade() { return *masquerade_.rows<svclb_masquerade>(); }
     // Its counter is reset by clear(): all of them would be most of what a case costs in an emulated machine.
     void counts_backend(std::uint32_t id) { backends_.insert(id); }
     [[nodiscard]] int map(const char* name) const { return map_fd(object_.get(), name); }
@@ -115,6 +116,7 @@ private:
     MappedMap filters_;
     MappedMap service_cidrs_;
     MappedMap node_addresses_;
+    MappedMap masquerade_;
     bool complete_checksums_ = true;
     bool kernel_can_complete_ = true;
 };

@@ -39,13 +39,6 @@ constexpr std::array kShared = {"frontends",        "services",      "slots",   
     throw std::runtime_error(what + ": " + std::strerror(errno));
 }
 
-std::uint64_t netns_cookie() {
-    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM, 0));
-    std::uint64_t cookie = 0;
-    socklen_t size = sizeof(cookie);
-    return ::getsockopt(socket.get(), SOL_SOCKET, kNetnsCookie, &cookie, &size) == 0 ? cookie : 0;
-}
-
 Object load_hooks(Datapath& datapath, bool learn_netns, bool set_errno) {
     svclb_settings settings = DatapathOptions{}.settings;
     settings.netns_cookie = learn_netns ? 0 : netns_cookie();
@@ -80,6 +73,13 @@ void move_into(const std::string& cgroup) {
 }
 
 }  // namespace
+
+std::uint64_t netns_cookie() {
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM, 0));
+    std::uint64_t cookie = 0;
+    socklen_t size = sizeof(cookie);
+    return ::getsockopt(socket.get(), SOL_SOCKET, kNetnsCookie, &cookie, &size) == 0 ? cookie : 0;
+}
 
 SocketHooks::SocketHooks(Datapath& datapath, const HookOptions& options)
     : set_errno_(libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1),

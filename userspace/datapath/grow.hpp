@@ -13,6 +13,7 @@
 #include "links.hpp"
 #include "map_set.hpp"
 #include "object.hpp"
+#include "pod_netns.hpp"
 #include "sockets.hpp"
 #include "svclb/abi.h"
 #include "udp_sockets.hpp"
@@ -34,6 +35,7 @@ struct Core {
     Collector collector;
     std::optional<Sockets> sockets;         // nothing where they are switched off, or refused
     std::optional<UdpSockets> udp_sockets;  // once needed
+    std::optional<PodNamespaces> pods;      // where their sockets are served
 };
 
 // Tells svclb-ctl what has come to be.
