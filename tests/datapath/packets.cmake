@@ -33,12 +33,15 @@ add_executable(packet_tests
     fragments_test.cpp
     hairpin_test.cpp
     headers_test.cpp
+    host_packets_test.cpp
     icmp_test.cpp
     masquerade_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp
     sctp_test.cpp
+    socket_callers_test.cpp
+    socket_io_uring_test.cpp
     sockets_test.cpp
     tables_full_test.cpp
     tcp_states_test.cpp

@@ -158,6 +158,7 @@ Datapath::Datapath(const DatapathOptions& options)
     : object_(load_programs(options)),
       from_pod_(program_fd(object_.get(), "from_pod")),
       to_pod_(program_fd(object_.get(), "to_pod")),
+      from_host_(program_fd(object_.get(), "from_host")),
       from_uplink_(program_fd(object_.get(), "from_uplink")),
       to_uplink_(program_fd(object_.get(), "to_uplink")),
       work_area_(map("work_area")),

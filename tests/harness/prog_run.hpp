@@ -68,6 +68,7 @@ public:
     Run to_pod(const Bytes& frame, const Gso& gso = {}) { return run(to_pod_, frame, gso); }
     Run from_pod(const Packet& packet) { return from_pod(packet.frame()); }
     Run to_pod(const Packet& packet) { return to_pod(packet.frame()); }
+    Run from_host(const Packet& packet) { return run(from_host_, packet.frame(), {}); }
     Run from_uplink(const Packet& packet, const Gso& gso = {}) { return run(from_uplink_, packet.frame(), gso); }
     Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run(to_uplink_, packet.frame(), gso); }
 
@@ -106,6 +107,7 @@ private:
     Object object_;
     int from_pod_;
     int to_pod_;
+    int from_host_;
     int from_uplink_;
     int to_uplink_;
     int work_area_;

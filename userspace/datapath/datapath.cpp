@@ -176,14 +176,16 @@ std::string open_pods(Core& core, const SocketOptions& options) {
 
 // Without them the packet path goes on: no error ends the agent.
 SocketState open_sockets(Core& core, const SocketOptions& options, const MapSet& pinned) {
-    if (!options.host) {
-        if (auto detached = detach_socket_hooks(core.dir); !detached) return {.text = detached.error().message()};
-        return {.text = "off"};
-    }
+    // All hooks or none, a former agent's included: some, or with its programs, would do what nobody keeps in step.
+    const auto none = [&core](std::string text) {
+        if (auto detached = detach_socket_hooks(core.dir); !detached) text += "; " + detached.error().message();
+        return SocketState{.attached = false, .text = std::move(text), .pods = "off"};
+    };
+    if (!options.host) return none("off");
     auto root = open_cgroup_root(options.cgroup_root);
-    if (!root) return {.text = root.error().message()};
+    if (!root) return none(root.error().message());
     auto sockets = Sockets::open(core.dir, core.settings, core.maps, pinned, std::move(*root));
-    if (!sockets) return {.text = sockets.error().message()};
+    if (!sockets) return none(sockets.error().message());
     core.sockets = std::move(*sockets);
     const auto& at = core.sockets->root();
     return {
