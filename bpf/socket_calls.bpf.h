@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The calls by which a socket names somebody to talk to, connect and sendmsg: whose sockets are served, the choice of a
- * backend and the refusal.
+ * The calls by which a socket names somebody to talk to, connect and sendmsg: the choice of a backend, and the refusal.
  */
 #ifndef SVCLB_SOCKET_CALLS_BPF_H
 #define SVCLB_SOCKET_CALLS_BPF_H
@@ -12,6 +11,7 @@
 
 #include "addr.bpf.h"
 #include "choice.bpf.h"
+#include "socket_caller.bpf.h"
 #include "socket_peers.bpf.h"
 #include "tables.bpf.h"
 
@@ -26,81 +26,15 @@
 #define PATIENCE_S 1
 #define OTHERS_TRIED 8
 
-/* Agent -> hooks -> agent and hooks. See struct svclb_netns_probe. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct svclb_netns_probe);
-} netns_probe SEC(".maps");
-
-static __always_inline struct svclb_netns_probe *probe_row(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&netns_probe, &zero);
-}
-
-static __always_inline bool is_of_host(struct bpf_sock_addr *ctx)
-{
-	const struct svclb_netns_probe *probe;
-
-	if (settings.netns_cookie)
-		return bpf_get_netns_cookie(ctx) == settings.netns_cookie;
-	probe = probe_row();
-	return probe && bpf_get_netns_cookie(ctx) == probe->netns;
-}
-
-/* Tells the agent where its own socket lives, where that is how it is told. */
-static __always_inline void tell_netns(struct bpf_sock_addr *ctx)
-{
-	struct svclb_netns_probe *probe;
-
-	if (settings.netns_cookie)
-		return;
-	probe = probe_row();
-	if (!probe || bpf_get_socket_cookie(ctx) != probe->socket)
-		return;
-	probe->netns = bpf_get_netns_cookie(ctx);
-	probe->socket = 0;
-}
-
-/* All processes of a network namespace are one client, as they are to a packet's rules, which see one address. At the
- * hook there is none yet; no packet's source looks like this. */
-static __always_inline void client_of(struct bpf_sock_addr *ctx, __be32 client[SVCLB_ADDR_WORDS])
-{
-	__u64 cookie = bpf_get_netns_cookie(ctx);
-
-	client[0] = SVCLB_CLIENT_NETNS;
-	client[1] = 0;
-	client[2] = cookie >> 32;
-	client[3] = (__u32)cookie;
-}
-
-/* The node's own address of the family of `addr`. False: it is not known. */
-static __always_inline bool node_address(const __be32 addr[SVCLB_ADDR_WORDS], __be32 out[SVCLB_ADDR_WORDS])
-{
-	__u32 zero = 0;
-	const struct svclb_node_addresses *node = bpf_map_lookup_elem(&node_addresses, &zero);
-
-	if (!node)
-		return false;
-	if (is_v4_mapped(addr))
-		copy_addr(out, node->v4);
-	else
-		copy_addr(out, node->v6);
-	return out[2] || out[3];
-}
-
-/* The frontend that a call names, if it is one. The node's own ports are served at its loopback addresses as well,
+/* The frontend that a call names, if it is one. To the node its own ports are served at loopback addresses as well,
  * wherever they are at its address. */
-static __always_inline const struct svclb_frontend *dialled(const struct endpoint *at, __u8 proto)
+static __always_inline const struct svclb_frontend *dialled(const struct svclb_pod *pod, const struct endpoint *at,
+							    __u8 proto)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	const struct svclb_frontend *frontend;
 	__be32 addr[SVCLB_ADDR_WORDS];
-	bool loopback = is_loopback(at->addr);
+	bool loopback = !pod && is_loopback(at->addr);
 
 	if (!bytes || (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
 		return 0;
@@ -123,30 +57,6 @@ static __always_inline bool is_unknown_port(const struct endpoint *at, __u8 prot
 	       frontend_at(at->addr, 0, 0);
 }
 
-/* May the caller dial service port `service`? Its source is the address that the socket is bound to; else it will be
- * one of the node's, and the one that we know stands for all. */
-static __always_inline bool caller_allowed(struct bpf_sock_addr *ctx, __u32 service, const struct endpoint *at)
-{
-	struct svclb_source_range key = {.prefix = 8 * (sizeof(key) - sizeof(key.prefix)), .service = service};
-	struct bpf_sock *sk = ctx->sk;
-	__be32 v4;
-
-	if (!sk)
-		return false;
-	v4 = sk->src_ip4;
-	key.addr[0] = sk->src_ip6[0];
-	key.addr[1] = sk->src_ip6[1];
-	key.addr[2] = sk->src_ip6[2];
-	key.addr[3] = sk->src_ip6[3];
-	/* Else the compiler chooses between two offsets into the socket, which the verifier refuses. */
-	asm volatile("" : "+r"(v4) : : "memory");
-	if (is_v4_mapped(at->addr))
-		set_v4(key.addr, v4);
-	if (!key.addr[0] && !key.addr[3] && !node_address(at->addr, key.addr))
-		return false;
-	return bpf_map_lookup_elem(&source_ranges, &key);
-}
-
 /* As choose_slot(), but another backend than the silent one where there is one. */
 static __always_inline bool choose_other(const struct svclb_service *service, __u32 index, __u32 set, __u32 hash,
 					 const struct endpoint *silent, struct svclb_slot *out)
@@ -164,9 +74,9 @@ static __always_inline bool choose_other(const struct svclb_service *service, __
 }
 
 /* A new backend of the frontend; `silent`, if any, is to be kept away from. 0: `peer` is set; or REFUSE(). */
-static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct endpoint *at,
-				       const struct svclb_frontend *frontend, __u32 hash, const struct endpoint *silent,
-				       struct svclb_peer *peer)
+static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct svclb_pod *pod,
+				       const struct endpoint *at, const struct svclb_frontend *frontend, __u32 hash,
+				       const struct endpoint *silent, struct svclb_peer *peer)
 {
 	__u32 index = frontend->service;
 	__u32 set = frontend->set;
@@ -179,12 +89,12 @@ static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct e
 	if (!service)
 		return REFUSE(STALE_SLOT);
 	affinity_s = service->affinity_s;
-	if ((flags & SVCLB_FRONTEND_SOURCE_RANGES) && !caller_allowed(ctx, index, at))
+	if ((flags & SVCLB_FRONTEND_SOURCE_RANGES) && !caller_allowed(ctx, pod, index, at))
 		return REFUSE(SOURCE_RANGE_DROPPED);
 	if (!svclb_run_count(read_run(service, set)))
 		return refusal(service, set);
 	peer->epoch = *(volatile const __u32 *)&service->epoch;
-	client_of(ctx, client);
+	client_of(ctx, pod, at->addr, client);
 	if (!(affinity_s && last_backend(index, set, affinity_s, client, &slot)) &&
 	    !choose_other(service, index, set, hash, silent, &slot))
 		return REFUSE(STALE_SLOT);
@@ -203,7 +113,7 @@ static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct e
  * kernel's own clients try again at once. */
 static __always_inline int refuse_call(__u32 reason, bool caught)
 {
-	/* What is dropped in silence as a packet: the catch-all can do that, a socket call cannot. */
+	/* What is dropped in silence as a packet: a program there can do that, a socket call cannot. */
 	bool silent = reason != SVCLB_REASON_NO_BACKEND_REJECTED && reason != SVCLB_REASON_UNKNOWN_PORT_REJECTED;
 
 	if (!settings.hooks_set_errno || (silent && caught))
@@ -256,29 +166,42 @@ static __always_inline void show_connected(struct bpf_sock_addr *ctx, const stru
 	bpf_map_update_elem(&socket_peers, &key, peer, BPF_ANY);
 }
 
+/* Of a pod only TCP: a UDP conversation moves by itself when its backend leaves as long as it is one of packets, and a
+ * hook for each datagram saves nothing. And nothing that depends on an address which we do not know. */
+static __always_inline bool pod_may_connect(const struct svclb_pod *pod, const struct endpoint *at, __u8 proto)
+{
+	__be32 addr[SVCLB_ADDR_WORDS];
+
+	return proto == IPPROTO_TCP && address_of(pod, at->addr, addr);
+}
+
 /* Leads `at` to a backend, if it is a frontend. Returns what the hook returns. */
 static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint *at)
 {
 	__u8 proto = (__u8)ctx->protocol;
 	const struct svclb_frontend *frontend;
+	const struct svclb_pod *pod = 0;
 	struct svclb_peer peer = {};
 	struct svclb_socket *socket;
 	bool caught;
 	int result;
 
-	if (!is_of_host(ctx))
-		return CALL_GOES_ON;
-	frontend = dialled(at, proto);
+	if (!is_of_host(ctx)) {
+		pod = pod_of(ctx);
+		if (!pod || !pod_may_connect(pod, at, proto))
+			return CALL_GOES_ON;
+	}
+	frontend = dialled(pod, at, proto);
 	if (!frontend)
 		return is_unknown_port(at, proto) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, true)
 						  : connect_direct(ctx, at);
-	caught = frontend->kind == SVCLB_FRONTEND_CLUSTER_IP;
+	caught = pod || frontend->kind == SVCLB_FRONTEND_CLUSTER_IP;
 	socket = make_socket(ctx);
 	if (!socket) {
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
 		return CALL_GOES_ON;
 	}
-	result = choose_peer(ctx, at, frontend, bpf_get_prandom_u32(), 0, &peer);
+	result = choose_peer(ctx, pod, at, frontend, bpf_get_prandom_u32(), 0, &peer);
 	if (result)
 		return refuse_call(REFUSED_REASON(result), caught);
 	copy_addr(peer.frontend, at->addr);
@@ -356,7 +279,7 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 
 	if (!is_of_host(ctx))
 		return CALL_GOES_ON;
-	frontend = dialled(at, IPPROTO_UDP);
+	frontend = dialled(0, at, IPPROTO_UDP);
 	if (!frontend) {
 		send_direct(ctx, at);
 		return is_unknown_port(at, IPPROTO_UDP) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, true)
@@ -385,7 +308,7 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 		silent.port = peer->port;
 		hash = mix(hash, now);
 	}
-	result = choose_peer(ctx, at, frontend, hash, &silent, &fresh);
+	result = choose_peer(ctx, 0, at, frontend, hash, &silent, &fresh);
 	if (result)
 		return refuse_call(REFUSED_REASON(result), caught);
 	copy_addr(fresh.frontend, at->addr);

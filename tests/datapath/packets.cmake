@@ -33,6 +33,7 @@ add_executable(packet_tests
     fragments_test.cpp
     hairpin_test.cpp
     headers_test.cpp
+    host_packets_test.cpp
     icmp_test.cpp
     loading_test.cpp
     masquerade_test.cpp
@@ -40,6 +41,8 @@ add_executable(packet_tests
     packet_composition_test.cpp
     passing_test.cpp
     sctp_test.cpp
+    socket_callers_test.cpp
+    socket_io_uring_test.cpp
     sockets_test.cpp
     tables_full_test.cpp
     tcp_states_test.cpp

@@ -1,87 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Real sockets through the socket hooks: what they reach, and what they are told of it.
-#include <bpf/bpf.h>
 #include <netinet/tcp.h>
-#include <sched.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <map>
-#include <optional>
 #include <set>
 #include <vector>
 
-#include "socket_hooks.hpp"
-#include "world.hpp"
+#include "socket_node.hpp"
 
 using namespace svclb::test;
-
-namespace {
-
-// The hooks on top of empty tables.
-struct Node {
-    Datapath& datapath = fresh_datapath();
-    std::optional<SocketHooks> hooks;
-
-    explicit Node(const HookOptions& options = {}) {
-        try {
-            hooks.emplace(datapath, options);
-        } catch (const NotPermitted& reason) {
-            SKIP(reason.what());
-        }
-    }
-};
-
-int type_of(const World& world) {
-    return world.tcp_flow() ? SOCK_STREAM : SOCK_DGRAM;
-}
-int family_of(const World& world) {
-    return world.family == 4 ? AF_INET : AF_INET6;
-}
-Socket server_of(const World& world) {
-    return serve(world.net("127.0.0.1", "::1"), type_of(world));
-}
-
-// Where the kernel cannot be told what a call fails with, the call goes on, to an address that nobody has.
-bool was_refused(const Node& node, int error) {
-    return node.hooks->set_errno() ? error == ECONNREFUSED : error != EPERM && error != EACCES;
-}
-
-// Addresses that nobody has here: what is not translated reaches nobody.
-Endpoint external(const World& world) {
-    return {world.net("198.51.100.7", "2001:db8:100::7"), 30080};
-}
-Endpoint node_port(const World& world) {
-    return {world.net("192.0.2.1", "2001:db8::1"), 30080};
-}
-
-// As the agent tells what the node's own address is.
-void set_node_address(const Node& node) {
-    auto& row = node.datapath.node_addresses();
-    std::memcpy(row.v4, ip("192.0.2.1").bytes.data(), sizeof(row.v4));
-    std::memcpy(row.v6, ip("2001:db8::1").bytes.data(), sizeof(row.v6));
-}
-
-// `address` alone may dial service port 1.
-void allow(const Node& node, const Ip& address) {
-    svclb_source_range key{};
-    key.prefix = SVCLB_SOURCE_RANGE_SERVICE_BITS + 128;
-    key.service = 1;
-    std::memcpy(key.addr, address.bytes.data(), sizeof(key.addr));
-    const std::uint32_t yes = 1;
-    REQUIRE(bpf_map_update_elem(node.datapath.map("source_ranges"), &key, &yes, BPF_ANY) == 0);
-}
-
-// Answers one datagram; whom it came from.
-Endpoint answer_one(const Socket& server, const std::string& text) {
-    const auto asked = server.receive();
-    if (!asked.text.empty()) (void)server.send_to(text, Address(asked.from));
-    return asked.from;
-}
-
-}  // namespace
 
 TEST_CASE("sockets: what connects to a frontend reaches a backend, and its peer is the frontend", "[sockets]") {
     const World world = any_world();
@@ -237,18 +165,10 @@ TEST_CASE("sockets: another network namespace's are left alone", "[sockets]") {
     Node node;
     const Socket server = server_of(world);
     ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, {server.name()});
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        if (::unshare(CLONE_NEWNET) != 0) ::_exit(77);
-        const Socket socket(family_of(world), type_of(world));
-        ::_exit(socket.connect(Address(world.frontend())) != 0 ? 0 : 1);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) SKIP("no network namespace can be made");
-    CHECK(WEXITSTATUS(status) == 0);
+    CHECK(in_pod([&] {
+              const Socket socket(family_of(world), type_of(world));
+              return socket.connect(Address(world.frontend()));
+          }) == ENETUNREACH);
     CHECK(node.datapath.service_counter(1).flows == 0);
 }
 
@@ -371,95 +291,4 @@ TEST_CASE("sockets: with session affinity all of a network namespace's sockets g
         CHECK(used > 1);
     else
         CHECK(used == 1);
-}
-
-TEST_CASE("sockets: node ports, external and load-balancer addresses are served as ClusterIPs are", "[sockets]") {
-    const World world = any_world();
-    const auto kind = GENERATE(SVCLB_FRONTEND_NODE_PORT, SVCLB_FRONTEND_EXTERNAL_IP, SVCLB_FRONTEND_LOAD_BALANCER);
-    CAPTURE(world, kind);
-    Node node;
-    const Socket server = server_of(world);
-    ServiceFixture service(node.datapath, 1, external(world), world.proto, {server.name()}, {.kind = kind});
-
-    const Socket client(family_of(world), type_of(world));
-    REQUIRE(client.connect(Address(external(world))) == 0);
-    CHECK(client.peer() == external(world));
-    CHECK(node.datapath.service_counter(1).flows == 1);
-    if (world.tcp_flow()) return;
-    const Socket unconnected(AF_INET6, SOCK_DGRAM);
-    REQUIRE(unconnected.send_to("question", Address(external(world), true)) == 0);
-    answer_one(server, "answer");
-    CHECK(unconnected.receive().from == external(world));
-}
-
-TEST_CASE("sockets: of an external address only the very port is ours", "[sockets]") {
-    const World world = any_world();
-    CAPTURE(world);
-    Node node;
-    const Socket server = server_of(world);
-    const Endpoint frontend{server.name().addr, static_cast<std::uint16_t>(server.name().port ^ 1U)};
-    ServiceFixture service(node.datapath, 1, frontend, world.proto, {}, {.kind = SVCLB_FRONTEND_EXTERNAL_IP});
-    const Socket client(family_of(world), type_of(world));
-    REQUIRE(client.connect(Address(server.name())) == 0);
-    CHECK(client.peer() == server.name());
-    CHECK(node.datapath.reasons() == 0);
-}
-
-TEST_CASE("sockets: a node port is served at loopback addresses, too, and an external address is not", "[sockets]") {
-    const World world = any_world();
-    const auto kind = GENERATE(SVCLB_FRONTEND_NODE_PORT, SVCLB_FRONTEND_EXTERNAL_IP);
-    const auto* loopback = GENERATE("127.0.0.1", "127.1.2.3");
-    CAPTURE(world, kind, loopback);
-    Node node;
-    set_node_address(node);
-    const Socket server = server_of(world);
-    ServiceFixture service(node.datapath, 1, node_port(world), world.proto, {server.name()}, {.kind = kind});
-
-    const Endpoint to{world.net(loopback, "::1"), 30080};
-    const Socket client(family_of(world), type_of(world));
-    const int error = client.connect(Address(to));
-    const bool served = kind == SVCLB_FRONTEND_NODE_PORT;
-    CHECK(error == (world.tcp_flow() && !served ? ECONNREFUSED : 0));
-    CHECK(node.datapath.service_counter(1).flows == (served ? 1 : 0));
-    if (served) CHECK(client.peer() == to);
-}
-
-TEST_CASE("sockets: only who is in a load balancer's source ranges may dial it from the node", "[sockets]") {
-    const World world = any_world();
-    CAPTURE(world);
-    Node node;
-    set_node_address(node);
-    const Socket server = server_of(world);
-    ServiceFixture service(node.datapath, 1, external(world), world.proto, {server.name()},
-                           {.kind = SVCLB_FRONTEND_LOAD_BALANCER, .source_ranges = true});
-    const auto dial = [&world](const Socket& client) { return client.connect(Address(external(world))); };
-    const auto bound = [&world] {
-        Socket client(family_of(world), type_of(world));
-        const Address at({world.net("127.0.0.1", "::1"), 0});
-        REQUIRE(::bind(client.fd(), at.get(), at.size) == 0);
-        return client;
-    };
-
-    CHECK(was_refused(node, dial(Socket(family_of(world), type_of(world)))));
-    CHECK(was_refused(node, dial(bound())));
-    CHECK(node.datapath.reason(SVCLB_REASON_SOURCE_RANGE_DROPPED).packets == (node.hooks->set_errno() ? 2 : 0));
-    CHECK(node.datapath.service_counter(1).flows == 0);
-    allow(node, node_port(world).addr);
-    CHECK(dial(Socket(family_of(world), type_of(world))) == 0);
-    CHECK(was_refused(node, dial(bound())));
-    allow(node, world.net("127.0.0.1", "::1"));
-    CHECK(dial(bound()) == 0);
-}
-
-TEST_CASE("sockets: an external address without a backend is refused, whatever the policy", "[sockets]") {
-    const World world = any_world();
-    const auto verdict = GENERATE(SVCLB_VERDICT_REJECT, SVCLB_VERDICT_DROP);
-    CAPTURE(world, verdict);
-    Node node;
-    if (!node.hooks->set_errno()) SKIP("this kernel lets no hook refuse a call (it came with 5.18)");
-    ServiceFixture service(
-        node.datapath, 1, external(world), world.proto, {},
-        {.set = SVCLB_SET_LOCAL, .verdict_when_empty = verdict, .kind = SVCLB_FRONTEND_LOAD_BALANCER});
-    CHECK(Socket(family_of(world), type_of(world)).connect(Address(external(world))) == ECONNREFUSED);
-    CHECK(node.datapath.reasons() == 1);
 }

@@ -74,6 +74,7 @@ public:
     Run to_pod(const Bytes& frame, const Gso& gso = {}) { return run("to_pod", frame, gso); }
     Run from_pod(const Packet& packet) { return from_pod(packet.frame()); }
     Run to_pod(const Packet& packet) { return to_pod(packet.frame()); }
+    Run from_host(const Packet& packet) { return run("from_host", packet.frame(), {}); }
     Run from_uplink(const Packet& packet, const Gso& gso = {}) { return run("from_uplink", packet.frame(), gso); }
     Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run("to_uplink", packet.frame(), gso); }
 

@@ -31,19 +31,12 @@ namespace {
 
 constexpr int kNetnsCookie = 71;  // SO_NETNS_COOKIE
 constexpr int kPatienceMs = 2000;
-constexpr std::array kShared = {"frontends",        "services",     "slots",         "backends",
-                                "affinity",         "filters",      "service_cidrs", "service_counters",
-                                "backend_counters", "drop_counters"};
+constexpr std::array kShared = {"frontends",        "services",      "slots",         "backends",
+                                "affinity",         "filters",       "service_cidrs", "service_counters",
+                                "backend_counters", "drop_counters", "source_ranges", "node_addresses"};
 
 [[noreturn]] void throw_errno(const std::string& what) {
     throw std::runtime_error(what + ": " + std::strerror(errno));
-}
-
-std::uint64_t netns_cookie() {
-    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM, 0));
-    std::uint64_t cookie = 0;
-    socklen_t size = sizeof(cookie);
-    return ::getsockopt(socket.get(), SOL_SOCKET, kNetnsCookie, &cookie, &size) == 0 ? cookie : 0;
 }
 
 Object load_hooks(const Datapath& datapath, bool learn_netns, bool set_errno) {
@@ -83,6 +76,13 @@ void move_into(const std::string& cgroup) {
 }
 
 }  // namespace
+
+std::uint64_t netns_cookie() {
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM, 0));
+    std::uint64_t cookie = 0;
+    socklen_t size = sizeof(cookie);
+    return ::getsockopt(socket.get(), SOL_SOCKET, kNetnsCookie, &cookie, &size) == 0 ? cookie : 0;
+}
 
 SocketHooks::SocketHooks(Datapath& datapath, const HookOptions& options)
     : set_errno_(libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1),

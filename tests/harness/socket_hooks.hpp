@@ -5,6 +5,7 @@
 
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,9 @@
 #include "svclb/base/unique_fd.hpp"
 
 namespace svclb::test {
+
+// Of the caller's network namespace; 0 where the kernel does not tell.
+std::uint64_t netns_cookie();
 
 struct HookOptions {
     bool learn_netns = false;  // as before 5.14, where the hook tells which network namespace is the agent's

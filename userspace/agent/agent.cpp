@@ -45,6 +45,7 @@ Status Agent::start() {
     const auto& sockets = datapath_.sockets();
     status.sockets_attached = sockets.attached ? 1 : 0;
     put_text(status.sockets, sockets.text);
+    put_text(status.pod_sockets, sockets.pods);
     if (sockets.attached || !config_.datapath.sockets.host)
         spdlog::info("host sockets: {}", sockets.text);
     else
@@ -179,6 +180,7 @@ void Agent::tell_source() {
 void Agent::tick() {
     collect_flows();
     catch_host_packets();
+    follow_pod_sockets();
     stale_sockets_.step(monotonic_s());
     tell_source();
     problems_.step(datapath_.status().source_connected != 0, now());

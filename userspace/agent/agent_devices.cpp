@@ -105,7 +105,19 @@ Status Agent::read_devices() {
                          uplink ? "uplink" : "pod link", device.name, device.ifindex);
     }
     host_packets_due_ = true;
+    pod_sockets_due_ = true;
+    follow_pod_sockets();
     return {};
+}
+
+// At once when a link comes or goes, and every second while a pod has no address yet.
+void Agent::follow_pod_sockets() {
+    if (!pod_sockets_due_ && (pod_sockets_at_s_ == 0 || monotonic_s() < pod_sockets_at_s_)) return;
+    pod_sockets_due_ = false;
+    const auto settled = datapath_.follow_pod_sockets();
+    pod_sockets_at_s_ = settled && *settled ? 0 : monotonic_s() + 1;
+    put_text(datapath_.status().pod_sockets, datapath_.sockets().pods);
+    if (!settled) spdlog::warn("sockets of pods: {}", settled.error().message());
 }
 
 // At most once a tick; of addresses nobody tells us, so every few seconds anyway.

@@ -203,6 +203,11 @@ void add_options(CLI::App& app, Config& config) {
         ->check(CLI::IsMember({"on", "off"}))
         ->default_str("on");
     app.add_option_function<Text>(
+           "--pod-sockets", [&config](const Text& word) { config.datapath.sockets.pods = *on_or_off(word); },
+           "translate what the node's pods dial over TCP at their sockets, too")
+        ->check(CLI::IsMember({"on", "off"}))
+        ->default_str("off");
+    app.add_option_function<Text>(
            "--host-packets", [&config](const Text& word) { config.host_packets = *on_or_off(word); },
            "translate or refuse the node's own packets that no socket hook has translated")
         ->check(CLI::IsMember({"on", "off"}))
@@ -305,6 +310,8 @@ std::variant<Config, int> config_from(int argc, char** argv) {
         app.parse(argc, argv);
         if (!clean_up && config.manifests.empty() && config.kubeconfig.empty() && !in_pod())
             throw CLI::RequiredError("--manifests or --kubeconfig (outside of a Pod)");
+        if (config.datapath.sockets.pods && !config.datapath.sockets.host)
+            throw CLI::ValidationError("--pod-sockets", "on needs --host-sockets on");
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : kBadUsage;
     } catch (const BadFile& file) {

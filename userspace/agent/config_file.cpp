@@ -155,6 +155,12 @@ std::vector<Field> own_fields(Config& config) {
                                    if (on) config.datapath.sockets.host = *on;
                                    return on.has_value();
                                })},
+        {"podSockets", parsed("on or off",
+                              [&config](const std::string& word) {
+                                  const auto on = on_or_off(word);
+                                  if (on) config.datapath.sockets.pods = *on;
+                                  return on.has_value();
+                              })},
         {"hostPackets", parsed("on or off",
                                [&config](const std::string& word) {
                                    const auto on = on_or_off(word);

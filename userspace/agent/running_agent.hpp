@@ -81,6 +81,7 @@ private:
     Status follow_devices();
     Status read_devices();
     void catch_host_packets();
+    void follow_pod_sockets();
     void tick();
     void collect_flows();
     void begin_grace_period();
@@ -109,6 +110,8 @@ private:
     bool host_packets_due_ = true;
     std::uint64_t host_packets_at_s_ = 0;
     std::string host_packets_told_;
+    bool pod_sockets_due_ = false;
+    std::uint64_t pod_sockets_at_s_ = 0;
     bool held_told_ = false;
     SourceLog source_log_;
 };

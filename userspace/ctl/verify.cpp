@@ -74,6 +74,7 @@ public:
         check_names();
         check_backends();
         check_links();
+        check_socket_hooks();
         std::ranges::sort(differences_);
         return std::move(differences_);
     }
@@ -309,6 +310,19 @@ private:
                         found.empty() ? "no hook" : "only " + found);
             }
         }
+    }
+
+    // All of them where the agent says that they are in force, else none.
+    void check_socket_hooks() {
+        const bool wanted = s_.agent.sockets_attached != 0;
+        std::set<std::string_view> attached;
+        for (const datapath::AttachedLink& link : s_.links)
+            if (link.kind == datapath::LinkKind::cgroup)
+                for (const datapath::Hook& hook : link.hooks) attached.insert(hook.hook);
+        for (const std::string_view hook : datapath::socket_hooks())
+            if (attached.contains(hook) != wanted)
+                differs(fmt::format("socket hook {}", hook), "links", wanted ? "attached" : "not attached",
+                        wanted ? "not attached" : "attached");
     }
 
     const Snapshot& s_;

@@ -162,21 +162,36 @@ svclb_settings complete(svclb_settings settings) {
     return settings;
 }
 
+// What is wrong, if anything.
+std::string open_pods(Core& core, const SocketOptions& options) {
+    if (!options.pods) {
+        const auto forgotten = forget_pods(core.sockets->maps());
+        return forgotten ? "off" : forgotten.error().message();
+    }
+    auto pods = PodNamespaces::open();
+    if (!pods) return pods.error().message();
+    core.pods = std::move(*pods);
+    return "";
+}
+
 // Without them the packet path goes on: no error ends the agent.
 SocketState open_sockets(Core& core, const SocketOptions& options, const MapSet& pinned) {
-    if (!options.host) {
-        if (auto detached = detach_socket_hooks(core.dir); !detached) return {.text = detached.error().message()};
-        return {.text = "off"};
-    }
+    // All hooks or none, a former agent's included: some, or with its programs, would do what nobody keeps in step.
+    const auto none = [&core](std::string text) {
+        if (auto detached = detach_socket_hooks(core.dir); !detached) text += "; " + detached.error().message();
+        return SocketState{.attached = false, .text = std::move(text), .pods = "off"};
+    };
+    if (!options.host) return none("off");
     auto root = open_cgroup_root(options.cgroup_root);
-    if (!root) return {.text = root.error().message()};
+    if (!root) return none(root.error().message());
     auto sockets = Sockets::open(core.dir, core.settings, core.maps, pinned, std::move(*root));
-    if (!sockets) return {.text = sockets.error().message()};
+    if (!sockets) return none(sockets.error().message());
     core.sockets = std::move(*sockets);
     const auto& at = core.sockets->root();
     return {
         .attached = true,
-        .text = at.whole ? at.path.string() : at.path.string() + ", a part: processes outside of it are not covered"};
+        .text = at.whole ? at.path.string() : at.path.string() + ", a part: processes outside of it are not covered",
+        .pods = open_pods(core, options)};
 }
 
 }  // namespace
@@ -242,7 +257,8 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .tables = std::move(*tables),
                                                         .collector = std::move(*collector),
                                                         .sockets = {},
-                                                        .udp_sockets = {}},
+                                                        .udp_sockets = {},
+                                                        .pods = {}},
                                                .sockets = {},
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
@@ -316,6 +332,19 @@ std::vector<AttachedLink> Datapath::attached() const {
 
 const SocketState& Datapath::sockets() const {
     return state_->sockets;
+}
+
+Result<bool> Datapath::follow_pod_sockets() {
+    auto& core = state_->core;
+    if (!core.pods) return true;
+    std::set<int> links;
+    for (const auto& link : attached())
+        if (link.kind == LinkKind::pod) links.insert(link.ifindex);
+    const auto followed = core.pods->follow(links, core.sockets->maps());
+    state_->sockets.pods =
+        followed ? fmt::format("{} of {} pod links", core.pods->served(), links.size()) : followed.error().message();
+    if (!followed) return fail(followed.error());
+    return core.pods->settled();
 }
 
 Result<EndStep> Datapath::end_stale_sockets(std::uint32_t messages) {

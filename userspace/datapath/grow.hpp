@@ -12,6 +12,7 @@
 #include "links.hpp"
 #include "map_set.hpp"
 #include "object.hpp"
+#include "pod_netns.hpp"
 #include "sockets.hpp"
 #include "svclb/abi.h"
 #include "udp_sockets.hpp"
@@ -42,6 +43,7 @@ struct Core {
     Collector collector;
     std::optional<Sockets> sockets;         // nothing where they are switched off, or refused
     std::optional<UdpSockets> udp_sockets;  // once needed
+    std::optional<PodNamespaces> pods;      // where their sockets are served
 };
 
 // Tells svclb-ctl what has come to be.

@@ -21,7 +21,8 @@ namespace svclb::datapath {
 
 class Sockets {
 public:
-    // `shared` are the packet programs' maps; `pinned` is everything that was pinned before.
+    // `shared` are the packet programs' maps; `pinned` is everything that was pinned before. On failure some hooks may
+    // be attached: see detach_socket_hooks().
     static Result<Sockets> open(const BpfDir& dir, const svclb_settings& settings, const MapSet& shared,
                                 const MapSet& pinned, CgroupRoot root);
 
@@ -39,6 +40,7 @@ private:
 
     Sockets(CgroupRoot root, LoadedSockets loaded) : root_(std::move(root)), loaded_(std::move(loaded)) {}
     Status attach(const BpfDir& dir);
+    Status update(std::string_view hook, const LoadedSockets& with);
     Status update(const LoadedSockets& with);
 
     CgroupRoot root_;

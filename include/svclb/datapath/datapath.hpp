@@ -36,6 +36,7 @@ struct Sizes {  // entries
 // Which processes' connections are translated at their sockets.
 struct SocketOptions {
     bool host = false;                  // those of the caller's network namespace
+    bool pods = false;                  // and those of the namespaces behind pod links
     std::filesystem::path cgroup_root;  // empty: where cgroup v2 is mounted
 };
 
@@ -73,7 +74,8 @@ struct FlowTimeouts {
 // What has become of the socket hooks.
 struct SocketState {
     bool attached = false;
-    std::string text;  // where they are, or why they are not
+    std::string text{};  // where they are, or why they are not
+    std::string pods{};  // how many pods they serve, or why none
 };
 
 struct EndStep {
@@ -114,6 +116,10 @@ public:
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
     [[nodiscard]] const SocketState& sockets() const;
+
+    // Has the socket hooks, if they are to serve pods, know the namespaces behind the pod links that are attached. To
+    // be called again when those change, and while it returns false: a namespace is not found yet, or has no address.
+    Result<bool> follow_pod_sockets();
 
     // Among the next connected UDP sockets of the caller's network namespace, at most `messages` of some 100 each: ends
     // those whose frontend led them to a backend that no longer serves. Their next call fails with ECONNABORTED.

@@ -61,6 +61,7 @@ externalClusterIP: allow
 sourcePorts: 62000-62999
 serviceCIDRs: [10.96.0.0/16, fd00:10:96::/112]
 hostSockets: off
+podSockets: on
 cgroupRoot: /host/cgroup
 flowEntries: 4096
 affinityEntries: 2048
@@ -93,6 +94,7 @@ logLevel: debug
     CHECK(config.service_cidrs ==
           std::vector{*model::parse_cidr("10.96.0.0/16"), *model::parse_cidr("fd00:10:96::/112")});
     CHECK(!config.datapath.sockets.host);
+    CHECK(config.datapath.sockets.pods);
     CHECK(config.datapath.sockets.cgroup_root == "/host/cgroup");
     CHECK(config.datapath.sizes.established == 4096);
     CHECK(config.datapath.sizes.affinity == 2048);
@@ -112,6 +114,7 @@ TEST_CASE("a file that says nothing, or null, leaves the defaults") {
     const auto [config, findings] = own("nodeName: null\nflowTimeouts:\nlogLevel: ~\n");
     CHECK(findings.problems == Lines{});
     CHECK(config.datapath.sockets.host);
+    CHECK(!config.datapath.sockets.pods);
     CHECK(config.log_level == spdlog::level::info);
     CHECK(served(config.healthz_address) == "0.0.0.0:10256");
     CHECK(served(config.metrics_address) == "127.0.0.1:10249");

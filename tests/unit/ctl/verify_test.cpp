@@ -253,9 +253,24 @@ TEST_CASE("a source range differs where no frontend asks for it") {
 
 TEST_CASE("a link needs both hooks") {
     auto s = tables();
-    s.links.push_back({0, "", datapath::LinkKind::cgroup, {{"connect4", "link"}}});  // whose hooks are others
     s.links.push_back({4, "veth2", datapath::LinkKind::pod, {{"tc egress", "clsact"}}});
     CHECK(verify(s) == Differences{{"link veth2 (ifindex 4)", "links", "tc ingress", "only tc egress"}});
+}
+
+TEST_CASE("all socket hooks are attached where the agent says so, else none") {
+    auto s = tables();
+    std::vector<datapath::Hook> hooks;
+    for (const auto hook : datapath::socket_hooks()) hooks.push_back({std::string(hook), "link"});
+    s.links.push_back({0, "", datapath::LinkKind::cgroup, hooks});
+    s.agent.sockets_attached = 1;
+    CHECK(verify(s).empty());
+    s.links.back().hooks.pop_back();
+    CHECK(verify(s) == Differences{{"socket hook " + hooks.back().hook, "links", "attached", "not attached"}});
+    s.agent.sockets_attached = 0;
+    CHECK(verify(s).size() == hooks.size() - 1);
+    CHECK(verify(s).front() == Difference{"socket hook connect4", "links", "not attached", "attached"});
+    s.links.pop_back();
+    CHECK(verify(s).empty());
 }
 
 TEST_CASE("what a second reading has no more is no difference, what changed its numbers still is") {
