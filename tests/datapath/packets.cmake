@@ -35,6 +35,7 @@ add_executable(packet_tests
     headers_test.cpp
     host_packets_test.cpp
     icmp_test.cpp
+    loading_test.cpp
     masquerade_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp

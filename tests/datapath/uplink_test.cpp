@@ -121,8 +121,7 @@ TEST_CASE("uplink: a ClusterIP dialled from outside is dropped, unless that is a
     CAPTURE(world, allowed);
     DatapathOptions options;
     options.settings.external_cluster_ip = allowed ? 1 : 0;
-    const auto loaded = datapath_with(options);
-    Datapath& datapath = *loaded;
+    Datapath& datapath = datapath_with(options);
     set_node_addresses(datapath);
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()},
                                  {.on_node = {world.backend()}});
@@ -180,12 +179,12 @@ TEST_CASE("uplink: each flow that is masqueraded has a port of its own, until th
     DatapathOptions options;
     options.settings.source_port_first = 61000;
     options.settings.source_ports = 3;  // the first one is the catch-all's
-    const auto loaded = datapath_with(options);
+    Datapath& loaded = datapath_with(options);
     for (const World& world :
          {World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_UDP}}) {
         CAPTURE(world, seen);
-        loaded->clear();
-        const NodePort at(*loaded, world, seen, {world.backend()});
+        loaded.clear();
+        const NodePort at(loaded, world, seen, {world.backend()});
         Datapath& datapath = at.datapath;
         const Outside first = establish(at, outside_client(world, 45001));
         const Outside second = establish(at, outside_client(world, 45002));

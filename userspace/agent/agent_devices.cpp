@@ -81,6 +81,7 @@ void Agent::set_service_cidrs() {
 // whose tables a former agent has filled need not wait for anybody.
 Status Agent::follow_devices() {
     if (follows_devices_ || !(sync_.complete() || sync_.programmed())) return {};
+    if (auto ready = datapath_.serve(); !ready) return ready;
     follows_devices_ = true;
     if (auto watched = event_loop_.watch(devices_.fd()); !watched) return watched;
     if (auto read = read_devices(); !read) return read;

@@ -160,16 +160,24 @@ Status Sockets::update(const LoadedSockets& with) {
 }
 
 Status Sockets::replace_maps(const svclb_settings& settings, const MapSet& shared) {
-    const auto reuse = together(loaded_.maps, shared);
+    const auto reuse = maps_with(shared);
     if (!reuse) return fail(reuse.error());
     auto loaded = load_sockets(settings, *reuse);
     if (!loaded) return fail(loaded.error());
-    if (auto updated = update(*loaded); !updated) {
+    return replace_programs(std::move(*loaded));
+}
+
+Result<MapSet> Sockets::maps_with(const MapSet& shared) const {
+    return together(loaded_.maps, shared);
+}
+
+Status Sockets::replace_programs(LoadedSockets loaded) {
+    if (auto updated = update(loaded); !updated) {
         if (auto restored = update(loaded_); !restored)
             spdlog::error("restoring a program failed error=\"{}\"", restored.error().message());
         return updated;
     }
-    loaded_ = std::move(*loaded);
+    loaded_ = std::move(loaded);
     return {};
 }
 

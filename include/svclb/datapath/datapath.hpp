@@ -104,6 +104,9 @@ public:
     // The mmapped row that svclb-ctl reads.
     [[nodiscard]] svclb_agent_status& status();
 
+    // Has the programs of the tables as they are by now ready: those of tables that grew before anything was attached
+    // are loaded on another thread meanwhile. attach() does so itself; the socket hooks need it where no device is.
+    Status serve();
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
     Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
     // The programs for a device of this kind. An uplink without hardware addresses gets none: our programs read
