@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# bench.sh [--rounds N] [--seconds S] [--host]: what the data path costs. Prints; passes and fails nothing.
+# bench.sh [--rounds N] [--seconds S] [--host] [--only MODE]: what the data path costs. Prints; passes and fails nothing.
 #   1. nanoseconds a packet of the real programs, by test-run, with the floor beside them;
 #   2. bulk TCP, request/response and connect-request-close from one pod to another, through the ClusterIP (A) and
 #      dialling the pod (B), pinned, in one process that takes turns every S seconds: the median of the rounds' ratios
 #      A/B, with the bounds between which it lies in 95 of 100 runs. Who else is on the machine disturbs both alike.
-# With --host the client is a process of the node itself, translated at its socket, and there is no part 1.
+# With --host the client is a process of the node itself, translated at its socket, and there is no part 1. MODE is one of
+# net_bench's; nothing else is measured then, not even the noise.
 # Direct and through the ClusterIP run under the same agent.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,13 +14,15 @@ source tests/harness/netns.sh
 
 rounds=400
 seconds=0.02
+only=
 from=(pod_exec client)
 while (($#)); do
     case $1 in
     --rounds) rounds=$2 && shift 2 ;;
     --seconds) seconds=$2 && shift 2 ;;
     --host) from=(node_exec) && shift ;;
-    *) echo "usage: bench.sh [--rounds N] [--seconds S] [--host]" >&2 && exit 2 ;;
+    --only) only=$2 && shift 2 ;;
+    *) echo "usage: bench.sh [--rounds N] [--seconds S] [--host] [--only bulk|rr|udp_rr|crr]" >&2 && exit 2 ;;
     esac
 done
 
@@ -28,7 +31,7 @@ for program in tests/bench/bench_datapath tests/bench/net/net_bench; do
     [[ -x $build/$program ]] || { echo "$build/$program is not built: run scripts/test.sh or scripts/demo.sh first" >&2 && exit 1; }
 done
 
-if [[ ${from[0]} == pod_exec ]]; then
+if [[ ${from[0]} == pod_exec && -z $only ]]; then
     echo "# nanoseconds a packet (test-run), pinned"
     taskset -c 1 "$build/tests/bench/bench_datapath"
 fi
@@ -62,15 +65,18 @@ header() {
 
 b4=${POD_IP4[backend]}:8081
 b6=[${POD_IP6[backend]}]:8081
-header "no agent: A and B are both direct, so this is the noise"
-compare "v4 request/response" rr "$b4" "$b4"
-compare "v4 connect-request-close" crr "$b4" "$b4"
+if [[ -z $only ]]; then
+    header "no agent: A and B are both direct, so this is the noise"
+    compare "v4 request/response" rr "$b4" "$b4"
+    compare "v4 connect-request-close" crr "$b4" "$b4"
+fi
 
 service bench 10.96.0.10 fd00:10:96::10 tcp:80:TCP udp:80:UDP
 endpoints bench "tcp:8080:TCP udp:8080:UDP" backend
 start_agent
 header "A through the ClusterIP, B direct, $rounds rounds of $seconds s"
 for mode in "bulk bulk TCP, Gbit/s" "rr request/response, 1/s" "udp_rr UDP request/response, 1/s" "crr connect-request-close, 1/s"; do
+    [[ -z $only || $only == "${mode%% *}" ]] || continue
     compare "v4 ${mode#* }" "${mode%% *}" 10.96.0.10:80 "$b4"
     compare "v6 ${mode#* }" "${mode%% *}" "[fd00:10:96::10]:80" "$b6"
 done

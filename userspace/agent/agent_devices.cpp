@@ -20,6 +20,8 @@ namespace {
 using std::chrono::seconds;
 
 constexpr seconds kHostPacketsPause{10};
+constexpr seconds kPodSocketsPause{1};
+constexpr seconds kPodSocketsFailedPause{10};
 
 svclb_cidr abi_cidr(const model::Cidr& cidr) {
     svclb_cidr out{};
@@ -110,14 +112,21 @@ Status Agent::read_devices() {
     return {};
 }
 
-// At once when a link comes or goes, and every second while a pod has no address yet.
+// At once when a link comes or goes, every second while a pod has no address yet, and now and then where it fails.
 void Agent::follow_pod_sockets() {
     if (!pod_sockets_due_ && (pod_sockets_at_s_ == 0 || monotonic_s() < pod_sockets_at_s_)) return;
     pod_sockets_due_ = false;
     const auto settled = datapath_.follow_pod_sockets();
-    pod_sockets_at_s_ = settled && *settled ? 0 : monotonic_s() + 1;
-    put_text(datapath_.status().pod_sockets, datapath_.sockets().pods);
-    if (!settled) spdlog::warn("sockets of pods: {}", settled.error().message());
+    const auto pause = settled ? kPodSocketsPause : kPodSocketsFailedPause;
+    pod_sockets_at_s_ = settled && *settled ? 0 : monotonic_s() + static_cast<std::uint64_t>(pause.count());
+    const auto& text = datapath_.sockets().pods;
+    put_text(datapath_.status().pod_sockets, text);
+    if (text == pod_sockets_told_) return;
+    pod_sockets_told_ = text;
+    if (settled)
+        spdlog::info("pod sockets: {}", text);
+    else
+        spdlog::warn("pod sockets: {}", text);
 }
 
 // At most once a tick; of addresses nobody tells us, so every few seconds anyway.
