@@ -263,6 +263,7 @@ Result<ProgramFds> load_groups(const Embedded& embedded, const svclb_settings& s
     if (!unloaded) return fail(unloaded.error());
     const auto groups = groups_of(unloaded->object());
     std::vector<std::future<Result<ProgramFds>>> loads;
+    loads.reserve(groups.size());
     // Without a thread to be had, one after the other below.
     for (const auto& group : groups)
         loads.push_back(std::async(std::launch::async | std::launch::deferred,
