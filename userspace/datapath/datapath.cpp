@@ -235,6 +235,8 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (!service_cidrs) return fail(service_cidrs.error());
     auto node_addresses = MappedArray<svclb_node_addresses>::open(made->maps, "node_addresses");
     if (!node_addresses) return fail(node_addresses.error());
+    auto masquerade = MappedArray<svclb_masquerade>::open(loaded->maps, "masquerade");
+    if (!masquerade) return fail(masquerade.error());
     std::atomic_ref(agent->rows()[0].abi_version).store(SVCLB_ABI_VERSION, std::memory_order_release);
     if (auto done = pin_maps(dir, made->maps, *pinned); !done) return fail(done.error());
 
@@ -254,6 +256,7 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .agent = std::move(*agent),
                                                         .service_cidrs = std::move(*service_cidrs),
                                                         .node_addresses = std::move(*node_addresses),
+                                                        .masquerade = std::move(*masquerade),
                                                         .tables = std::move(*tables),
                                                         .collector = std::move(*collector),
                                                         .sockets = {},
@@ -294,6 +297,11 @@ Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
 void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
     auto& row = state_->core.node_addresses.rows()[0];
     if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
+}
+
+void Datapath::set_masquerade(const svclb_masquerade& masquerade) {
+    auto& row = state_->core.masquerade.rows()[0];
+    if (std::memcmp(&row, &masquerade, sizeof(row)) != 0) row = masquerade;
 }
 
 Result<std::string> Datapath::catch_host_packets() {

@@ -39,6 +39,7 @@ struct Core {
     MappedArray<svclb_agent_status> agent;
     MappedArray<svclb_service_cidrs> service_cidrs;
     MappedArray<svclb_node_addresses> node_addresses;
+    MappedArray<svclb_masquerade> masquerade;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
     std::optional<Sockets> sockets;         // nothing where they are switched off, or refused

@@ -133,8 +133,9 @@ public:
     // force, does nothing. An error leaves the former ones in force.
     Status set_service_cidrs(std::span<const svclb_cidr> cidrs);
 
-    // What backends on other nodes see as their client where that is outside; once it is in force, does nothing.
+    // What backends see as their client where that is masqueraded, and where it is; once in force, these do nothing.
     void set_node_addresses(const svclb_node_addresses& addresses);
+    void set_masquerade(const svclb_masquerade& masquerade);
 
     // Has what the node itself sends to the ranges meet a program of ours: makes the devices and routes for it, or
     // mends them. To be called again when devices, addresses or ranges may have changed. Returns what is in force, in
