@@ -7,6 +7,7 @@
 #define SVCLB_SOCKET_PEERS_BPF_H
 
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 
 #include "addr.bpf.h"
@@ -84,13 +85,26 @@ static __always_inline struct svclb_socket *make_socket(struct bpf_sock_addr *ct
 	return ctx->sk ? bpf_sk_storage_get(&sockets, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
 }
 
-static __always_inline void spilled_key(struct bpf_sock_addr *ctx, const __be32 addr[SVCLB_ADDR_WORDS], __be16 port,
+static __always_inline void spilled_key(void *ctx, const __be32 addr[SVCLB_ADDR_WORDS], __be16 port,
 					struct svclb_socket_peer_key *key)
 {
 	__builtin_memset(key, 0, sizeof(*key));
 	key->cookie = bpf_get_socket_cookie(ctx);
 	copy_addr(key->addr, addr);
 	key->port = port;
+}
+
+/* What the agent has been shown of a socket goes with it. A node that asks its resolver over and over would else push
+ * the rows of sockets that live on out of the table, and their owners would never be told that the backend has gone. */
+static __always_inline void forget_shown(struct bpf_sock *ctx)
+{
+	const struct svclb_socket *socket = bpf_sk_storage_get(&sockets, ctx, 0, 0);
+	struct svclb_socket_peer_key key;
+
+	if (!socket || socket->proto != IPPROTO_UDP)
+		return;
+	spilled_key(ctx, socket->peers[0].addr, socket->peers[0].port, &key);
+	bpf_map_delete_elem(&socket_peers, &key);
 }
 
 /* Where a socket keeps this peer, or null. */

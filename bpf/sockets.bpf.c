@@ -104,4 +104,11 @@ int getpeername6(struct bpf_sock_addr *ctx)
 	return CALL_GOES_ON;
 }
 
+SEC("cgroup/sock_release")
+int sock_release(struct bpf_sock *ctx)
+{
+	forget_shown(ctx);
+	return CALL_GOES_ON;
+}
+
 char svclb_license[] SEC("license") = "GPL";

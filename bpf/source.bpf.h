@@ -15,6 +15,9 @@
 #include "work.bpf.h"
 
 #define NODE_PORTS_TRIED 32
+/* So many must be free. Of the others half-open flows are pushed out: or a flood of SYNs would keep everybody else away
+ * for as long as its flows are remembered. */
+#define NODE_PORTS_FREE 28
 
 /* The key of what `work.flow` makes of `work.pkt`, where its source becomes the node. */
 static __always_inline void source_key(struct svclb_flow_key6 *key, const struct work *work)
@@ -40,7 +43,7 @@ static __always_inline void mark_source(const struct svclb_flow_key6 *key, const
 }
 
 /* One source port for `work.source`. Returns enum claim. */
-__noinline int claim_source(__u32 hash)
+__noinline int claim_source(__u32 hash, int press)
 {
 	struct work *work = work_on();
 
@@ -49,7 +52,7 @@ __noinline int claim_source(__u32 hash)
 	work->source.port = source_port(hash, false);
 	reply_key(&work->reply_at, &work->source_at, &work->source);
 	reply_flow(&work->reply, &work->source_at, &work->source);
-	return claim();
+	return claim(press);
 }
 
 static __always_inline bool is_known(const __be32 addr[SVCLB_ADDR_WORDS])
@@ -139,8 +142,8 @@ __noinline int open_source(void)
 	/* Unrolled: clang enters the loop in its middle, which older kernels refuse (5.10, 6.1). */
 #pragma clang loop unroll(full)
 	for (__u32 i = 0; i < NODE_PORTS_TRIED; i++) {
-		hash = mix(hash, i);
-		result = claim_source(hash);
+		hash = i < NODE_PORTS_FREE ? mix(hash, i) : hash + 1;
+		result = claim_source(hash, i >= NODE_PORTS_FREE);
 		if (result != TAKEN)
 			break;
 	}

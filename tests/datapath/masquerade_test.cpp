@@ -146,20 +146,16 @@ TEST_CASE("masquerade: whom a backend sees, in each cell of the matrix", "[masqu
     const World world = any_world();
     const To where = GENERATE(To::chosen_here, To::chosen_elsewhere);
     CAPTURE(world, where);
-    // A ClusterIP is served to the outside on request only.
-    static std::unique_ptr<Datapath> open;
-    DatapathOptions options;
-    options.settings.external_cluster_ip = 1;
-    if (!open) open = datapath_with(options);
+    Datapath& datapath = open_datapath();
     for (const Cell& cell : kCells) {
         CAPTURE(cell.row);
         if (cell.kind == Kind::cluster_ip) {
-            check_cell(*open, world, cell, SVCLB_FRONTEND_CLUSTER_IP, where);
+            check_cell(datapath, world, cell, SVCLB_FRONTEND_CLUSTER_IP, where);
             continue;
         }
         for (const auto kind : {SVCLB_FRONTEND_NODE_PORT, SVCLB_FRONTEND_EXTERNAL_IP, SVCLB_FRONTEND_LOAD_BALANCER}) {
             CAPTURE(kind);
-            check_cell(*open, world, cell, kind, where);
+            check_cell(datapath, world, cell, kind, where);
         }
     }
 }

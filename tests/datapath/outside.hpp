@@ -28,6 +28,13 @@ inline World wire_world() {
                     World{6, IPPROTO_UDP}, World{6, IPPROTO_SCTP});
 }
 
+// The programs as with --external-cluster-ip allow, with empty maps. Loaded once a process.
+inline Datapath& open_datapath() {
+    DatapathOptions options;
+    options.settings.external_cluster_ip = 1;
+    return datapath_with(options);
+}
+
 // Where the backend is and whom it sees: on this node the client itself (policy Local) or the node (policy Cluster);
 // elsewhere always the node.
 enum class Seen { client_here, node_here, node_elsewhere };

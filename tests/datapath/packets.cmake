@@ -35,6 +35,7 @@ add_executable(packet_tests
     headers_test.cpp
     host_packets_test.cpp
     icmp_test.cpp
+    loading_test.cpp
     masquerade_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
@@ -48,6 +49,7 @@ add_executable(packet_tests
     translation_test.cpp
     udp_test.cpp
     uplink_errors_test.cpp
-    uplink_test.cpp)
+    uplink_test.cpp
+    verdict_test.cpp)
 target_link_libraries(packet_tests PRIVATE packet_harness Catch2::Catch2WithMain)
 catch_discover_tests(packet_tests TEST_PREFIX "datapath." PROPERTIES SKIP_RETURN_CODE 4 TIMEOUT 60)

@@ -119,10 +119,7 @@ TEST_CASE("uplink: a ClusterIP dialled from outside is dropped, unless that is a
     const World world = any_world();
     const bool allowed = GENERATE(false, true);
     CAPTURE(world, allowed);
-    DatapathOptions options;
-    options.settings.external_cluster_ip = allowed ? 1 : 0;
-    const auto loaded = datapath_with(options);
-    Datapath& datapath = *loaded;
+    Datapath& datapath = allowed ? open_datapath() : fresh_datapath();
     set_node_addresses(datapath);
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()},
                                  {.on_node = {world.backend()}});
@@ -180,12 +177,12 @@ TEST_CASE("uplink: each flow that is masqueraded has a port of its own, until th
     DatapathOptions options;
     options.settings.source_port_first = 61000;
     options.settings.source_ports = 3;  // the first one is the catch-all's
-    const auto loaded = datapath_with(options);
+    Datapath& loaded = datapath_with(options);
     for (const World& world :
          {World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_UDP}}) {
         CAPTURE(world, seen);
-        loaded->clear();
-        const NodePort at(*loaded, world, seen, {world.backend()});
+        loaded.clear();
+        const NodePort at(loaded, world, seen, {world.backend()});
         Datapath& datapath = at.datapath;
         const Outside first = establish(at, outside_client(world, 45001));
         const Outside second = establish(at, outside_client(world, 45002));
@@ -202,6 +199,37 @@ TEST_CASE("uplink: each flow that is masqueraded has a port of its own, until th
         const Run again = datapath.from_uplink(third);
         CHECK(again.verdict == next);
         CHECK(datapath.reasons() == 1);
+    }
+}
+
+TEST_CASE("uplink: half-open flows keep nobody from a port, and take none of an established one", "[uplink]") {
+    const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
+    DatapathOptions options;
+    options.settings.source_port_first = 61000;
+    options.settings.source_ports = 3;  // the first one is the catch-all's
+    const auto loaded = datapath_with(options);
+    for (const World& world :
+         {World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_UDP}}) {
+        CAPTURE(world, seen);
+        loaded->clear();
+        const NodePort at(*loaded, world, seen, {world.backend()});
+        const Outside first = establish(at, outside_client(world, 45001));
+        // Each has the other port from its predecessor, answered or not.
+        Outside last;
+        for (std::uint16_t port = 45010; port < 45030; port++) {
+            last = dial(at, outside_client(world, port));
+            CHECK(last.node.port != first.node.port);
+            if (port % 2 == 0) check_reply(at.datapath, last, answer_of(world, last));
+            if (port == 45029) break;
+            make_idle(at.datapath,
+                      flow_key(last.backend, last.node, world.proto,
+                               seen == Seen::node_here ? SVCLB_FROM_POD : SVCLB_FROM_WIRE),
+                      3);
+        }
+        check_in(at.datapath, first, world.data(first.client, first.dialled));
+        check_reply(at.datapath, first, data_from(world, first));
+        check_reply(at.datapath, last, answer_of(world, last));
+        CHECK(at.datapath.reasons() == 0);
     }
 }
 

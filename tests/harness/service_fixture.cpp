@@ -60,6 +60,7 @@ ServiceFixture::ServiceFixture(Datapath& datapath, std::uint32_t index, const En
     row().family = frontend.addr.v4() ? 4 : 6;
     row().proto = proto;
     row().affinity_s = options.affinity_s;
+    row().algorithm = static_cast<std::uint8_t>(options.algorithm);
     row().epoch = epoch + 1;
     row().verdicts[options.set] = static_cast<std::uint8_t>(options.verdict_when_empty);
     publish(backends);

@@ -16,6 +16,7 @@ namespace svclb::test {
 struct ServiceOptions {
     svclb_set set = SVCLB_SET_CLUSTER;  // the one that clients of the frontend use
     std::uint32_t affinity_s = 0;
+    svclb_algorithm algorithm = SVCLB_ALGORITHM_RANDOM;
     svclb_verdict verdict_when_empty = SVCLB_VERDICT_REJECT;
     svclb_frontend_kind kind = SVCLB_FRONTEND_CLUSTER_IP;
     std::vector<Endpoint> on_node{};         // the backends that are known to be on this node

@@ -39,7 +39,7 @@ constexpr std::array kShared = {"frontends",        "services",      "slots",   
     throw std::runtime_error(what + ": " + std::strerror(errno));
 }
 
-Object load_hooks(Datapath& datapath, bool learn_netns, bool set_errno) {
+Object load_hooks(const Datapath& datapath, bool learn_netns, bool set_errno) {
     svclb_settings settings = DatapathOptions{}.settings;
     settings.netns_cookie = learn_netns ? 0 : netns_cookie();
     settings.hooks_set_errno = set_errno ? 1 : 0;
@@ -49,12 +49,15 @@ Object load_hooks(Datapath& datapath, bool learn_netns, bool set_errno) {
     return load({svclb_sockets_begin, svclb_sockets_end}, options);
 }
 
-// Loaded once a process, as the packet programs are: the verifier takes seconds where the machine is emulated. What is
-// left in their maps from an earlier case belongs to sockets that are closed.
-const bpf_object* hooks_of(Datapath& datapath, bool learn_netns, bool set_errno) {
+// What sockets keep goes with them; the rest is cleared here.
+bpf_object* empty_hooks(const Datapath& datapath, bool learn_netns, bool set_errno) {
     static std::map<std::pair<const Datapath*, bool>, Object> loaded;
     auto& object = loaded[{&datapath, learn_netns}];
     if (!object) object = load_hooks(datapath, learn_netns, set_errno);
+    const int peers = map_fd(object.get(), "socket_peers");
+    for (svclb_socket_peer_key key{}; bpf_map_get_next_key(peers, nullptr, &key) == 0;)
+        if (bpf_map_delete_elem(peers, &key) != 0) throw_errno("empty socket_peers");
+    MappedMap(map_fd(object.get(), "netns_probe"), sizeof(svclb_netns_probe)).clear();
     return object.get();
 }
 
@@ -83,7 +86,7 @@ std::uint64_t netns_cookie() {
 
 SocketHooks::SocketHooks(Datapath& datapath, const HookOptions& options)
     : set_errno_(libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1),
-      object_(hooks_of(datapath, options.learn_netns, set_errno_)) {
+      object_(empty_hooks(datapath, options.learn_netns, set_errno_)) {
     std::string pattern = "/tmp/svclb-cgroup-XXXXXX";
     if (::mkdtemp(pattern.data()) == nullptr) throw_errno("make a directory");
     mount_ = pattern;
@@ -118,7 +121,7 @@ void SocketHooks::learn_netns() {
     std::uint64_t cookie = 0;
     socklen_t size = sizeof(cookie);
     if (::getsockopt(socket.fd(), SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0) throw_errno("SO_COOKIE");
-    *probe.rows<svclb_netns_probe>() = {.socket = cookie, .netns = 0};
+    probe.rows<svclb_netns_probe>()->socket = cookie;
     (void)socket.connect(Address({ip("127.0.0.1"), 9}));
 }
 

@@ -24,8 +24,7 @@ struct HookOptions {
 
 class SocketHooks {
 public:
-    // With the maps of `datapath`, which has to be the process's own (fresh_datapath). Throws NotPermitted where there
-    // is no cgroup v2 to be had.
+    // With the maps of `datapath`. Throws NotPermitted where there is no cgroup v2 to be had.
     explicit SocketHooks(Datapath& datapath, const HookOptions& options = {});
     ~SocketHooks();
     SocketHooks(const SocketHooks&) = delete;
@@ -40,7 +39,7 @@ private:
     void learn_netns();
 
     bool set_errno_ = false;
-    const bpf_object* object_;  // of all cases
+    bpf_object* object_;  // loaded once a process, and emptied
     std::vector<UniqueFd> links_;
     std::string mount_;
     std::string cgroup_;

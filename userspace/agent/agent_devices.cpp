@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "masquerade.hpp"
 #include "running_agent.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
@@ -22,16 +22,6 @@ using std::chrono::seconds;
 constexpr seconds kHostPacketsPause{10};
 constexpr seconds kPodSocketsPause{1};
 constexpr seconds kPodSocketsFailedPause{10};
-
-svclb_cidr abi_cidr(const model::Cidr& cidr) {
-    svclb_cidr out{};
-    std::array<std::uint8_t, 16> mask{};
-    for (std::size_t bit = 0; bit < cidr.prefix; ++bit)
-        mask[bit / 8] = static_cast<std::uint8_t>(mask[bit / 8] | 0x80U >> bit % 8);
-    std::memcpy(out.addr, cidr.address.bytes.data(), sizeof(out.addr));
-    std::memcpy(out.mask, mask.data(), sizeof(out.mask));
-    return out;
-}
 
 }  // namespace
 
@@ -60,6 +50,7 @@ void Agent::set_node_addresses() {
     for (const auto& address : sync_.cluster().node().primary)
         std::memcpy(address.family() == model::Family::ipv4 ? row.v4 : row.v6, address.bytes.data(), sizeof(row.v4));
     datapath_.set_node_addresses(row);
+    datapath_.set_masquerade(masquerade_row(config_.masquerade, sync_.cluster().pod_cidrs()));
 }
 
 // The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
@@ -81,6 +72,7 @@ void Agent::set_service_cidrs() {
 // whose tables a former agent has filled need not wait for anybody.
 Status Agent::follow_devices() {
     if (follows_devices_ || !(sync_.complete() || sync_.programmed())) return {};
+    if (auto ready = datapath_.serve(); !ready) return ready;
     follows_devices_ = true;
     if (auto watched = event_loop_.watch(devices_.fd()); !watched) return watched;
     if (auto read = read_devices(); !read) return read;

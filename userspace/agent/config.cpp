@@ -189,9 +189,28 @@ void add_options(CLI::App& app, Config& config) {
         ->check(CLI::IsMember({"allow", "drop"}))
         ->default_str("drop");
     app.add_option_function<Text>(
+           "--algorithm", [&config](const Text& word) { config.algorithm = *model::parse_algorithm(word); },
+           "how a backend is chosen where the Service does not say")
+        ->check(CLI::IsMember({"random", "maglev"}))
+        ->default_str("random");
+    app.add_flag("--masquerade-all", config.masquerade.all,
+                 "show backends the node as their client, also where a pod dials a ClusterIP");
+    app.add_option_function<Text>(
+           "--cluster-cidr", [&config](const Text& text) { config.masquerade.cluster_cidrs = *cluster_cidrs(text); },
+           "the cluster's pods, of either family (default: what comes out of pod links)")
+        ->type_name("CIDR[,CIDR]")
+        ->check([](const Text& text) {
+            return cluster_cidrs(text) ? Text() : "not a CIDR, or one of each family: " + text;
+        });
+    app.add_option_function<Text>(
+           "--detect-local-mode", [&config](const Text& word) { config.masquerade.local = *local_mode(word); },
+           "how the cluster's pods are known")
+        ->check(CLI::IsMember({"ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"}))
+        ->default_str("ClusterCIDR");
+    app.add_option_function<Text>(
            "--source-ports",
            [&config](const Text& text) { set_source_ports(config.datapath.settings, *source_ports(text)); },
-           "the node's ports towards backends on other nodes; nothing else may use them")
+           "the node's ports towards backends that see it as their client; nothing else may use them")
         ->type_name("FIRST-LAST")
         ->check([](const Text& text) {
             return source_ports(text) ? Text() : "not a range of ports like 10000-29999: " + text;

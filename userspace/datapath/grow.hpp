@@ -2,8 +2,7 @@
 // The datapath's insides, and the one change to them while traffic flows: a map makes room for a larger one.
 #pragma once
 
-#include <cstdint>
-#include <memory>
+#include <future>
 #include <optional>
 #include <span>
 
@@ -20,17 +19,27 @@
 
 namespace svclb::datapath {
 
+// Programs that are being loaded on another thread.
+struct Ahead {
+    Programs programs;
+    std::optional<LoadedSockets> sockets;
+};
+
 struct Core {
     BpfDir dir;
     svclb_settings settings{};
     bool tcx = false;
     MapSet maps;
     Programs programs;
+    bool serving = false;              // programs are attached to devices, or were by an earlier agent
+    bool programs_due = false;         // those above are of maps that have grown since
+    std::future<Result<Ahead>> ahead;  // where they are being loaded
     Links links;
     // Apart from the tables, so that nobody's reference to the row ends when a map grows.
     MappedArray<svclb_agent_status> agent;
     MappedArray<svclb_service_cidrs> service_cidrs;
     MappedArray<svclb_node_addresses> node_addresses;
+    MappedArray<svclb_masquerade> masquerade;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
     std::optional<Sockets> sockets;         // nothing where they are switched off, or refused
@@ -42,6 +51,10 @@ struct Core {
 void show_sizes(const Core& core);
 
 // Loads the programs a second time with the larger maps and puts them into every link; on failure all is as before.
+// While nothing is served yet there is nothing to replace: the maps grow at once, their programs are loaded meanwhile.
 Status grow(Core& core, std::span<const Room> rooms);
+
+// Ends with the programs of the maps as they are by now, or an error; the next call tries again.
+Status finish_loading(Core& core);
 
 }  // namespace svclb::datapath

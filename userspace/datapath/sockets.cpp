@@ -34,10 +34,11 @@ struct Place {
 
 // In the order in which they are attached: names first, so that nobody is told of a peer that it did not dial.
 constexpr std::array kPlaces = {
-    Place{"getpeername4", BPF_CGROUP_INET4_GETPEERNAME}, Place{"getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
-    Place{"recvmsg4", BPF_CGROUP_UDP4_RECVMSG},          Place{"recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
-    Place{"sendmsg4", BPF_CGROUP_UDP4_SENDMSG},          Place{"sendmsg6", BPF_CGROUP_UDP6_SENDMSG},
-    Place{"connect4", BPF_CGROUP_INET4_CONNECT},         Place{"connect6", BPF_CGROUP_INET6_CONNECT},
+    Place{"sock_release", BPF_CGROUP_INET_SOCK_RELEASE}, Place{"getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
+    Place{"getpeername6", BPF_CGROUP_INET6_GETPEERNAME}, Place{"recvmsg4", BPF_CGROUP_UDP4_RECVMSG},
+    Place{"recvmsg6", BPF_CGROUP_UDP6_RECVMSG},          Place{"sendmsg4", BPF_CGROUP_UDP4_SENDMSG},
+    Place{"sendmsg6", BPF_CGROUP_UDP6_SENDMSG},          Place{"connect4", BPF_CGROUP_INET4_CONNECT},
+    Place{"connect6", BPF_CGROUP_INET6_CONNECT},
 };
 
 std::filesystem::path pin_path(const BpfDir& dir, std::string_view hook) {
@@ -159,16 +160,24 @@ Status Sockets::update(const LoadedSockets& with) {
 }
 
 Status Sockets::replace_maps(const svclb_settings& settings, const MapSet& shared) {
-    const auto reuse = together(loaded_.maps, shared);
+    const auto reuse = maps_with(shared);
     if (!reuse) return fail(reuse.error());
     auto loaded = load_sockets(settings, *reuse);
     if (!loaded) return fail(loaded.error());
-    if (auto updated = update(*loaded); !updated) {
+    return replace_programs(std::move(*loaded));
+}
+
+Result<MapSet> Sockets::maps_with(const MapSet& shared) const {
+    return together(loaded_.maps, shared);
+}
+
+Status Sockets::replace_programs(LoadedSockets loaded) {
+    if (auto updated = update(loaded); !updated) {
         if (auto restored = update(loaded_); !restored)
             spdlog::error("restoring a program failed error=\"{}\"", restored.error().message());
         return updated;
     }
-    loaded_ = std::move(*loaded);
+    loaded_ = std::move(loaded);
     return {};
 }
 

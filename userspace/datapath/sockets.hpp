@@ -28,6 +28,9 @@ public:
 
     // The programs anew, with other maps in the place of some, put into every link; on failure all is as before.
     Status replace_maps(const svclb_settings& settings, const MapSet& shared);
+    // Its two halves: what to load them over, and what has been loaded so.
+    [[nodiscard]] Result<MapSet> maps_with(const MapSet& shared) const;
+    Status replace_programs(LoadedSockets loaded);
 
     [[nodiscard]] const CgroupRoot& root() const { return root_; }
     [[nodiscard]] const MapSet& maps() const { return loaded_.maps; }

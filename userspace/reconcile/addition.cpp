@@ -97,7 +97,7 @@ bool Pass::add_string(Work& work, const model::Backend& backend, const char* fie
 
 void Pass::lay_out(Work& work) {
     if (!work.wants()) return;
-    auto layout = layout_of(work.desired->backends);
+    auto layout = layout_of(work.desired->backends, work.desired->algorithm);
     if (!layout) return block(work, layout.error());
     work.layout = *std::move(layout);
 }

@@ -93,6 +93,12 @@ static inline __attribute__((always_inline)) __u16 svclb_run_generation(__u64 ru
 	return (__u16)(run >> (SVCLB_RUN_BASE_BITS + SVCLB_RUN_COUNT_BITS));
 }
 
+/* How a new flow's slot is found. */
+enum svclb_algorithm {
+	SVCLB_ALGORITHM_RANDOM = 0, /* by a hash that each node has of its own */
+	SVCLB_ALGORITHM_MAGLEV = 1, /* by a hash that all nodes share, in a table that is the same on all */
+};
+
 /* One service port in one address family. */
 struct svclb_service {
 	__u64 runs[SVCLB_SETS]; /* by enum svclb_set */
@@ -109,7 +115,7 @@ struct svclb_service {
 	/* 1 while backend rows of this index are removed or made less usable, 0 with the rise of epoch that follows. An
 	 * agent that finds it set knows that the one before it died between the two. The programs do not read it. */
 	__u8 epoch_due;
-	__u8 pad[1]; /* always zero */
+	__u8 algorithm; /* enum svclb_algorithm */
 };
 static_assert(sizeof(struct svclb_service) == 32, "two rows a cache line, mmapped by the agent");
 

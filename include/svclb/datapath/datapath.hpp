@@ -104,6 +104,9 @@ public:
     // The mmapped row that svclb-ctl reads.
     [[nodiscard]] svclb_agent_status& status();
 
+    // Has the programs of the tables as they are by now ready: those of tables that grew before anything was attached
+    // are loaded on another thread meanwhile. attach() does so itself; the socket hooks need it where no device is.
+    Status serve();
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
     Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
     // The programs for a device of this kind. An uplink without hardware addresses gets none: our programs read
@@ -130,8 +133,9 @@ public:
     // force, does nothing. An error leaves the former ones in force.
     Status set_service_cidrs(std::span<const svclb_cidr> cidrs);
 
-    // What backends on other nodes see as their client where that is outside; once it is in force, does nothing.
+    // What backends see as their client where that is masqueraded, and where it is; once in force, these do nothing.
     void set_node_addresses(const svclb_node_addresses& addresses);
+    void set_masquerade(const svclb_masquerade& masquerade);
 
     // Has what the node itself sends to the ranges meet a program of ours: makes the devices and routes for it, or
     // mends them. To be called again when devices, addresses or ranges may have changed. Returns what is in force, in
