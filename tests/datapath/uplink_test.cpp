@@ -207,12 +207,12 @@ TEST_CASE("uplink: half-open flows keep nobody from a port, and take none of an 
     DatapathOptions options;
     options.settings.source_port_first = 61000;
     options.settings.source_ports = 3;  // the first one is the catch-all's
-    const auto loaded = datapath_with(options);
+    Datapath& loaded = datapath_with(options);
     for (const World& world :
          {World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_UDP}}) {
         CAPTURE(world, seen);
-        loaded->clear();
-        const NodePort at(*loaded, world, seen, {world.backend()});
+        loaded.clear();
+        const NodePort at(loaded, world, seen, {world.backend()});
         const Outside first = establish(at, outside_client(world, 45001));
         // Each has the other port from its predecessor, answered or not.
         Outside last;
