@@ -165,10 +165,10 @@ const Embedded& packet_object() {
 }
 
 const Embedded& socket_object() {
-    static const Embedded object{
-        "svclb_sockets",
-        {svclb_sockets_begin, svclb_sockets_end},
-        {{"sendmsg4", "connect4", "recvmsg4", "getpeername4"}, {"sendmsg6", "connect6", "recvmsg6", "getpeername6"}}};
+    static const Embedded object{"svclb_sockets",
+                                 {svclb_sockets_begin, svclb_sockets_end},
+                                 {{"sendmsg4", "connect4", "recvmsg4", "getpeername4"},
+                                  {"sendmsg6", "connect6", "recvmsg6", "getpeername6", "sock_release"}}};
     return object;
 }
 
