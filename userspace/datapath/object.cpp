@@ -8,12 +8,14 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -147,29 +149,18 @@ Result<MapSet> pinned_maps(const bpf_object* object) {
     return maps;
 }
 
-using Names = std::vector<const char*>;
-
-// One of the objects that are embedded in this program. Its programs are loaded in groups, by several threads: all
-// in one is twice the time on two CPUs. What takes longest comes first.
+// One of the objects that are embedded in this program.
 struct Embedded {
     const char* name;
     std::span<const std::byte> bytes;
-    std::vector<Names> groups;
 };
 
-const Embedded& packet_object() {
-    static const Embedded object{"svclb",
-                                 {svclb_object_begin, svclb_object_end},
-                                 {{"from_uplink"}, {"from_host"}, {"from_pod"}, {"to_pod", "to_uplink"}}};
-    return object;
+Embedded packet_object() {
+    return {"svclb", {svclb_object_begin, svclb_object_end}};
 }
 
-const Embedded& socket_object() {
-    static const Embedded object{"svclb_sockets",
-                                 {svclb_sockets_begin, svclb_sockets_end},
-                                 {{"sendmsg4", "connect4", "recvmsg4", "getpeername4"},
-                                  {"sendmsg6", "connect6", "recvmsg6", "getpeername6", "sock_release"}}};
-    return object;
+Embedded socket_object() {
+    return {"svclb_sockets", {svclb_sockets_begin, svclb_sockets_end}};
 }
 
 // One of them while it is loaded.
@@ -221,14 +212,35 @@ private:
 
 using ProgramFds = std::map<std::string, UniqueFd, std::less<>>;
 
+// Programs are loaded in groups, by several threads: all in one is twice the time on two CPUs.
+constexpr std::size_t kGroups = 4;
+struct Group {
+    std::size_t instructions = 0;
+    std::vector<std::string> names;
+};
+
+// Of about the same size, the longest programs first.
+std::vector<Group> groups_of(const bpf_object* object) {
+    std::vector<const bpf_program*> programs;
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, object) programs.push_back(program);
+    std::ranges::stable_sort(programs, std::greater{}, bpf_program__insn_cnt);
+    std::vector<Group> groups(std::min(kGroups, programs.size()));
+    for (const auto* next : programs) {
+        auto& smallest = *std::ranges::min_element(groups, {}, &Group::instructions);
+        smallest.instructions += bpf_program__insn_cnt(next);
+        smallest.names.emplace_back(bpf_program__name(next));
+    }
+    return groups;
+}
+
 Result<ProgramFds> load_group(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps,
-                              const Names& names) {
+                              const std::vector<std::string>& names) {
     auto loading = Loading::open(embedded);
     if (!loading) return fail(loading.error());
     std::vector<bpf_program*> programs;
-    for (const char* name : names) {
-        programs.push_back(bpf_object__find_program_by_name(loading->object(), name));
-        if (programs.back() == nullptr) return fail(Error::invalid(fmt::format("BPF object has no program {}", name)));
+    for (const auto& name : names) {
+        programs.push_back(bpf_object__find_program_by_name(loading->object(), name.c_str()));
         bpf_program__set_autoload(programs.back(), true);
     }
     bpf_map* map = nullptr;
@@ -247,11 +259,14 @@ Result<ProgramFds> load_group(const Embedded& embedded, const svclb_settings& se
 }
 
 Result<ProgramFds> load_groups(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps) {
+    const auto unloaded = Loading::open(embedded);
+    if (!unloaded) return fail(unloaded.error());
+    const auto groups = groups_of(unloaded->object());
     std::vector<std::future<Result<ProgramFds>>> loads;
     // Without a thread to be had, one after the other below.
-    for (const auto& names : embedded.groups)
+    for (const auto& group : groups)
         loads.push_back(std::async(std::launch::async | std::launch::deferred,
-                                   [&] { return load_group(embedded, settings, maps, names); }));
+                                   [&] { return load_group(embedded, settings, maps, group.names); }));
     ProgramFds all;
     std::optional<Error> failure;
     for (auto& load : loads) {
@@ -302,11 +317,17 @@ Result<MadeMaps> make_maps(const MapSet& reuse, const Entries& entries) {
 Result<Programs> load_programs(const svclb_settings& settings, const MapSet& maps) {
     auto fds = load_groups(packet_object(), settings, maps);
     if (!fds) return fail(fds.error());
-    return Programs{.from_pod = std::move(fds->at("from_pod")),
-                    .to_pod = std::move(fds->at("to_pod")),
-                    .from_host = std::move(fds->at("from_host")),
-                    .from_uplink = std::move(fds->at("from_uplink")),
-                    .to_uplink = std::move(fds->at("to_uplink"))};
+    Programs programs;
+    for (const auto& [name, place] : {std::pair{"from_pod", &programs.from_pod},
+                                      {"to_pod", &programs.to_pod},
+                                      {"from_host", &programs.from_host},
+                                      {"from_uplink", &programs.from_uplink},
+                                      {"to_uplink", &programs.to_uplink}}) {
+        const auto found = fds->find(name);
+        if (found == fds->end()) return fail(Error::invalid(fmt::format("BPF object has no program {}", name)));
+        *place = std::move(found->second);
+    }
+    return programs;
 }
 
 Result<LoadedSockets> load_sockets(const svclb_settings& settings, const MapSet& reuse) {
