@@ -23,12 +23,48 @@ static __always_inline __u16 csum_fold(__u32 sum)
 	return ~sum;
 }
 
+#define IP4_FIELDS_SIZE 12 /* from TTL to destination */
+#define IP6_FIELDS_SIZE 32
+#define PORTS_SIZE 4
+#define UDP_REST_SIZE 4 /* from behind the ports to the end of the checksum */
+#define TCP_REST_SIZE 14
+
+/* The transport header from behind its ports on. */
+struct transport_rest {
+	union {
+		struct {
+			__be16 length;
+			__u16 check;
+		} udp;
+		struct {
+			__u32 words[3];
+			__u16 check;
+		} tcp;
+	};
+};
+
 /* The four fields that translation may change. */
 struct rewrite {
 	__be32 saddr[SVCLB_ADDR_WORDS];
 	__be32 daddr[SVCLB_ADDR_WORDS];
 	__be16 sport;
 	__be16 dport;
+};
+
+/* The same as they lie in a packet, with what is between and behind them, so that one store writes it all. */
+struct wire {
+	struct rewrite to;
+	struct transport_rest rest; /* IPv6: right behind `to` */
+	struct {
+		__u8 ttl;
+		__u8 proto;
+		__u16 check;
+		__be32 saddr;
+		__be32 daddr;
+		__be16 sport;
+		__be16 dport;
+		struct transport_rest rest;
+	} v4;
 };
 
 /* What `flow` makes of a packet with the tuple `tuple`. */
@@ -95,59 +131,125 @@ static __always_inline long store_addrs(struct __sk_buff *skb, const struct pack
 	return bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, &v6, sizeof(v6), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* One store where addresses and ports are neighbours, which is always but for IP options and extension headers. */
-static __always_inline long store_v4(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to,
-				     __u32 diff)
+static __always_inline void fill_v4(struct wire *wire, const struct packet *pkt, __u32 addrs)
 {
-	struct {
-		__u8 ttl;
-		__u8 proto;
-		__u16 check;
-		__be32 saddr;
-		__be32 daddr;
-		__be16 sport;
-		__be16 dport;
-	} fields = {
-		.ttl = pkt->ip_ttl,
-		.proto = pkt->tuple.proto,
-		.check = csum_fold(csum_add(diff, (__u16)~pkt->ip_check)),
-		.saddr = to->saddr[3],
-		.daddr = to->daddr[3],
-		.sport = to->sport,
-		.dport = to->dport,
-	};
-
-	if (pkt->l4 == pkt->l3 + IP4_SIZE)
-		return bpf_skb_store_bytes(skb, pkt->l3 + IP4_TTL_OFFSET, &fields, sizeof(fields), 0);
-	if (bpf_skb_store_bytes(skb, pkt->l3 + IP4_TTL_OFFSET, &fields, IP4_SIZE - IP4_TTL_OFFSET, 0))
-		return -1;
-	return bpf_skb_store_bytes(skb, pkt->l4, &to->sport, 4, 0);
+	wire->v4.ttl = pkt->ip_ttl;
+	wire->v4.proto = pkt->tuple.proto;
+	wire->v4.check = csum_fold(csum_add(addrs, (__u16)~pkt->ip_check));
+	wire->v4.saddr = wire->to.saddr[3];
+	wire->v4.daddr = wire->to.daddr[3];
+	wire->v4.sport = wire->to.sport;
+	wire->v4.dport = wire->to.dport;
 }
 
-static __always_inline long store_v6(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to)
+static __always_inline __u32 sum_words(const __be32 *words, int count, __u32 sum)
 {
-	if (pkt->l4 == pkt->l3 + IP6_SIZE)
-		return bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, to, sizeof(*to), 0);
-	if (bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, to, IP6_SIZE - IP6_SADDR_OFFSET, 0))
-		return -1;
-	return bpf_skb_store_bytes(skb, pkt->l4, &to->sport, 4, 0);
+	for (int i = 0; i < count; i++)
+		sum = csum_add(sum, words[i]);
+	return sum;
+}
+
+/* Sum of the pseudo header; the same in both directions. Without words 0 to 2 for IPv4: they are no part of it. */
+static __always_inline __u32 pseudo_sum(const struct packet *pkt, __u8 proto, __u16 length)
+{
+	__u32 sum = csum_add(bpf_htonl(length), bpf_htonl(proto));
+
+	if (!pkt->v6)
+		return csum_add(csum_add(sum, pkt->tuple.saddr[3]), pkt->tuple.daddr[3]);
+	return sum_words(pkt->tuple.saddr, SVCLB_ADDR_WORDS, sum_words(pkt->tuple.daddr, SVCLB_ADDR_WORDS, sum));
+}
+
+/* Copies the rest of the header with the checksum changed by `diff`. False unless that is a complete one for sure:
+ * one left to a device has to be the pseudo header's sum, unless the packet is yet to be cut into segments. */
+static __always_inline bool complete_rest(struct __sk_buff *skb, const struct packet *pkt, struct transport_rest *rest,
+					  const struct transport_rest *old, __u32 diff)
+{
+	bool udp = pkt->tuple.proto == IPPROTO_UDP;
+	__u16 check = udp ? old->udp.check : old->tcp.check;
+
+	/* In UDP no checksum is zero. */
+	if (!check || check == (__u16)~csum_fold(pseudo_sum(pkt, pkt->tuple.proto, pkt->end - pkt->l4)) ||
+	    skb->gso_size)
+		return false;
+	check = csum_fold(csum_add(diff, (__u16)~check));
+	if (udp) {
+		rest->udp.length = old->udp.length;
+		rest->udp.check = check ? check : 0xffff;
+		return true;
+	}
+	rest->tcp.words[0] = old->tcp.words[0];
+	rest->tcp.words[1] = old->tcp.words[1];
+	rest->tcp.words[2] = old->tcp.words[2];
+	rest->tcp.check = check;
+	return true;
+}
+
+static __always_inline __u32 ports_diff(const struct packet *pkt, const struct rewrite *to, __u32 sum)
+{
+	return word_diff((__u32)pkt->tuple.sport | (__u32)pkt->tuple.dport << 16,
+			 (__u32)to->sport | (__u32)to->dport << 16, sum);
 }
 
 /*
- * Writes `to` into the packet. 0, or negative with the packet in an undefined state (it has to be dropped).
- * The transport checksum goes through the helper, because only the kernel knows whether the packet carries a complete
- * or a partial one. UDP: a zero checksum stays zero, one that computes to zero becomes 0xffff.
+ * Writes `wire.to` into the packet where its headers are the usual ones and its checksum is complete. 0, or negative
+ * with the packet in an undefined state (it has to be dropped), or 1 where it has to be done step by step.
  */
-static __always_inline long rewrite_packet(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to)
+static __always_inline long rewrite_at_once(struct __sk_buff *skb, const struct packet *pkt, struct wire *wire)
+{
+	__u32 rest = PORTS_SIZE + (pkt->tuple.proto == IPPROTO_UDP ? UDP_REST_SIZE : TCP_REST_SIZE);
+	void *data_end = (void *)(long)skb->data_end;
+	void *data = (void *)(long)skb->data;
+	__u32 diff = addr_diff(pkt, &wire->to);
+	const struct transport_rest *old;
+
+	if (pkt->l3 != ETH_HLEN || pkt->l4 != ETH_HLEN + (pkt->v6 ? IP6_SIZE : IP4_SIZE))
+		return 1;
+	if (pkt->v6) {
+		old = data + ETH_HLEN + IP6_SIZE + PORTS_SIZE;
+		if ((void *)(old + 1) > data_end ||
+		    !complete_rest(skb, pkt, &wire->rest, old, ports_diff(pkt, &wire->to, diff)))
+			return 1;
+		return bpf_skb_store_bytes(skb, ETH_HLEN + IP6_SADDR_OFFSET, &wire->to, IP6_FIELDS_SIZE + rest,
+					   BPF_F_RECOMPUTE_CSUM);
+	}
+	old = data + ETH_HLEN + IP4_SIZE + PORTS_SIZE;
+	if ((void *)(old + 1) > data_end ||
+	    !complete_rest(skb, pkt, &wire->v4.rest, old, ports_diff(pkt, &wire->to, diff)))
+		return 1;
+	fill_v4(wire, pkt, diff);
+	return bpf_skb_store_bytes(skb, ETH_HLEN + IP4_TTL_OFFSET, &wire->v4, IP4_FIELDS_SIZE + rest,
+				   BPF_F_RECOMPUTE_CSUM);
+}
+
+/* Addresses and ports, with one store where they are neighbours, which is always but for IP options and extension
+ * headers. */
+static __always_inline long store_fields(struct __sk_buff *skb, const struct packet *pkt, const struct wire *wire)
+{
+	bool neighbours = pkt->l4 == pkt->l3 + (pkt->v6 ? IP6_SIZE : IP4_SIZE);
+	__u32 ports = neighbours ? PORTS_SIZE : 0;
+
+	if (pkt->v6 ? bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, &wire->to, IP6_FIELDS_SIZE + ports, 0)
+		    : bpf_skb_store_bytes(skb, pkt->l3 + IP4_TTL_OFFSET, &wire->v4, IP4_FIELDS_SIZE + ports, 0))
+		return -1;
+	return neighbours ? 0 : bpf_skb_store_bytes(skb, pkt->l4, &wire->to.sport, PORTS_SIZE, 0);
+}
+
+/*
+ * The same step by step, for any headers. The transport checksum goes through the helper, because only the kernel knows
+ * whether the packet carries a complete or a partial one. UDP: a zero checksum stays zero, one that computes to zero
+ * becomes 0xffff. 0, or negative.
+ */
+static __always_inline long rewrite_in_steps(struct __sk_buff *skb, const struct packet *pkt, struct wire *wire)
 {
 	bool udp = pkt->tuple.proto == IPPROTO_UDP;
 	__u32 csum = pkt->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
 	__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
-	__u32 diff = addr_diff(pkt, to);
+	__u32 diff = addr_diff(pkt, &wire->to);
 	__u32 old_ports = (__u32)pkt->tuple.sport | (__u32)pkt->tuple.dport << 16;
-	__u32 new_ports = (__u32)to->sport | (__u32)to->dport << 16;
+	__u32 new_ports = (__u32)wire->to.sport | (__u32)wire->to.dport << 16;
 
-	if (pkt->v6 ? store_v6(skb, pkt, to) : store_v4(skb, pkt, to, diff))
+	fill_v4(wire, pkt, diff);
+	if (store_fields(skb, pkt, wire))
 		return -1;
 	if (bpf_l4_csum_replace(skb, csum, 0, diff, BPF_F_PSEUDO_HDR | flags))
 		return -1;
