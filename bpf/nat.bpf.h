@@ -159,65 +159,88 @@ static __always_inline __u32 pseudo_sum(const struct packet *pkt, __u8 proto, __
 	return sum_words(pkt->tuple.saddr, SVCLB_ADDR_WORDS, sum_words(pkt->tuple.daddr, SVCLB_ADDR_WORDS, sum));
 }
 
-/* Copies the rest of the header with the checksum changed by `diff`. False unless that is a complete one for sure:
- * one left to a device has to be the pseudo header's sum, unless the packet is yet to be cut into segments. */
-static __always_inline bool complete_rest(struct __sk_buff *skb, const struct packet *pkt, struct transport_rest *rest,
-					  const struct transport_rest *old, __u32 diff)
-{
-	bool udp = pkt->tuple.proto == IPPROTO_UDP;
-	__u16 check = udp ? old->udp.check : old->tcp.check;
-
-	/* In UDP no checksum is zero. */
-	if (!check || check == (__u16)~csum_fold(pseudo_sum(pkt, pkt->tuple.proto, pkt->end - pkt->l4)) ||
-	    skb->gso_size)
-		return false;
-	check = csum_fold(csum_add(diff, (__u16)~check));
-	if (udp) {
-		rest->udp.length = old->udp.length;
-		rest->udp.check = check ? check : 0xffff;
-		return true;
-	}
-	rest->tcp.words[0] = old->tcp.words[0];
-	rest->tcp.words[1] = old->tcp.words[1];
-	rest->tcp.words[2] = old->tcp.words[2];
-	rest->tcp.check = check;
-	return true;
-}
-
 static __always_inline __u32 ports_diff(const struct packet *pkt, const struct rewrite *to, __u32 sum)
 {
 	return word_diff((__u32)pkt->tuple.sport | (__u32)pkt->tuple.dport << 16,
 			 (__u32)to->sport | (__u32)to->dport << 16, sum);
 }
 
+/* Behind the ports, in a packet with the usual headers. */
+static __always_inline const struct transport_rest *rest_of(struct __sk_buff *skb, const struct packet *pkt)
+{
+	void *data_end = (void *)(long)skb->data_end;
+	void *data = (void *)(long)skb->data;
+	const struct transport_rest *rest = data + ETH_HLEN + PORTS_SIZE + (pkt->v6 ? IP6_SIZE : IP4_SIZE);
+
+	return (void *)(rest + 1) > data_end ? NULL : rest;
+}
+
+static __always_inline __u16 check_of(const struct transport_rest *rest, bool udp)
+{
+	return udp ? rest->udp.check : rest->tcp.check;
+}
+
+/* Is the checksum complete for sure? One left to a device has to be the pseudo header's sum, but where the packet is
+ * yet to be cut into segments. */
+static __always_inline bool is_complete(struct __sk_buff *skb, const struct packet *pkt, __u16 check)
+{
+	return check != (__u16)~csum_fold(pseudo_sum(pkt, pkt->tuple.proto, pkt->end - pkt->l4)) && !skb->gso_size;
+}
+
 /*
- * Writes `wire.to` into the packet where its headers are the usual ones and its checksum is complete. 0, or negative
- * with the packet in an undefined state (it has to be dropped), or 1 where it has to be done step by step.
+ * Writes `wire.to` into a packet with the usual headers, all of it with one store. 0, or negative with the packet in an
+ * undefined state (it has to be dropped), or 1 where it has to be done step by step.
+ * Whether a checksum is complete or partial, only the kernel knows. Where the packet itself does not tell, its helper
+ * does: it leaves a partial one alone that is to change by something else than the pseudo header.
  */
 static __always_inline long rewrite_at_once(struct __sk_buff *skb, const struct packet *pkt, struct wire *wire)
 {
-	__u32 rest = PORTS_SIZE + (pkt->tuple.proto == IPPROTO_UDP ? UDP_REST_SIZE : TCP_REST_SIZE);
-	void *data_end = (void *)(long)skb->data_end;
-	void *data = (void *)(long)skb->data;
-	__u32 diff = addr_diff(pkt, &wire->to);
-	const struct transport_rest *old;
+	bool udp = pkt->tuple.proto == IPPROTO_UDP;
+	__u32 size = PORTS_SIZE + (udp ? UDP_REST_SIZE : TCP_REST_SIZE);
+	__u32 addrs = addr_diff(pkt, &wire->to);
+	__u32 all = ports_diff(pkt, &wire->to, addrs);
+	const struct transport_rest *old = rest_of(skb, pkt);
+	struct transport_rest *rest = pkt->v6 ? &wire->rest : &wire->v4.rest;
+	__u16 check;
 
-	if (pkt->l3 != ETH_HLEN || pkt->l4 != ETH_HLEN + (pkt->v6 ? IP6_SIZE : IP4_SIZE))
+	if (pkt->l3 != ETH_HLEN || pkt->l4 != ETH_HLEN + (pkt->v6 ? IP6_SIZE : IP4_SIZE) || !old)
 		return 1;
-	if (pkt->v6) {
-		old = data + ETH_HLEN + IP6_SIZE + PORTS_SIZE;
-		if ((void *)(old + 1) > data_end ||
-		    !complete_rest(skb, pkt, &wire->rest, old, ports_diff(pkt, &wire->to, diff)))
-			return 1;
-		return bpf_skb_store_bytes(skb, ETH_HLEN + IP6_SADDR_OFFSET, &wire->to, IP6_FIELDS_SIZE + rest,
-					   BPF_F_RECOMPUTE_CSUM);
+	check = check_of(old, udp);
+	if (!check)
+		return 1;
+	if (is_complete(skb, pkt, check)) {
+		check = csum_fold(csum_add(all, (__u16)~check));
+		if (udp && !check)
+			check = 0xffff;
+	} else {
+		__u32 at = pkt->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
+		__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
+
+		if (!csum_fold(all) || csum_fold(all) == 0xffff)
+			return 1; /* no change to tell by */
+		if (bpf_l4_csum_replace(skb, at, 0, all, flags))
+			return -1;
+		old = rest_of(skb, pkt);
+		if (!old)
+			return -1;
+		if (check_of(old, udp) != check)
+			return bpf_l4_csum_replace(skb, at, 0, (__u32)~all, flags) ? -1 : 1;
+		check = ~csum_fold(csum_add(addrs, check));
 	}
-	old = data + ETH_HLEN + IP4_SIZE + PORTS_SIZE;
-	if ((void *)(old + 1) > data_end ||
-	    !complete_rest(skb, pkt, &wire->v4.rest, old, ports_diff(pkt, &wire->to, diff)))
-		return 1;
-	fill_v4(wire, pkt, diff);
-	return bpf_skb_store_bytes(skb, ETH_HLEN + IP4_TTL_OFFSET, &wire->v4, IP4_FIELDS_SIZE + rest,
+	if (udp) {
+		rest->udp.length = old->udp.length;
+		rest->udp.check = check;
+	} else {
+		rest->tcp.words[0] = old->tcp.words[0];
+		rest->tcp.words[1] = old->tcp.words[1];
+		rest->tcp.words[2] = old->tcp.words[2];
+		rest->tcp.check = check;
+	}
+	if (pkt->v6)
+		return bpf_skb_store_bytes(skb, ETH_HLEN + IP6_SADDR_OFFSET, &wire->to, IP6_FIELDS_SIZE + size,
+					   BPF_F_RECOMPUTE_CSUM);
+	fill_v4(wire, pkt, addrs);
+	return bpf_skb_store_bytes(skb, ETH_HLEN + IP4_TTL_OFFSET, &wire->v4, IP4_FIELDS_SIZE + size,
 				   BPF_F_RECOMPUTE_CSUM);
 }
 
