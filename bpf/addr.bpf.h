@@ -31,6 +31,14 @@ static __always_inline bool is_v4_mapped(const __be32 addr[SVCLB_ADDR_WORDS])
 	return !addr[0] && !addr[1] && addr[2] == bpf_htonl(SVCLB_V4_MAPPED_PREFIX);
 }
 
+static __always_inline bool is_loopback(const __be32 addr[SVCLB_ADDR_WORDS])
+{
+	if (addr[0] || addr[1])
+		return false;
+	return addr[2] ? is_v4_mapped(addr) && (addr[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000)
+		       : addr[3] == bpf_htonl(1);
+}
+
 static __always_inline bool same_addr(const __be32 a[SVCLB_ADDR_WORDS], const __be32 b[SVCLB_ADDR_WORDS])
 {
 	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];

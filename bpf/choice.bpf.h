@@ -173,6 +173,12 @@ static __always_inline bool has_service_cidr(void)
 	return ranges && ranges->used >> 16;
 }
 
+static __always_inline bool in_range(const __be32 addr[SVCLB_ADDR_WORDS], const struct svclb_cidr *range)
+{
+	return (addr[0] & range->mask[0]) == range->addr[0] && (addr[1] & range->mask[1]) == range->addr[1] &&
+	       (addr[2] & range->mask[2]) == range->addr[2] && (addr[3] & range->mask[3]) == range->addr[3];
+}
+
 static __always_inline bool in_service_cidr(const __be32 addr[SVCLB_ADDR_WORDS])
 {
 	const struct svclb_service_cidrs *ranges = service_ranges();
@@ -183,14 +189,11 @@ static __always_inline bool in_service_cidr(const __be32 addr[SVCLB_ADDR_WORDS])
 	used = *(volatile const __u32 *)&ranges->used;
 	for (__u32 i = 0; i < SVCLB_SERVICE_CIDRS; i++) {
 		__u32 at = (used & 0xffff) + i;
-		const struct svclb_cidr *cidr;
 
 		if (i >= used >> 16)
 			break;
 		asm volatile("" : "+r"(at)); /* else the compiler bounds another register than it adds */
-		cidr = &ranges->cidr[at & (2 * SVCLB_SERVICE_CIDRS - 1)];
-		if ((addr[0] & cidr->mask[0]) == cidr->addr[0] && (addr[1] & cidr->mask[1]) == cidr->addr[1] &&
-		    (addr[2] & cidr->mask[2]) == cidr->addr[2] && (addr[3] & cidr->mask[3]) == cidr->addr[3])
+		if (in_range(addr, &ranges->cidr[at & (2 * SVCLB_SERVICE_CIDRS - 1)]))
 			return true;
 	}
 	return false;

@@ -12,6 +12,7 @@
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
+#define HANDSHAKE_S 1 /* in whole seconds of the clock: up to two */
 #define TIME_WAIT_S 60 /* Linux's, from the last FIN on */
 #define JIFFIES_PER_TICK_SHIFT 10 /* one to ten seconds, by the kernel's HZ; a jiffy costs no clock read */
 
@@ -87,7 +88,7 @@ static __always_inline void reply_key(struct svclb_flow_key6 *reply, const struc
 		reply->sport = key->dport;
 		copy_addr(reply->daddr, forward->addr);
 		reply->dport = forward->port;
-		reply->direction = SVCLB_FROM_WIRE;
+		reply->direction = key->direction & ~SVCLB_DIRECTION_TO;
 		return;
 	}
 	copy_addr(reply->saddr, forward->addr);
@@ -110,7 +111,7 @@ static __always_inline void forward_key(struct svclb_flow_key6 *forward, const s
 		forward->sport = reply->port;
 		copy_addr(forward->daddr, key->saddr);
 		forward->dport = key->sport;
-		forward->direction = SVCLB_TO_WIRE;
+		forward->direction = key->direction | SVCLB_DIRECTION_TO;
 		return;
 	}
 	copy_addr(forward->saddr, hairpin ? key->saddr : key->daddr);
@@ -217,11 +218,18 @@ static __always_inline bool may_replace(const struct svclb_flow *owner, const st
 	return same_conversation(owner, reply) ? !half_closed(owner) : dead(owner, proto);
 }
 
+/* Of a flow that is not established: has its handshake been given up, to all appearance? */
+static __always_inline bool waits_in_vain(const struct svclb_flow *flow)
+{
+	return flow->kind != SVCLB_FLOW_DIRECT && idle_s(flow) > HANDSHAKE_S;
+}
+
 /*
  * Makes the flow `work.reply` the owner of the tuple `work.reply_at`, unless another flow or a direct conversation has
- * it: two flows with one tuple towards the backend would get each other's replies. Returns enum claim.
+ * it: two flows with one tuple towards the backend would get each other's replies. With `press` also in the place of
+ * one that is not established, as a full table would do, unless its handshake may be under way. Returns enum claim.
  */
-__noinline int claim(void)
+__noinline int claim(int press)
 {
 	struct work *work = work_on();
 	struct svclb_flow *owner;
@@ -241,7 +249,7 @@ __noinline int claim(void)
 	owner = find_transient(&work->reply_at, v6);
 	if (!owner)
 		return CLAIM_FAILED;
-	if (!may_replace(owner, &work->reply, work->reply_at.proto))
+	if (!may_replace(owner, &work->reply, work->reply_at.proto) && !(press && waits_in_vain(owner)))
 		return TAKEN;
 	if (!same_conversation(owner, &work->reply))
 		forget(&work->reply_at, owner, v6);

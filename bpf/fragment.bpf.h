@@ -99,11 +99,13 @@ static __always_inline bool fragments_may_concern(const struct svclb_flow_key6 *
 
 	if (!bytes || !wire)
 		return false;
-	if (tuple->direction == SVCLB_TO_WIRE)
-		return wire->reply[filter_index(tuple->saddr, 0)] || wire->source[filter_index(tuple->daddr, 0)];
-	return tuple->direction == SVCLB_TO_POD
-		       ? bytes->reply[filter_index(tuple->saddr, 0)]
-		       : bytes->frontend[filter_index(tuple->daddr, 0)] || bytes->direct[filter_index(tuple->daddr, 0)];
+	if (tuple->direction & SVCLB_DIRECTION_TO) {
+		__u32 from = filter_index(tuple->saddr, 0);
+
+		return (tuple->direction == SVCLB_TO_WIRE ? wire->reply[from] : bytes->reply[from]) ||
+		       wire->source[filter_index(tuple->daddr, 0)];
+	}
+	return bytes->frontend[filter_index(tuple->daddr, 0)] || bytes->direct[filter_index(tuple->daddr, 0)];
 }
 
 /* `work.pkt` is a fragment. PARSED_PORTS: the first one of a datagram, to be handled like a whole packet.

@@ -94,13 +94,14 @@ static __always_inline bool quote_may_concern(const struct svclb_flow_key6 *tupl
 
 	if (!bytes || !wire)
 		return false;
-	if (tuple->direction == SVCLB_TO_WIRE)
-		return wire->reply[filter_index(tuple->saddr, tuple->sport)] ||
+	if (tuple->direction & SVCLB_DIRECTION_TO) {
+		__u32 from = filter_index(tuple->saddr, tuple->sport);
+
+		return (tuple->direction == SVCLB_TO_WIRE ? wire->reply[from] : bytes->reply[from]) ||
 		       wire->source[filter_index(tuple->daddr, tuple->dport)];
-	if (tuple->direction == SVCLB_FROM_WIRE && is_source_port(tuple->dport))
+	}
+	if (is_source_port(tuple->dport))
 		return true;
-	if (tuple->direction == SVCLB_TO_POD)
-		return bytes->reply[filter_index(tuple->saddr, tuple->sport)];
 	return bytes->frontend[filter_index(tuple->daddr, 0)] ||
 	       bytes->direct[filter_index(tuple->daddr, tuple->dport)];
 }

@@ -12,15 +12,6 @@
 #include "svclb/abi.h"
 #include "tables.bpf.h"
 
-/* Agent -> programs: who may begin a flow to a frontend that not everybody may dial. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 262144);
-	__type(key, struct svclb_source_range);
-	__type(value, __u32);
-} source_ranges SEC(".maps");
-
 /* Agent -> svclb-ctl verify: the frontends that ought to be there. The programs never read it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -160,14 +151,14 @@ struct {
 	__type(value, struct svclb_wire_filters);
 } wire_filters SEC(".maps");
 
-/* Agent -> programs: what backends on other nodes see as their client. */
+/* Agent -> programs. Read by the first packet of a flow. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct svclb_node_addresses);
-} node_addresses SEC(".maps");
+	__type(value, struct svclb_masquerade);
+} masquerade SEC(".maps");
 
 struct barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -7,13 +7,12 @@
 #include "flow.bpf.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
+#include "verdict.bpf.h"
 #include "work.bpf.h"
 
 #define OTHER_BACKENDS_TRIED 3 /* when the tuple towards the chosen one is taken */
 #define SOURCE_PORTS_TRIED 16
 #define SOURCE_PORT_FIRST 1024
-/* Of the node's own flows: where no socket of the node that dials a backend itself gets its port from. */
-#define HOST_PORT_FIRST 61000
 
 /* Of the client's whole tuple: a retransmitted SYN meets the same backend even if its entry was evicted. */
 static __always_inline __u32 tuple_hash(const struct svclb_flow_key6 *tuple)
@@ -22,6 +21,16 @@ static __always_inline __u32 tuple_hash(const struct svclb_flow_key6 *tuple)
 
 	for (int i = 0; i < SVCLB_ADDR_WORDS; i++)
 		h = mix(mix(h, tuple->saddr[i]), tuple->daddr[i]);
+	return mix(mix(h, (__u32)tuple->sport << 16 | tuple->dport), tuple->proto);
+}
+
+/* The same on every node that is dialled by whatever address of the Service, a node's own included. */
+static __always_inline __u32 shared_hash(const struct svclb_flow_key6 *tuple)
+{
+	__u32 h = 0x9747b28c;
+
+	for (int i = 0; i < SVCLB_ADDR_WORDS; i++)
+		h = mix(h, tuple->saddr[i]);
 	return mix(mix(h, (__u32)tuple->sport << 16 | tuple->dport), tuple->proto);
 }
 
@@ -71,7 +80,7 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
 	/* The reply entry first: it alone decides whether the tuple is free. */
-	result = claim();
+	result = claim(0);
 	if (result != CLAIMED)
 		return result;
 	if (store_transient(tuple, forward, BPF_ANY, work->pkt.v6)) {
@@ -85,16 +94,16 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 __noinline int open_translated(__u32 hash)
 {
 	struct work *work = work_on();
-	__u32 first;
 
 	if (!work)
 		return REFUSE(FLOW_TABLE_FAILED);
-	first = work->host ? HOST_PORT_FIRST : SOURCE_PORT_FIRST;
 	for (__u32 i = 0; i < SOURCE_PORTS_TRIED; i++) {
 		enum claim result;
 
 		hash = mix(hash, i);
-		result = open_towards(work, bpf_htons(first + hash % (65536 - first)));
+		result = open_towards(work,
+				      work->host ? source_port(hash, true)
+						 : bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)));
 		if (result == CLAIMED)
 			return 0;
 		if (result == CLAIM_FAILED)
@@ -136,15 +145,17 @@ __noinline int open_flow(__u32 index, __u32 set)
 	enum claim result = TAKEN;
 	__u32 affinity_s;
 	bool remembered;
+	__u8 algorithm;
 	__u32 hash;
 
 	if (!work || !service)
 		return REFUSE(STALE_SLOT);
 	affinity_s = service->affinity_s;
+	algorithm = service->algorithm;
 	if (!svclb_run_count(read_run(service, set)))
 		return refusal(service, set);
 	begin_flow(&work->flow, index, *(volatile const __u32 *)&service->epoch);
-	hash = tuple_hash(&work->pkt.tuple);
+	hash = algorithm == SVCLB_ALGORITHM_MAGLEV ? shared_hash(&work->pkt.tuple) : tuple_hash(&work->pkt.tuple);
 	remembered = affinity_s && remembered_backend(index, set, affinity_s);
 	for (__u32 i = 0; i <= OTHER_BACKENDS_TRIED && result == TAKEN; i++) {
 		if (!remembered && !choose_slot(service, index, set, hash, &work->slot))

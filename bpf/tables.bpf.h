@@ -83,6 +83,24 @@ struct {
 	__type(value, struct svclb_service_cidrs);
 } service_cidrs SEC(".maps");
 
+/* Agent -> programs: who may begin a flow to a frontend that not everybody may dial. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct svclb_source_range);
+	__type(value, __u32);
+} source_ranges SEC(".maps");
+
+/* Agent -> programs: what backends on other nodes see as their client. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_node_addresses);
+} node_addresses SEC(".maps");
+
 /* Programs -> svclb-ctl. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

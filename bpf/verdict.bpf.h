@@ -16,7 +16,16 @@
 #define VERDICT_DROP TC_ACT_SHOT
 #define VERDICT_NONE 64 /* not decided yet. No verdict has this value */
 
-/* One of the node's ports towards backends on other nodes? */
+/* The node's ports towards backends are of two kinds, for the node's own flows by way of the catch-all and for clients
+ * that are masqueraded: the answers of each are looked for elsewhere, so neither knows which ports the other has. */
+static __always_inline __be16 source_port(__u32 hash, bool host)
+{
+	__u32 own = svclb_host_ports(settings.source_ports);
+	__u32 port = host ? hash % own : own + hash % (settings.source_ports - own);
+
+	return bpf_htons(settings.source_port_first + port);
+}
+
 static __always_inline bool is_source_port(__be16 port)
 {
 	return (__u32)bpf_ntohs(port) - settings.source_port_first < settings.source_ports;

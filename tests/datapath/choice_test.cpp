@@ -75,6 +75,51 @@ TEST_CASE("choice: new flows spread evenly over 1 to 64 backends", "[choice]") {
     CHECK(datapath.reasons() == 0);
 }
 
+TEST_CASE("choice: with Maglev flows spread as evenly over the slots", "[choice]") {
+    const World world = GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_UDP});
+    const std::string order = GENERATE("sequential", "steps of two", "random");
+    CAPTURE(world, order);
+    Datapath& datapath = fresh_datapath();
+    const auto backends = backends_of(world, 16);
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, backends,
+                                 {.algorithm = SVCLB_ALGORITHM_MAGLEV});
+    std::map<Endpoint, double> expected;
+    for (const Endpoint& backend : backends) expected[backend] = 40;
+    std::map<Endpoint, double> seen;
+    for (const Endpoint& client : clients(world, order, 640)) seen[choice_for(datapath, world, client)] += 1;
+    CHECK(chi_squared(seen, expected) <= chi_squared_limit(15));
+}
+
+TEST_CASE("choice: with Maglev every node leads a client outside to the same backend, by whatever address",
+          "[choice]") {
+    DatapathOptions other;
+    other.settings.hash_seed = 1;
+    Datapath& loaded = datapath_with(other);
+    for (const World& world :
+         {World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_UDP}}) {
+        for (const auto algorithm : {SVCLB_ALGORITHM_MAGLEV, SVCLB_ALGORITHM_RANDOM}) {
+            CAPTURE(world, algorithm);
+            Datapath& here = fresh_datapath();
+            loaded.clear();
+            const auto backends = backends_of(world, 8);
+            const ServiceOptions options{.algorithm = algorithm, .kind = SVCLB_FRONTEND_NODE_PORT, .on_node = backends};
+            const Endpoint one{world.net("10.0.0.1", "fd00:77::1"), 30080};
+            const Endpoint another{world.net("10.0.0.2", "fd00:77::2"), 30080};
+            const ServiceFixture on_one(here, 1, one, world.proto, backends, options);
+            const ServiceFixture on_another(loaded, 2, another, world.proto, backends, options);
+            int same = 0;
+            for (const Endpoint& client : clients(world, "sequential", 64)) {
+                const Run first = here.from_uplink(world.first(client, one));
+                const Run second = loaded.from_uplink(world.first(client, another));
+                REQUIRE(first.verdict == next);
+                REQUIRE(second.verdict == next);
+                same += destination_of(first.frame) == destination_of(second.frame) ? 1 : 0;
+            }
+            CHECK((same == 64) == (algorithm == SVCLB_ALGORITHM_MAGLEV));
+        }
+    }
+}
+
 TEST_CASE("choice: one port of many clients spreads evenly", "[choice]") {
     const World world = any_world();
     CAPTURE(world);

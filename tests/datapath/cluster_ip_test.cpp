@@ -24,11 +24,9 @@ Packet pong_of(const Packet& ping) {
 }
 
 Datapath& answering_pings() {
-    static const std::unique_ptr<Datapath> loaded = [] {
-        DatapathOptions options;
-        options.settings.ping_reply = 1;
-        return datapath_with(options);
-    }();
+    DatapathOptions options;
+    options.settings.ping_reply = 1;
+    Datapath& datapath = datapath_with(options);
     const auto cidr = [](const Ip& base, std::size_t prefix) {
         svclb_cidr row{};
         std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
@@ -37,12 +35,11 @@ Datapath& answering_pings() {
         std::memcpy(row.mask, mask.data(), sizeof(row.mask));
         return row;
     };
-    loaded->clear();
-    auto& ranges = loaded->service_cidrs();
+    auto& ranges = datapath.service_cidrs();
     ranges.cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
     ranges.cidr[1] = cidr(ip("fd00:96::"), 116);
     ranges.used = 2u << 16;
-    return *loaded;
+    return datapath;
 }
 
 // One range for each family: 10.96.0.0/20 and fd00:96::/116.

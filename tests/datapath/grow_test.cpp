@@ -2,50 +2,26 @@
 // Maps make room for larger ones under attached programs.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
+#include <cstdlib>
+#include <string>
 #include <vector>
 
-#include "kernel_sandbox.hpp"
+#include "attached_program.hpp"
 #include "svclb/datapath/pinned.hpp"
 
 namespace svclb::datapath {
 namespace {
 
-std::uint32_t id_of_pinned(const KernelSandbox& sandbox, const char* name) {
-    const UniqueFd map(bpf_obj_get((sandbox.bpf_dir() / "maps" / name).c_str()));
-    bpf_map_info info{};
-    __u32 size = sizeof(info);
-    REQUIRE(bpf_map_get_info_by_fd(map.get(), &info, &size) == 0);
-    return info.id;
-}
-
-// The maps of the program that runs at a device's ingress.
 std::vector<std::uint32_t> maps_in_use(const KernelSandbox& sandbox, int ifindex, bool tcx) {
-    std::uint32_t program_id = 0;
-    if (tcx) {
-        const auto path = sandbox.bpf_dir() / "links" / (std::to_string(ifindex) + "-ingress");
-        const UniqueFd link(bpf_obj_get(path.c_str()));
-        bpf_link_info info{};
-        __u32 size = sizeof(info);
-        REQUIRE(bpf_link_get_info_by_fd(link.get(), &info, &size) == 0);
-        program_id = info.prog_id;
-    } else {
-        bpf_tc_hook hook{};
-        hook.sz = sizeof(hook);
-        hook.ifindex = ifindex;
-        hook.attach_point = BPF_TC_INGRESS;
-        bpf_tc_opts opts{};
-        opts.sz = sizeof(opts);
-        opts.handle = 0x53564c42;
-        opts.priority = 7;
-        REQUIRE(bpf_tc_query(&hook, &opts) == 0);
-        program_id = opts.prog_id;
-    }
-    const UniqueFd program(bpf_prog_get_fd_by_id(program_id));
+    const UniqueFd program = program_at(sandbox, ifindex, tcx);
     std::vector<std::uint32_t> maps(64);
     bpf_prog_info info{};
     info.nr_map_ids = static_cast<__u32>(maps.size());
@@ -56,17 +32,35 @@ std::vector<std::uint32_t> maps_in_use(const KernelSandbox& sandbox, int ifindex
     return maps;
 }
 
-svclb_backend_key backend_key(std::uint32_t service) {
-    svclb_backend_key key{};
-    key.service = service;
-    return key;
+// Each of these maps that the program uses is the pinned one, once.
+void check_uses_pinned(const KernelSandbox& sandbox, int ifindex, bool tcx) {
+    const auto in_use = maps_in_use(sandbox, ifindex, tcx);
+    for (const auto* name : {"services", "slots", "backends", "service_counters", "backend_counters", "established4"}) {
+        INFO(name);
+        CHECK(std::count(in_use.begin(), in_use.end(), id_of_pinned(sandbox, name)) == 1);
+    }
 }
 
-svclb_service_name name_of(const char* name) {
-    svclb_service_name row{};
-    std::copy_n(name, std::char_traits<char>::length(name), row.name);
-    return row;
-}
+// As long as it lives this thread, and those it begins, may make maps but load no programs for packets.
+class NoPrograms {
+public:
+    NoPrograms() {
+        REQUIRE(::syscall(SYS_capget, &header_, before_.data()) == 0);
+        auto less = before_;
+        less[0].effective &= ~(1U << CAP_NET_ADMIN | 1U << CAP_SYS_ADMIN);
+        less[1].effective |= 1U << (CAP_BPF - 32);
+        REQUIRE(::syscall(SYS_capset, &header_, less.data()) == 0);
+    }
+    ~NoPrograms() {
+        if (::syscall(SYS_capset, &header_, before_.data()) != 0) std::abort();
+    }
+    NoPrograms(const NoPrograms&) = delete;
+    NoPrograms& operator=(const NoPrograms&) = delete;
+
+private:
+    __user_cap_header_struct header_{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> before_{};
+};
 
 }  // namespace
 
@@ -77,7 +71,7 @@ TEST_CASE("each map grows under attached programs, which use the new one at once
     const int link = sandbox.add_pod_link("pod0");
     Datapath datapath = open_or_fail(sandbox.options(mode));
     REQUIRE(datapath.attach_pod_link(link, "pod0"));
-    const bool tcx = hooks_of(datapath, link).find("tcx") != std::string::npos;
+    const bool tcx = is_tcx(datapath, link);
     const std::string hooks = hooks_of(datapath, link);
     Tables& tables = datapath.tables();
     svclb_agent_status& status = datapath.status();
@@ -108,11 +102,7 @@ TEST_CASE("each map grows under attached programs, which use the new one at once
     CHECK(tables.reset_service_counter(127));
     CHECK(tables.reset_backend_counter(127));
     CHECK(hooks_of(datapath, link) == hooks);
-    const auto in_use = maps_in_use(sandbox, link, tcx);
-    for (const auto* name : {"services", "slots", "backends", "service_counters", "backend_counters", "established4"}) {
-        INFO(name);
-        CHECK(std::count(in_use.begin(), in_use.end(), id_of_pinned(sandbox, name)) == 1);
-    }
+    check_uses_pinned(sandbox, link, tcx);
     // As many backends as there are ids, and the row from before among them.
     for (std::uint32_t i = 6; i < 6 + 127; ++i) CHECK(tables.put(backend_key(i), {}));
     const auto pinned = Pinned::open(sandbox.bpf_dir());
@@ -141,7 +131,7 @@ TEST_CASE("a grow that fails half-way leaves everything as it was") {
     const int link = sandbox.add_pod_link("pod0");
     Datapath datapath = open_or_fail(sandbox.options());
     REQUIRE(datapath.attach_pod_link(link, "pod0"));
-    const bool tcx = hooks_of(datapath, link).find("tcx") != std::string::npos;
+    const bool tcx = is_tcx(datapath, link);
     const auto before = maps_in_use(sandbox, link, tcx);
     // The pin of the new map cannot be made: a directory is in the way.
     std::filesystem::create_directories(sandbox.bpf_dir() / "maps" / "slots-new" / "in-the-way");
@@ -150,6 +140,57 @@ TEST_CASE("a grow that fails half-way leaves everything as it was") {
     CHECK(maps_in_use(sandbox, link, tcx) == before);
     std::filesystem::remove_all(sandbox.bpf_dir() / "maps" / "slots-new");
     CHECK(datapath.tables().grow(Sized::slots, 1000));
+}
+
+TEST_CASE("a grow whose programs do not load leaves everything as it was") {
+    const KernelSandbox sandbox;
+    const int link = sandbox.add_pod_link("pod0");
+    Datapath datapath = open_or_fail(sandbox.options());
+    REQUIRE(datapath.attach_pod_link(link, "pod0"));
+    const auto before = maps_in_use(sandbox, link, is_tcx(datapath, link));
+    {
+        const NoPrograms no_programs;
+        CHECK(error_of(datapath.tables().grow(Sized::slots, 1000)).starts_with("load the BPF programs"));
+    }
+    CHECK(datapath.tables().capacity(Sized::slots) == 128);
+    CHECK(maps_in_use(sandbox, link, is_tcx(datapath, link)) == before);
+    check_uses_pinned(sandbox, link, is_tcx(datapath, link));
+    CHECK(datapath.tables().grow(Sized::slots, 1000));
+}
+
+TEST_CASE("tables that grow before anything is attached: what is attached then uses them") {
+    const KernelSandbox sandbox;
+    const int link = sandbox.add_pod_link("pod0");
+    Datapath datapath = open_or_fail(sandbox.options());
+    svclb_service service{};
+    service.epoch = 9;
+    REQUIRE(datapath.tables().grow(Sized::services, 100));
+    REQUIRE(datapath.tables().publish(5, service));
+    REQUIRE(datapath.tables().grow(Sized::slots, 1000));
+    REQUIRE(datapath.tables().grow(Sized::services, 200));
+    REQUIRE(datapath.attach_pod_link(link, "pod0"));
+    check_uses_pinned(sandbox, link, is_tcx(datapath, link));
+    CHECK(datapath.tables().services()[5].epoch == 9);
+    CHECK(datapath.tables().capacity(Sized::services) == 256);
+    // From here on it is the other way round: programs first.
+    REQUIRE(datapath.tables().grow(Sized::backends, 100));
+    check_uses_pinned(sandbox, link, is_tcx(datapath, link));
+}
+
+TEST_CASE(
+    "where the programs of tables that grew early do not load nothing is attached, and the next try may succeed") {
+    const KernelSandbox sandbox;
+    const int link = sandbox.add_pod_link("pod0");
+    Datapath datapath = open_or_fail(sandbox.options());
+    {
+        const NoPrograms no_programs;
+        REQUIRE(datapath.tables().grow(Sized::slots, 1000));
+        CHECK(error_of(datapath.attach_pod_link(link, "pod0")).starts_with("load the BPF programs"));
+        CHECK(error_of(datapath.attach_pod_link(link, "pod0")).starts_with("load the BPF programs"));
+    }
+    CHECK(datapath.attached().empty());
+    REQUIRE(datapath.attach_pod_link(link, "pod0"));
+    check_uses_pinned(sandbox, link, is_tcx(datapath, link));
 }
 
 TEST_CASE("the next agent adopts grown maps, and those of a grow that a crash cut short") {

@@ -134,9 +134,7 @@ TEST_CASE("no backends: a client is answered so often a second, and others are n
     constexpr std::uint32_t kAnswers = 3;
     DatapathOptions options;
     options.settings.reject_per_s = kAnswers;
-    static const std::unique_ptr<Datapath> limited = datapath_with(options);
-    Datapath& datapath = *limited;
-    datapath.clear();
+    Datapath& datapath = datapath_with(options);
     expect_cut_packets(datapath);
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {});
     const auto answers_to = [&](const Endpoint& client, std::uint32_t packets) {

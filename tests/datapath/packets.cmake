@@ -33,17 +33,23 @@ add_executable(packet_tests
     fragments_test.cpp
     hairpin_test.cpp
     headers_test.cpp
+    host_packets_test.cpp
     icmp_test.cpp
+    loading_test.cpp
+    masquerade_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp
     sctp_test.cpp
+    socket_callers_test.cpp
+    socket_io_uring_test.cpp
     sockets_test.cpp
     tables_full_test.cpp
     tcp_states_test.cpp
     translation_test.cpp
     udp_test.cpp
     uplink_errors_test.cpp
-    uplink_test.cpp)
+    uplink_test.cpp
+    verdict_test.cpp)
 target_link_libraries(packet_tests PRIVATE packet_harness Catch2::Catch2WithMain)
 catch_discover_tests(packet_tests TEST_PREFIX "datapath." PROPERTIES SKIP_RETURN_CODE 4 TIMEOUT 60)

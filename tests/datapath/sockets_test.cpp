@@ -1,68 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Real sockets through the socket hooks: what they reach, and what they are told of it.
 #include <netinet/tcp.h>
-#include <sched.h>
-#include <sys/utsname.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <map>
-#include <optional>
 #include <set>
 #include <vector>
 
-#include "socket_hooks.hpp"
-#include "world.hpp"
+#include "socket_node.hpp"
 
 using namespace svclb::test;
-
-namespace {
-
-int linux_major() {
-    utsname name{};
-    return ::uname(&name) == 0 ? std::atoi(static_cast<const char*>(name.release)) : 0;
-}
-
-// The hooks on top of empty tables.
-struct Node {
-    Datapath& datapath = fresh_datapath();
-    std::optional<SocketHooks> hooks;
-
-    explicit Node(const HookOptions& options = {}) {
-        if (linux_major() >= 7) SKIP("on Linux 7.2 the hooks translate nothing (docs/design.md, known limits)");
-        try {
-            hooks.emplace(datapath, options);
-        } catch (const NotPermitted& reason) {
-            SKIP(reason.what());
-        }
-    }
-};
-
-int type_of(const World& world) {
-    return world.tcp_flow() ? SOCK_STREAM : SOCK_DGRAM;
-}
-int family_of(const World& world) {
-    return world.family == 4 ? AF_INET : AF_INET6;
-}
-Socket server_of(const World& world) {
-    return serve(world.net("127.0.0.1", "::1"), type_of(world));
-}
-
-// Where the kernel cannot be told what a call fails with, the call goes on, to an address that nobody has.
-bool was_refused(const Node& node, int error) {
-    return node.hooks->set_errno() ? error == ECONNREFUSED : error != EPERM && error != EACCES;
-}
-
-// Answers one datagram; whom it came from.
-Endpoint answer_one(const Socket& server, const std::string& text) {
-    const auto asked = server.receive();
-    if (!asked.text.empty()) (void)server.send_to(text, Address(asked.from));
-    return asked.from;
-}
-
-}  // namespace
 
 TEST_CASE("sockets: what connects to a frontend reaches a backend, and its peer is the frontend", "[sockets]") {
     const World world = any_world();
@@ -218,18 +165,10 @@ TEST_CASE("sockets: another network namespace's are left alone", "[sockets]") {
     Node node;
     const Socket server = server_of(world);
     ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, {server.name()});
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        if (::unshare(CLONE_NEWNET) != 0) ::_exit(77);
-        const Socket socket(family_of(world), type_of(world));
-        ::_exit(socket.connect(Address(world.frontend())) != 0 ? 0 : 1);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) SKIP("no network namespace can be made");
-    CHECK(WEXITSTATUS(status) == 0);
+    CHECK(in_pod([&] {
+              const Socket socket(family_of(world), type_of(world));
+              return socket.connect(Address(world.frontend()));
+          }) == ENETUNREACH);
     CHECK(node.datapath.service_counter(1).flows == 0);
 }
 

@@ -52,9 +52,7 @@ TEST_CASE("tables: a flow works though the established table is full, and moves 
     CAPTURE(world);
     DatapathOptions options;
     options.established = 64;
-    static const std::unique_ptr<Datapath> small = datapath_with(options);
-    Datapath& datapath = *small;
-    datapath.clear();
+    Datapath& datapath = datapath_with(options);
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
     const auto filler = [&](std::uint16_t i) {
         return FlowEntry{.key = flow_key(world.other_client(i), world.stranger(), world.proto, SVCLB_TO_POD),

@@ -17,19 +17,21 @@ Icmp too_big(const World& world) {
 
 TEST_CASE("uplink: an error about what the client sent quotes the frontend", "[uplink]") {
     const World world = any_world();
-    CAPTURE(world);
-    Datapath& datapath = fresh_datapath();
-    set_node_addresses(datapath);
-    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_elsewhere());
-    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), true);
+    const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
+    CAPTURE(world, seen);
+    const NodePort at(world, seen);
+    Datapath& datapath = at.datapath;
+    const Outside flow = establish(at);
     const Ip router = world.stranger().addr + 9;
     const Packet sent = world.data(flow.client, flow.dialled);
     const Packet forwarded = world.data(flow.forwarded, flow.backend);
     const Packet left = world.data(flow.node, flow.backend);
 
     // From a router behind this node, in two steps; from this node itself, in one; from the backend.
-    CHECK_RUN(datapath.from_uplink(error_about(router, left, too_big(world))), next,
+    CHECK_RUN(second_back(datapath, flow, error_about(router, left, too_big(world))), next,
               error_about(router, forwarded, too_big(world)));
+    CHECK_RUN(second_back(datapath, flow, error_about(flow.backend.addr, left, too_big(world))), next,
+              error_about(flow.backend.addr, forwarded, too_big(world)));
     CHECK_RUN(datapath.to_uplink(error_about(router, forwarded, too_big(world))), next,
               error_about(router, sent, too_big(world)));
     CHECK_RUN(datapath.to_uplink(error_about(flow.backend.addr, forwarded, too_big(world))), next,
@@ -39,31 +41,28 @@ TEST_CASE("uplink: an error about what the client sent quotes the frontend", "[u
 
 TEST_CASE("uplink: an error about an answer reaches the backend as one about its own packet", "[uplink]") {
     const World world = any_world();
-    const bool elsewhere = GENERATE(false, true);
-    CAPTURE(world, elsewhere);
-    Datapath& datapath = fresh_datapath();
-    set_node_addresses(datapath);
-    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()},
-                                 elsewhere ? served_elsewhere() : served_here(world));
-    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), elsewhere);
+    const Seen seen = anywhere();
+    CAPTURE(world, seen);
+    const NodePort at(world, seen);
+    Datapath& datapath = at.datapath;
+    const Outside flow = establish(at);
     const Ip router = world.stranger().addr + 9;
     const Packet met = world.data(flow.dialled, flow.client);
     const Packet forwarded = world.data(flow.backend, flow.forwarded);
     CHECK_RUN(datapath.from_uplink(error_about(router, met, too_big(world))), next,
               error_about(router, forwarded, too_big(world)));
-    if (!elsewhere) return;
+    if (seen == Seen::client_here) return;
     const Packet sent = world.data(flow.backend, flow.node);
-    CHECK_RUN(datapath.to_uplink(error_about(router, forwarded, too_big(world))), next,
+    CHECK_RUN(second_out(datapath, flow, error_about(router, forwarded, too_big(world))), next,
               error_about(router, sent, too_big(world)));
 }
 
 TEST_CASE("uplink: an error about somebody else's packet goes on untouched", "[uplink]") {
     const World world = any_world();
     CAPTURE(world);
-    Datapath& datapath = fresh_datapath();
-    set_node_addresses(datapath);
-    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()}, served_elsewhere());
-    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), true);
+    const NodePort at(world, Seen::node_elsewhere);
+    Datapath& datapath = at.datapath;
+    const Outside flow = establish(at);
     const Packet other = world.data({flow.node.addr, 40000}, flow.backend);
     const Packet error = error_about(world.stranger().addr, other, too_big(world));
     CHECK_RUN(datapath.from_uplink(error), next, error);
@@ -72,13 +71,11 @@ TEST_CASE("uplink: an error about somebody else's packet goes on untouched", "[u
 
 TEST_CASE("uplink: datagrams in fragments, in both directions", "[uplink]") {
     const World world = udp_world();
-    const bool elsewhere = GENERATE(false, true);
-    CAPTURE(world, elsewhere);
-    Datapath& datapath = fresh_datapath();
-    set_node_addresses(datapath);
-    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {world.backend()},
-                                 elsewhere ? served_elsewhere() : served_here(world));
-    const Outside flow = establish_from_outside(datapath, world, outside_client(world), node_port(world), elsewhere);
+    const Seen seen = anywhere();
+    CAPTURE(world, seen);
+    const NodePort at(world, seen);
+    Datapath& datapath = at.datapath;
+    const Outside flow = establish(at);
     const auto in = fragments_of(large(flow.client, flow.dialled));
     const auto forwarded = fragments_of(large(flow.forwarded, flow.backend));
     const auto left = fragments_of(large(flow.node, flow.backend));
@@ -89,9 +86,9 @@ TEST_CASE("uplink: datagrams in fragments, in both directions", "[uplink]") {
         CAPTURE(i);
         CHECK_RUN(datapath.from_uplink(in[i]), next, forwarded[i]);
         CHECK_RUN(datapath.to_uplink(back[i]), next, received[i]);
-        if (!elsewhere) continue;
-        CHECK_RUN(datapath.to_uplink(forwarded[i]), next, left[i]);
-        CHECK_RUN(datapath.from_uplink(answer[i]), next, back[i]);
+        if (seen == Seen::client_here) continue;
+        CHECK_RUN(second_out(datapath, flow, forwarded[i]), next, left[i]);
+        CHECK_RUN(second_back(datapath, flow, answer[i]), next, back[i]);
     }
     CHECK(datapath.reasons() == 0);
 }

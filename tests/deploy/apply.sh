@@ -8,6 +8,7 @@ server=$(cd "$(dirname "$0")/../harness" && pwd)/api_server.py
 dir=$1
 shift
 ip link set lo up
+: >"$dir/log" # an earlier run's "ready" is not this one's
 "$server" serve "$dir" >"$dir/log" 2>&1 &
 trap 'kill $!' EXIT
 for ((i = 0; i < 600; i++)); do

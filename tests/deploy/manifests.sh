@@ -67,6 +67,9 @@ if command -v helm >/dev/null && [[ -e $work/run.yaml ]]; then
     render --set apiServer.host=192.0.2.1 --set apiServer.port=6443 >"$work/chart.yaml"
     check "the API server's address gets into the ConfigMap" grep -q 'apiServerHost: "192.0.2.1"' "$work/chart.yaml"
     check "and its port as a string" grep -q 'apiServerPort: "6443"' "$work/chart.yaml"
+    render --set podSockets=true >"$work/chart.yaml"
+    check "sockets of pods take the option, the capability and the namespaces" \
+        eval "grep -q 'podSockets: \"on\"' '$work/chart.yaml' && grep -q -- '- SYS_ADMIN' '$work/chart.yaml' && grep -q 'mountPath: /run/netns' '$work/chart.yaml'"
     helm template svclb "$chart" --kube-version 1.29.0 >"$work/chart.yaml"
     check "an older Kubernetes gets the AppArmor profile as an annotation" \
         grep -q "container.apparmor.security.beta.kubernetes.io/svclb-agent: unconfined" "$work/chart.yaml"

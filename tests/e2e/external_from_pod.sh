@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# A pod dials its node's node ports, external and load-balancer addresses (behaviour rows 1.16, 1.20, 1.22, 1.24, 1.25,
-# 1.30): every kind, family and protocol, round a Local policy, by source ranges, where the node's addresses change; and
+# A pod, and the node itself, dial the node's node ports, external and load-balancer addresses (behaviour rows 1.16, 1.20,
+# 1.22, 1.24, 1.25, 1.30): every kind, family and protocol, round a Local policy, by source ranges, where the node's addresses change; and
 # what a load balancer is told at the health check port.
 set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
@@ -57,8 +57,10 @@ has_frontend() { # ADDRESS PORT
         jq -e --arg address "$1" --argjson port "$2" 'any(.items[].frontends[]; .address == $address and .port == $port)'
 }
 lacks_frontend() { ! has_frontend "$@"; }
-dial() { # POD TO OPTION...
-    load_in "$1" "$2" --connections 20 --concurrency 4 --timeout-ms 3000 "${@:3}" || true
+dial() { # POD|node TO OPTION...
+    local by=(load_in "$1")
+    [[ $1 != node ]] || by=(node_exec "$tools/connect_load")
+    "${by[@]}" "$2" --connections 20 --concurrency 4 --timeout-ms 3000 "${@:3}" || true
 }
 reached='.failed == 0 and (.backends | keys) == ["b1"]'
 
@@ -86,12 +88,16 @@ health_is_closed() {
     done
 }
 
-# reach_all WHAT: the pod gets an answer from every address by both protocols.
+# reach_all WHAT: the pod gets an answer from every address by both protocols, and so does the node.
 reach_all() {
     local to
     for to in "${node_ports[@]}" "${external_ips[@]}" "${vips[@]}"; do
         check "$1: TCP to $to" holds "$(dial client "$to")" "$reached"
         check "$1: UDP to $to" holds "$(dial client "$to" --udp)" "$reached"
+    done
+    for to in "${node_ports[@]}" 127.0.0.1:30080 '[::1]:30080' "${external_ips[@]}" "${vips[@]}"; do
+        check "$1: TCP from the node to $to" holds "$(dial node "$to")" "$reached"
+        check "$1: UDP from the node to $to" holds "$(dial node "$to" --udp)" "$reached"
     done
 }
 
@@ -124,6 +130,8 @@ check "nobody is ready" await 5 nobody
 for to in "${node_ports[@]}" "${external_ips[@]}" "${vips[@]}"; do
     check "TCP to $to is refused" holds "$(dial client "$to")" '.ok == 0 and .errors == {"Connection refused": 20}'
     check "UDP to $to is refused" holds "$(dial client "$to" --udp)" '.ok == 0 and .errors == {"Connection refused": 20}'
+    check "TCP from the node is refused, too" holds "$(dial node "$to")" '.ok == 0 and .errors == {"Connection refused": 20}'
+    check "and UDP" holds "$(dial node "$to" --udp)" '.ok == 0 and .errors == {"Connection refused": 20}'
 done
 POD_NODE[b1]=1
 endpoints web "$web_ports" b1
@@ -153,8 +161,13 @@ check "and told no more" await 5 untold
 
 say "source ranges: load-balancer addresses only, pods by their own address"
 external Cluster "${POD_IP4[client]}/32" "${POD_IP6[client]}/128"
-ranged() { ctl get services default/web -o json | jq -e 'all(.items[]; (.sourceRanges | length) == 2)'; }
-check "svclb-ctl shows them" await 5 ranged
+ranged() { ctl get services default/web -o json | jq -e "all(.items[]; .sourceRanges | $1)"; }
+check "svclb-ctl shows them" await 5 ranged 'length == 2'
+for to in "${vips[@]}"; do
+    check "the node, in no range, is refused by $to" holds "$(dial node "$to")" '.errors == {"Connection refused": 20}'
+done
+external Cluster "${POD_IP4[client]}/32" "${POD_IP6[client]}/128" "$node4/32" "$node6/128"
+await 5 ranged 'length > 2'
 check "the health check ends with policy Local" await 5 health_is_closed
 reach_all "in a range"
 for to in "${vips[@]}"; do

@@ -107,6 +107,27 @@ check "get links shows the pair's far end" holds "$(ctl get links -o json)" \
     'any(.items[]; .name == "svclb1" and .kind == "host" and (.hooks | length) == 2)'
 check "and the uplink" holds "$(ctl get links -o json)" 'any(.items[]; .name == "to-node2" and .kind == "uplink")'
 
+say "a client within the kernel: a VXLAN tunnel whose other end is a ClusterIP"
+# Without checksums of its own: the kernel leaves the inner packet's to the device and has then no way to say that the outer
+# one is complete, so that no NAT can change it.
+vx4=(type vxlan id 4 dstport 4789 nolearning noudpcsum)
+vx6=(type vxlan id 6 dstport 4790 nolearning udp6zerocsumtx udp6zerocsumrx)
+pod_exec near ip link add vx4 "${vx4[@]}" remote 10.244.1.1
+pod_exec near ip link add vx6 "${vx6[@]}" remote fd00:10:244:1::1
+node_exec ip link add vx4 "${vx4[@]}" remote 10.96.0.30
+node_exec ip link add vx6 "${vx6[@]}" remote fd00:10:96::30
+service tunnel 10.96.0.30 fd00:10:96::30 vx4:4789:UDP vx6:4790:UDP
+endpoints tunnel "vx4:4789:UDP vx6:4790:UDP" near
+for family in 4 6; do
+    pod_exec near ip address add 192.168.$family.2/24 dev vx$family
+    pod_exec near ip link set vx$family up
+    node_exec ip address add 192.168.$family.1/24 dev vx$family
+    node_exec ip link set vx$family up
+    check "over IPv$family it leads to the backend" await 5 expect answered 192.168.$family.2 8080 tcp
+    check "as what it counts tells" holds "$(ctl get services -o json)" \
+        "any(.items[]; .name == \"tunnel\" and .portName == \"vx$family\" and .flows > 0)"
+done
+
 stop_agent KILL
 check "with the agent killed it goes on" expect answered 10.96.0.12 80 tcp
 device=$(node_exec cat /proc/net/dev_snmp6/svclb0 | head -n 1)

@@ -40,10 +40,10 @@ relisted='any(.path == "/api/v1/services" and (.query.sendInitialEvents == "true
 
 gone_in_watch() { kube inject '{"error_event": 410}'; }
 fault "410 as an event of the watch" gone_in_watch
-check "it has listed anew" kube_asked "$relisted"
+check "it has listed anew" await 20 kube_asked "$relisted"
 gone_by_status() { both '"status": 410'; }
 fault "410 as the watch's answer" gone_by_status
-check "it has listed anew" kube_asked "$relisted"
+check "it has listed anew" await 20 kube_asked "$relisted"
 other_error() { kube inject '{"error_event": 500}'; }
 fault "500 as an event of the watch" other_error
 
@@ -54,7 +54,7 @@ timeouts() {
     kube set '{"watch_seconds": 0}'
 }
 fault "watches that end each second" timeouts
-check "each goes on where the last one ended" kube_asked 'map(select(.path == "/api/v1/services")) | length >= 2 and
+check "each goes on where the last one ended" await 20 kube_asked 'map(select(.path == "/api/v1/services")) | length >= 2 and
     all(.query.watch != null and (.query.resourceVersion | tonumber) > 1000 and .query.sendInitialEvents != "true")'
 
 bookmark() { # Services see no event while the version rises; only a bookmark tells.
@@ -62,7 +62,7 @@ bookmark() { # Services see no event while the version rises; only a bookmark te
     kube inject '{"resource": "services", "bookmark": true, "end": true}'
 }
 fault "a watch that ends after a bookmark" bookmark
-check "it goes on from the bookmark" kube_asked "any(.path == \"/api/v1/services\" and (.query.resourceVersion | tonumber) >= $version)"
+check "it goes on from the bookmark" await 20 kube_asked "any(.path == \"/api/v1/services\" and (.query.resourceVersion | tonumber) >= $version)"
 
 cut_object() { kube inject '{"raw": "{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"Endpo", "reset": true}'; }
 fault "a reset in the middle of an object" cut_object
@@ -80,7 +80,7 @@ fault "a list that drips" drip
 too_many() { both '"status": 429, "retry_after": 3'; }
 fault "429 with Retry-After" too_many
 # shellcheck disable=SC2016 # the variable is jq's
-check "it has waited as long as it was told" kube_asked '[.[] | select(.path == "/api/v1/services")] |
+check "it has waited as long as it was told" await 20 kube_asked '[.[] | select(.path == "/api/v1/services")] |
     (map(select(.status == 429)) | last.ended_us) as $told | map(.at_us) | all(. <= $told or . >= $told + 2900000)'
 broken() { kube fault '{"status": 500, "times": 0}' && kube drop && sleep 4 && kube fault; }
 fault "500 for four seconds" broken
@@ -100,7 +100,7 @@ going_away() {
     kube inject '{"end": true}'
 }
 fault "a server that takes no new requests on its connection" going_away
-check "they come on another one" kube_asked "length > 0 and all(.connection > $gone)"
+check "they come on another one" await 20 kube_asked "length > 0 and all(.connection > $gone)"
 
 replay() { kube inject '{"replay": 6}'; }
 fault "old events once more, in order" replay

@@ -20,7 +20,7 @@ check "Services without a foreign proxy's label and without headless ones" kube_
     and .query.labelSelector == "!service.kubernetes.io/service-proxy-name" and .query.fieldSelector == "spec.clusterIP!=None")'
 check "EndpointSlices without those of headless Services" kube_asked 'any(.path == "/apis/discovery.k8s.io/v1/endpointslices"
     and .query.labelSelector == "!service.kubernetes.io/headless")'
-check "its own Node and no other" kube_asked '[.[] | select(.path | test("nodes"))] | length > 0 and
+check "its own Node and no other" await 20 kube_asked '[.[] | select(.path | test("nodes"))] | length > 0 and
     all(.query.fieldSelector == "metadata.name=node-1" or .path == "/api/v1/nodes/node-1")'
 check "initial lists as streams" kube_asked 'any(.query.sendInitialEvents == "true" and .query.allowWatchBookmarks == "true")'
 check "everything over one connection of HTTP/2" kube_asked 'all(.protocol == "h2") and (map(.connection) | unique | length) == 1'

@@ -1,8 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# From outside the cluster, behind a router, to node ports, an external address and a load-balancer address: backends on
-# the node that is dialled see the client, those elsewhere see the node. Established connections and load outlive the
-# agent.
+# From outside the cluster, behind a router, and from a pod, to node ports, an external address and a load-balancer
+# address: whom the backend sees (behaviour rows 1.19 to 1.23). Established connections and load outlive the agent.
 set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
 
@@ -44,12 +43,13 @@ outside_up() {
 }
 
 # exposed NAME NUMBER BACKEND-PORT POLICY POD...: node ports 3NUMBER (TCP, UDP), 192.0.2.NUMBER and 2001:db8::NUMBER as
-# external, 192.0.2.1NUMBER and 2001:db8::1NUMBER as load-balancer addresses; port 80.
+# external, 192.0.2.1NUMBER and 2001:db8::1NUMBER as load-balancer addresses; port 80. With algorithm=WORD before it, that.
 exposed() {
     local name=$1 number=$2 port=$3 policy=$4 address
     shift 4
     {
-        printf 'apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: default}\nspec:\n' "$name"
+        printf 'apiVersion: v1\nkind: Service\nmetadata:\n  name: %s\n  namespace: default\n' "$name"
+        printf '  annotations: {svclb.io/algorithm: %s}\nspec:\n' "${algorithm:-random}"
         printf '  type: LoadBalancer\n  externalTrafficPolicy: %s\n' "$policy"
         printf '  clusterIP: 10.96.0.%s\n  clusterIPs: [10.96.0.%s, "fd00:10:96::%s"]\n' "$number" "$number" "$number"
         printf '  ipFamilies: [IPv4, IPv6]\n  externalIPs: [192.0.2.%s, "2001:db8::%s"]\n  ports:\n' "$number" "$number"
@@ -63,8 +63,23 @@ exposed() {
     endpoints "$name" "tcp:$port:TCP udp:$port:UDP" "$@"
 }
 
-# seen ADDRESS:PORT [--udp]: whom the backend sees.
-seen() { pod_exec outside python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 3 "${@:2}" "$1" "$source" | awk '{ print $2 }'; }
+# on_host NUMBER: the Service's backend is a process of node 1 itself.
+on_host() {
+    local family=IPv4 address
+    for address in 10.0.201.2 fd00:78:201::2; do
+        printf 'apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: host-%s\n' "${family,,}"
+        printf '  namespace: default\n  labels: {kubernetes.io/service-name: host}\naddressType: %s\n' "$family"
+        printf 'ports: [{name: tcp, port: 9091, protocol: TCP}, {name: udp, port: 9091, protocol: UDP}]\n'
+        printf 'endpoints: [{addresses: ["%s"], nodeName: node-1, conditions: {ready: true}}]\n---\n' "$address"
+        family=IPv6
+    done | manifest host.endpoints.yaml
+}
+
+# seen ADDRESS:PORT [--udp]: whom the backend sees where $asked_by dials, by default the client outside.
+seen() {
+    pod_exec "${asked_by:-outside}" python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 3 "${@:2}" "$1" "$source" |
+        awk '{ print $2 }'
+}
 
 dropped_for() { # REASON
     ctl status -o json | jq --arg words "$1" '[.drops[] | select(.reason == $words) | .packets] | add // 0'
@@ -85,6 +100,11 @@ exposed both 83 8080 Cluster b1 b2
 exposed local 84 9090 Local b1
 exposed nowhere 85 9090 Local b2
 exposed empty 86 9090 Cluster
+exposed host 87 9091 Cluster
+on_host
+nsenter --net="/run/netns/$(node_ns 1)" python3 "$harness_top/tests/e2e/tools/peer_name.py" 9091 >"$run/peer-host" &
+await 10 grep -q ready "$run/peer-host"
+pod_add asker
 for node in 1 2; do
     start_agent -n $node --node-ip "10.0.20$node.2,fd00:78:20$node::2"
 done
@@ -103,11 +123,12 @@ for family in 4 6; do
     for udp in "" --udp; do
         for kind in "$node 300" "$external 80" "${external}1 80"; do
             read -r address port <<<"$kind"
-            for service in 81 82 84; do
+            for service in 81 82 84 87; do
                 to=$bracket$address$service$end:$port
                 [[ $address != "$node" ]] || to=$bracket$node$end:300$service
-                expected=$client
-                [[ $service != 82 ]] || expected=$node
+                # Policy Local, and what is no pod: the client itself.
+                expected=$node
+                [[ $service != 84 && $service != 87 ]] || expected=$client
                 # shellcheck disable=SC2086 # no option where there is none
                 check "the backend of $to $udp sees $expected" test "$(seen "$to" $udp)" = "$expected"
             done
@@ -119,6 +140,49 @@ for family in 4 6; do
     check "policy Local without a backend here is silent" test "$(seen "$bracket$node$end:30085" --timeout 0.5)" = TIMEOUT
     check "and counted" test "$(dropped_for NO_LOCAL_BACKEND_DROPPED)" -gt "$before"
 done
+# from_asker CLUSTER-IP-SEES: what backends see where a pod of node 1 dials an external address under either policy, and
+# ClusterIPs with a backend here and elsewhere.
+from_asker() {
+    local asked_by=asker source own node cluster external end udp cluster_sees
+    for own in "${POD_IP4[asker]}" "${POD_IP6[asker]}"; do
+        source=$own node=10.0.201.2 cluster=10.96.0. external=192.0.2. end=''
+        [[ $own != *:* ]] || source="[$own]" node=fd00:78:201::2 cluster=[fd00:10:96:: external=[2001:db8:: end=]
+        cluster_sees=$own
+        [[ $1 != node ]] || cluster_sees=$node
+        for udp in "" --udp; do
+            # shellcheck disable=SC2086 # no option where there is none
+            {
+                check "pod, policy Cluster, here $udp" test "$(seen "${external}81$end:80" $udp)" = "$node"
+                check "pod, policy Cluster, elsewhere $udp" test "$(seen "${external}82$end:80" $udp)" = "$node"
+                check "pod, policy Local $udp" test "$(seen "${external}84$end:80" $udp)" = "$own"
+                check "pod, ClusterIP, here $udp" test "$(seen "${cluster}81$end:80" $udp)" = "$cluster_sees"
+                check "pod, ClusterIP, elsewhere $udp" test "$(seen "${cluster}82$end:80" $udp)" = "$cluster_sees"
+            }
+        done
+    done
+}
+say "from a pod"
+from_asker pod
+stop_agent
+start_agent --node-ip 10.0.201.2,fd00:78:201::2 --masquerade-all --cluster-cidr 10.244.0.0/16,fd00:10:244::/56
+from_asker node
+stop_agent
+start_agent --node-ip 10.0.201.2,fd00:78:201::2
+
+say "Maglev"
+algorithm=maglev exposed same 88 8080 Cluster b1 b2
+# answers NODE-ADDRESS: the pods that answer the client at 32 of its ports.
+answers() {
+    local ports=({42000..42031})
+    pod_exec outside python3 "$harness_top/tests/e2e/tools/ask.py" "$1:30088" "${ports[@]/#/$client4:}" | awk '{ print $2 }'
+}
+is_there() { ctl -n "$1" get services default/same -o json | jq -e '[.items[] | .algorithm == "maglev"] == [true, true]'; }
+check "is what svclb-ctl shows" await 5 is_there 1
+check "and at the other node" await 5 is_there 2
+at_one=$(answers 10.0.201.2)
+check "leads to both backends" test "$(sort -u <<<"$at_one" | paste -sd ' ')" = "b1 b2"
+check "and to the same ones at the other node" test "$(answers 10.0.202.2)" = "$at_one"
+
 before=$(dropped_for CLUSTER_IP_FROM_OUTSIDE)
 source=$client4
 check "a ClusterIP is not served to the outside" test "$(seen 10.96.0.81:80 --timeout 0.5)" = TIMEOUT
@@ -145,5 +209,34 @@ check "every open IPv4 connection lives" holds "$(hold_ask v4)" '.ok == 40'
 check "every open IPv6 connection lives" holds "$(hold_ask v6)" '.ok == 40'
 endpoints both "tcp:8080:TCP udp:8080:UDP"
 check "also without any endpoint" holds "$(hold_ask v4)" '.ok == 40'
+endpoints both "tcp:8080:TCP udp:8080:UDP" b1 b2
+
+say "a flood of SYNs, of more than there are source ports"
+stop_agent
+start_agent --node-ip 10.0.201.2,fd00:78:201::2 --source-ports 10000-10499
+hold_begin flooded4 outside 10.0.201.2:30083 20
+hold_begin flooded6 outside "[fd00:78:201::2]:30083" 20
+check "connections are open" holds "$(hold_said flooded4)" '.failed == 0'
+check "in both families" holds "$(hold_said flooded6)" '.failed == 0'
+pod_exec outside "$tools/packet_flood" tcp 10.0.250.100 10.0.201.2:30083 2000
+pod_exec outside "$tools/packet_flood" tcp fd00:78:250::100 "[fd00:78:201::2]:30083" 2000
+sleep 2
+check "every IPv4 connection lives" holds "$(hold_ask flooded4)" '.ok == 20'
+check "every IPv6 connection lives" holds "$(hold_ask flooded6)" '.ok == 20'
+# The port that is taken from a half-open flow is one on which the backend still waits: the client's second SYN gets in.
+check "new IPv4 connections are made" \
+    holds "$(load_in outside 10.0.201.2:30083 --connections 4 --timeout-ms 20000 --bye)" '.failed == 0'
+check "new IPv6 connections are made" \
+    holds "$(load_in outside "[fd00:78:201::2]:30083" --connections 4 --timeout-ms 20000 --bye)" '.failed == 0'
+
+say "more connections than source ports: 7 to each backend"
+stop_agent
+start_agent --node-ip 10.0.201.2,fd00:78:201::2 --source-ports 10000-10009
+before=$(dropped_for NO_FREE_SOURCE_PORT)
+hold_begin many outside 10.0.201.2:30083 30 --timeout-ms 1500
+check "those that get none fail" holds "$(hold_said many)" '.ok >= 1 and .ok <= 14 and .ok + .failed == 30'
+check "and are counted" test "$(dropped_for NO_FREE_SOURCE_PORT)" -gt "$before"
+opened=$(hold_said many | jq .ok)
+check "the others live" holds "$(hold_ask many)" ".ok == $opened"
 check "desired and programmed state agree" ctl verify
 harness_end

@@ -10,8 +10,8 @@ each with a line.
   /echo            what was asked, as JSON, and by which connection
   /private         the same for the valid token or any client certificate, else 401
   /watch           events as the command `event` sends them, until `end`; /watch/gzip compressed
-  /bytes/N         N bytes, /chunks/S/N the same in pieces of S
-  /cut/N           N bytes and then a reset; /cut-stream/N the same of the HTTP/2 stream alone
+  /bytes/N         N bytes, /chunks/S/N the same in pieces of S, /chunks/S/N/gzip compressed
+  /cut/N           N bytes (/cut/N/gzip: of a compressed answer) and then a reset; /cut-stream/N the same of the HTTP/2 stream alone
   /hang, /stall    no answer, or the first line of one
   /status/CODE     with the header Retry-After: VALUE of ?retry-after=VALUE
 
@@ -21,9 +21,11 @@ Commands: {"event": TEXT}, {"end": true}, {"token": TEXT}, {"rotate": "server"|"
 import argparse
 import asyncio
 import base64
+import gzip
 import json
 import logging
 import pathlib
+import random
 import ssl
 import struct
 import subprocess
@@ -135,13 +137,16 @@ class Server:
             await answer.whole(200, pattern(int(rest[0])))
         elif name == "chunks":
             answer.shape = {"chunk": int(rest[0])}
-            await answer.begin(200)
-            await answer.send(pattern(int(rest[1])))
+            compressed = rest[2:] == ["gzip"]
+            await answer.begin(200, [("content-encoding", "gzip")] if compressed else [])
+            await answer.send(gzip.compress(pattern(int(rest[1]))) if compressed else pattern(int(rest[1])))
             await answer.finish()
         elif name in ("cut", "cut-stream"):
             answer.shape = {"cut": int(rest[0]), "cut_stream": name == "cut-stream"}
-            await answer.begin(200)
-            await answer.send(pattern(int(rest[0]) + 1))
+            compressed = rest[1:] == ["gzip"]
+            await answer.begin(200, [("content-encoding", "gzip")] if compressed else [])
+            whole = pattern(int(rest[0]) + 1)
+            await answer.send(gzip.compress(random.Random(1).randbytes(len(whole)) + whole) if compressed else whole)
         elif name == "hang":
             await asyncio.Event().wait()
         elif name == "stall":
@@ -154,14 +159,14 @@ class Server:
             await answer.whole(int(rest[0]), b"{}", headers)
 
     async def watch(self, answer, compressed):
-        queue, gzip = asyncio.Queue(), zlib.compressobj(wbits=31)
+        queue, packer = asyncio.Queue(), zlib.compressobj(wbits=31)
         await answer.begin(200, [("content-encoding", "gzip")] if compressed else [])
         self.watchers.add(queue)
         try:
             while (text := await queue.get()) is not None:
-                await answer.send(gzip.compress(text) + gzip.flush(zlib.Z_SYNC_FLUSH) if compressed else text)
+                await answer.send(packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH) if compressed else text)
             if compressed:
-                await answer.send(gzip.flush())
+                await answer.send(packer.flush())
             await answer.finish()
         finally:
             self.watchers.discard(queue)

@@ -283,7 +283,8 @@ manifest() {
 # manifest_us FILE: when it was written, in microseconds since 1970; it was put into place a little later.
 manifest_us() { stat -c %.6Y "$manifests/$1" | tr -d .,; }
 
-# service NAME IPV4 IPV6 PORT-NAME:PORT:PROTOCOL...; with affinity_s=SECONDS before it, session affinity.
+# service NAME IPV4 IPV6 PORT-NAME:PORT:PROTOCOL...; with affinity_s=SECONDS before it, session affinity; with
+# internal_policy=Local, that.
 service() {
     local name=$1 v4=$2 v6=$3 spec port_name port protocol
     shift 3
@@ -291,6 +292,7 @@ service() {
         printf 'apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: default}\nspec:\n' "$name"
         [[ -z ${affinity_s:-} ]] ||
             printf '  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: %s}}\n' "$affinity_s"
+        [[ -z ${internal_policy:-} ]] || printf '  internalTrafficPolicy: %s\n' "$internal_policy"
         printf '  clusterIP: %s\n  clusterIPs: ["%s", "%s"]\n  ipFamilies: [IPv4, IPv6]\n  ports:\n' "$v4" "$v4" "$v6"
         for spec in "$@"; do
             IFS=: read -r port_name port protocol <<<"$spec"
@@ -300,14 +302,15 @@ service() {
 }
 
 # endpoints SERVICE "PORT-NAME:PORT:PROTOCOL ..." POD[:notready|:draining]...: one slice for each family, in one file, so
-# that a change is one step.
+# that a change is one step. With part=NAME before it they stand beside the Service's others; with weight=N they have that.
 endpoints() {
-    local name=$1 ports=$2 family spec pod state conditions port_name port protocol
+    local owner=$1 name=$1${part:+-$part} ports=$2 family spec pod state conditions port_name port protocol
     shift 2
     for family in IPv4 IPv6; do
         printf 'apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: %s-%s\n  namespace: default\n' \
             "$name" "${family,,}"
-        printf '  labels: {kubernetes.io/service-name: %s}\naddressType: %s\nports:\n' "$name" "$family"
+        [[ -z ${weight:-} ]] || printf '  annotations: {svclb.io/weight: "%s"}\n' "$weight"
+        printf '  labels: {kubernetes.io/service-name: %s}\naddressType: %s\nports:\n' "$owner" "$family"
         for spec in $ports; do
             IFS=: read -r port_name port protocol <<<"$spec"
             printf '  - {name: %s, port: %s, protocol: %s}\n' "$port_name" "$port" "$protocol"

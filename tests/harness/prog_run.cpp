@@ -9,6 +9,8 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <type_traits>
 
 extern "C" {
 // Laid down by embedded_object.S.
@@ -29,7 +31,15 @@ struct HeldKey {
 };
 constexpr std::uint32_t kTestRunChecksumComplete = 1u << 2;  // BPF_F_TEST_SKB_CHECKSUM_COMPLETE, since 6.11
 
-Object load_programs(const DatapathOptions& options) {
+Object load_object(const DatapathOptions& options, ObjectOptions& object, const char* program) {
+    object.constants = {{"settings", std::as_bytes(std::span(&options.settings, 1))}};
+    object.each_program = [program](bpf_program* each) {
+        bpf_program__set_autoload(each, program != nullptr && std::string_view(program) == bpf_program__name(each));
+    };
+    return load({svclb_object_begin, static_cast<std::size_t>(svclb_object_end - svclb_object_begin)}, object);
+}
+
+Object load_maps(const DatapathOptions& options) {
     ObjectOptions object;
     object.max_entries = {{"frontends", 1024},
                           {"desired_frontends", 1},
@@ -47,8 +57,18 @@ Object load_programs(const DatapathOptions& options) {
                           {"fragments", 1024},
                           {"service_counters", kServices},
                           {"backend_counters", kBackends}};
-    object.constants = {{"settings", std::as_bytes(std::span(&options.settings, 1))}};
-    return load({svclb_object_begin, static_cast<std::size_t>(svclb_object_end - svclb_object_begin)}, object);
+    return load_object(options, object, nullptr);
+}
+
+// One program over the maps of the object that has them all.
+Object load_program(const DatapathOptions& options, const bpf_object* maps, const char* name) {
+    ObjectOptions object;
+    const bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, maps) {
+        if (!bpf_map__is_internal(map) && bpf_map__type(map) != BPF_MAP_TYPE_ARRAY_OF_MAPS)
+            object.maps.emplace(bpf_map__name(map), bpf_map__fd(map));
+    }
+    return load_object(options, object, name);
 }
 
 template <class Key>
@@ -154,21 +174,33 @@ Endpoint target_of(const svclb_flow& flow) {
     return {addr_of(flow.addr), ntohs(flow.port)};
 }
 
+std::string DatapathOptions::key() const {
+    static_assert(std::has_unique_object_representations_v<svclb_settings>);
+    std::string bytes(sizeof(settings), '\0');
+    std::memcpy(bytes.data(), &settings, sizeof(settings));
+    return bytes + std::to_string(transient) + "," + std::to_string(established);
+}
+
 Datapath::Datapath(const DatapathOptions& options)
-    : object_(load_programs(options)),
-      from_pod_(program_fd(object_.get(), "from_pod")),
-      to_pod_(program_fd(object_.get(), "to_pod")),
-      from_uplink_(program_fd(object_.get(), "from_uplink")),
-      to_uplink_(program_fd(object_.get(), "to_uplink")),
+    : options_(options),
+      maps_(load_maps(options)),
       work_area_(map("work_area")),
       services_(map("services"), std::size_t{kServices} * sizeof(svclb_service)),
       slots_(map("slots"), kSlots * sizeof(svclb_slot)),
       filters_(map("filters"), sizeof(svclb_filters)),
       service_cidrs_(map("service_cidrs"), sizeof(svclb_service_cidrs)),
-      node_addresses_(map("node_addresses"), sizeof(svclb_node_addresses)) {
-    const bpf_map* work_area = bpf_object__find_map_by_name(object_.get(), "work_area");
+      node_addresses_(map("node_addresses"), sizeof(svclb_node_addresses)),
+      masquerade_(map("masquerade"), sizeof(svclb_masquerade)) {
+    const bpf_map* work_area = bpf_object__find_map_by_name(maps_.get(), "work_area");
     const std::size_t row = (bpf_map__value_size(work_area) + 7) / 8 * 8;
     garbage_.assign(cpus() * row, 0xa5);
+    (void)program("to_pod");  // the smallest one: may this process load programs at all?
+}
+
+int Datapath::program(const char* name) {
+    auto found = programs_.find(name);
+    if (found == programs_.end()) found = programs_.emplace(name, load_program(options_, maps_.get(), name)).first;
+    return program_fd(found->second.get(), name);
 }
 
 void Datapath::poison_work_area() const {
@@ -178,7 +210,8 @@ void Datapath::poison_work_area() const {
     }
 }
 
-Run Datapath::run(int program, const Bytes& frame, const Gso& gso) {
+Run Datapath::run(const char* name, const Bytes& frame, const Gso& gso) {
+    const int program = this->program(name);
     poison_work_area();
     Run result;
     result.frame.resize(frame.size() + 256);
@@ -217,6 +250,7 @@ void Datapath::clear() {
     filters_.clear();
     service_cidrs_.clear();
     node_addresses_.clear();
+    masquerade_.clear();
     const std::uint32_t zero = 0;
     static const std::vector<std::uint8_t> kUnmarked(sizeof(svclb_wire_filters));
     if (bpf_map_update_elem(map("wire_filters"), &zero, kUnmarked.data(), BPF_ANY) != 0)

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// The real programs, loaded once and run one packet at a time by the kernel's test-run, with their maps at hand.
-// Before each run the programs' work area is filled with garbage: nothing may depend on what the last packet left.
+// The real programs, each loaded when it is first asked for, and run one packet at a time by the kernel's test-run,
+// with their maps at hand. Before each run the programs' work area is filled with garbage: nothing may depend on what
+// the last packet left.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "bpf_object.hpp"
@@ -44,6 +47,9 @@ struct DatapathOptions {
                             .source_ports = 4536};
     std::uint32_t transient = 1024;
     std::uint32_t established = 4096;
+
+    // The options as bytes, by which loaded programs are found again.
+    [[nodiscard]] std::string key() const;
 };
 
 // The key of a flow entry: a packet's ends as the program for `direction` meets it.
@@ -64,12 +70,16 @@ class Datapath {
 public:
     explicit Datapath(const DatapathOptions& options = {});
 
-    Run from_pod(const Bytes& frame, const Gso& gso = {}) { return run(from_pod_, frame, gso); }
-    Run to_pod(const Bytes& frame, const Gso& gso = {}) { return run(to_pod_, frame, gso); }
+    Run from_pod(const Bytes& frame, const Gso& gso = {}) { return run("from_pod", frame, gso); }
+    Run to_pod(const Bytes& frame, const Gso& gso = {}) { return run("to_pod", frame, gso); }
     Run from_pod(const Packet& packet) { return from_pod(packet.frame()); }
     Run to_pod(const Packet& packet) { return to_pod(packet.frame()); }
-    Run from_uplink(const Packet& packet, const Gso& gso = {}) { return run(from_uplink_, packet.frame(), gso); }
-    Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run(to_uplink_, packet.frame(), gso); }
+    Run from_host(const Packet& packet) { return run("from_host", packet.frame(), {}); }
+    Run from_uplink(const Packet& packet, const Gso& gso = {}) { return run("from_uplink", packet.frame(), gso); }
+    Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run("to_uplink", packet.frame(), gso); }
+
+    // The descriptor of a program; has the verifier look at it unless it has.
+    int program(const char* name);
 
     // Everything as after the load, for the next case.
     void clear();
@@ -82,9 +92,10 @@ public:
     [[nodiscard]] svclb_service_cidrs& service_cidrs() { return *service_cidrs_.rows<svclb_service_cidrs>(); }
     [[nodiscard]] svclb_filters& filters() { return *filters_.rows<svclb_filters>(); }
     [[nodiscard]] svclb_node_addresses& node_addresses() { return *node_addresses_.rows<svclb_node_addresses>(); }
+    [[nodiscard]] svclb_masquerade& masquerade() { return *masquerade_.rows<svclb_masquerade>(); }
     // Its counter is reset by clear(): all of them would be most of what a case costs in an emulated machine.
     void counts_backend(std::uint32_t id) { backends_.insert(id); }
-    [[nodiscard]] int map(const char* name) const { return map_fd(object_.get(), name); }
+    [[nodiscard]] int map(const char* name) const { return map_fd(maps_.get(), name); }
 
     // Every flow entry of both families and tables.
     [[nodiscard]] std::vector<FlowEntry> flows() const;
@@ -99,14 +110,12 @@ public:
     [[nodiscard]] std::uint64_t reasons() const;
 
 private:
-    Run run(int program, const Bytes& frame, const Gso& gso);
+    Run run(const char* name, const Bytes& frame, const Gso& gso);
     void poison_work_area() const;
 
-    Object object_;
-    int from_pod_;
-    int to_pod_;
-    int from_uplink_;
-    int to_uplink_;
+    DatapathOptions options_;
+    Object maps_;
+    std::map<std::string, Object> programs_;
     int work_area_;
     Bytes garbage_;
     std::set<std::uint32_t> backends_;
@@ -115,6 +124,7 @@ private:
     MappedMap filters_;
     MappedMap service_cidrs_;
     MappedMap node_addresses_;
+    MappedMap masquerade_;
     bool complete_checksums_ = true;
     bool kernel_can_complete_ = true;
 };

@@ -60,15 +60,16 @@ ServiceFixture::ServiceFixture(Datapath& datapath, std::uint32_t index, const En
     row().family = frontend.addr.v4() ? 4 : 6;
     row().proto = proto;
     row().affinity_s = options.affinity_s;
+    row().algorithm = static_cast<std::uint8_t>(options.algorithm);
     row().epoch = epoch + 1;
     row().verdicts[options.set] = static_cast<std::uint8_t>(options.verdict_when_empty);
     publish(backends);
     add_frontend(frontend);
 }
 
-void ServiceFixture::publish(const std::vector<Endpoint>& slots) {
+void ServiceFixture::publish(const std::vector<Endpoint>& slots, svclb_set set) {
     const auto in_set =
-        static_cast<std::uint8_t>(options_.set == SVCLB_SET_LOCAL ? SVCLB_BACKEND_IN_LOCAL : SVCLB_BACKEND_IN_CLUSTER);
+        static_cast<std::uint8_t>(set == SVCLB_SET_LOCAL ? SVCLB_BACKEND_IN_LOCAL : SVCLB_BACKEND_IN_CLUSTER);
     generation_++;
     if (next_slot_ % kSlotsEach + slots.size() > kSlotsEach) next_slot_ = index_ * kSlotsEach;
     const std::uint32_t base = next_slot_;
@@ -84,7 +85,7 @@ void ServiceFixture::publish(const std::vector<Endpoint>& slots) {
         slot.service = index_;
         slot.backend = id_of(backend);
     }
-    row().runs[options_.set] = svclb_run(base, static_cast<std::uint32_t>(slots.size()), generation_);
+    row().runs[set] = svclb_run(base, static_cast<std::uint32_t>(slots.size()), generation_);
     for (const Endpoint& backend : known_) {
         if (std::find(slots.begin(), slots.end(), backend) != slots.end()) continue;
         svclb_backend value{};
@@ -124,7 +125,7 @@ void ServiceFixture::add_frontend(const Endpoint& frontend) {
     value.service = index_;
     value.kind = options_.kind;
     value.set = static_cast<std::uint8_t>(options_.set);
-    value.outside_set = value.set;
+    value.outside_set = static_cast<std::uint8_t>(options_.outside_set.value_or(options_.set));
     value.flags = options_.source_ranges ? SVCLB_FRONTEND_SOURCE_RANGES : 0;
     must(bpf_map_update_elem(datapath_.map("frontends"), &key, &value, BPF_ANY), "store a frontend");
 }

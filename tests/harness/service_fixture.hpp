@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "packet.hpp"
@@ -15,10 +16,12 @@ namespace svclb::test {
 struct ServiceOptions {
     svclb_set set = SVCLB_SET_CLUSTER;  // the one that clients of the frontend use
     std::uint32_t affinity_s = 0;
+    svclb_algorithm algorithm = SVCLB_ALGORITHM_RANDOM;
     svclb_verdict verdict_when_empty = SVCLB_VERDICT_REJECT;
     svclb_frontend_kind kind = SVCLB_FRONTEND_CLUSTER_IP;
-    std::vector<Endpoint> on_node{};  // the backends that are known to be on this node
-    bool source_ranges = false;       // only who is in a row of source_ranges may dial it
+    std::vector<Endpoint> on_node{};         // the backends that are known to be on this node
+    std::optional<svclb_set> outside_set{};  // the one for clients outside, if it is another
+    bool source_ranges = false;              // only who is in a row of source_ranges may dial it
 };
 
 // One service port with one frontend, at the index `index` of services (never 0). The rows stay until
@@ -30,7 +33,8 @@ public:
 
     // A new run with these slots, in this order; a backend that is named twice has twice the weight. Backends that were
     // there before and are no longer keep their rows: see the next two.
-    void publish(const std::vector<Endpoint>& slots);
+    void publish(const std::vector<Endpoint>& slots) { publish(slots, options_.set); }
+    void publish(const std::vector<Endpoint>& slots, svclb_set set);
     // The backend may keep its UDP conversations but gets no new ones, unless it is still in a slot.
     void drain(const Endpoint& backend);
     void remove_backend(const Endpoint& backend);

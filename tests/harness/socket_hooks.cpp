@@ -15,7 +15,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <stdexcept>
+#include <utility>
 
 extern "C" {
 // Laid down by embedded_object.S.
@@ -29,22 +31,15 @@ namespace {
 
 constexpr int kNetnsCookie = 71;  // SO_NETNS_COOKIE
 constexpr int kPatienceMs = 2000;
-constexpr std::array kShared = {"frontends",        "services",     "slots",         "backends",
-                                "affinity",         "filters",      "service_cidrs", "service_counters",
-                                "backend_counters", "drop_counters"};
+constexpr std::array kShared = {"frontends",        "services",      "slots",         "backends",
+                                "affinity",         "filters",       "service_cidrs", "service_counters",
+                                "backend_counters", "drop_counters", "source_ranges", "node_addresses"};
 
 [[noreturn]] void throw_errno(const std::string& what) {
     throw std::runtime_error(what + ": " + std::strerror(errno));
 }
 
-std::uint64_t netns_cookie() {
-    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM, 0));
-    std::uint64_t cookie = 0;
-    socklen_t size = sizeof(cookie);
-    return ::getsockopt(socket.get(), SOL_SOCKET, kNetnsCookie, &cookie, &size) == 0 ? cookie : 0;
-}
-
-Object load_hooks(Datapath& datapath, bool learn_netns, bool set_errno) {
+Object load_hooks(const Datapath& datapath, bool learn_netns, bool set_errno) {
     svclb_settings settings = DatapathOptions{}.settings;
     settings.netns_cookie = learn_netns ? 0 : netns_cookie();
     settings.hooks_set_errno = set_errno ? 1 : 0;
@@ -52,6 +47,18 @@ Object load_hooks(Datapath& datapath, bool learn_netns, bool set_errno) {
     for (const char* name : kShared) options.maps[name] = datapath.map(name);
     options.constants["settings"] = std::as_bytes(std::span(&settings, 1));
     return load({svclb_sockets_begin, svclb_sockets_end}, options);
+}
+
+// What sockets keep goes with them; the rest is cleared here.
+bpf_object* empty_hooks(const Datapath& datapath, bool learn_netns, bool set_errno) {
+    static std::map<std::pair<const Datapath*, bool>, Object> loaded;
+    auto& object = loaded[{&datapath, learn_netns}];
+    if (!object) object = load_hooks(datapath, learn_netns, set_errno);
+    const int peers = map_fd(object.get(), "socket_peers");
+    for (svclb_socket_peer_key key{}; bpf_map_get_next_key(peers, nullptr, &key) == 0;)
+        if (bpf_map_delete_elem(peers, &key) != 0) throw_errno("empty socket_peers");
+    MappedMap(map_fd(object.get(), "netns_probe"), sizeof(svclb_netns_probe)).clear();
+    return object.get();
 }
 
 std::string own_cgroup() {
@@ -70,9 +77,16 @@ void move_into(const std::string& cgroup) {
 
 }  // namespace
 
+std::uint64_t netns_cookie() {
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM, 0));
+    std::uint64_t cookie = 0;
+    socklen_t size = sizeof(cookie);
+    return ::getsockopt(socket.get(), SOL_SOCKET, kNetnsCookie, &cookie, &size) == 0 ? cookie : 0;
+}
+
 SocketHooks::SocketHooks(Datapath& datapath, const HookOptions& options)
     : set_errno_(libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1),
-      object_(load_hooks(datapath, options.learn_netns, set_errno_)) {
+      object_(empty_hooks(datapath, options.learn_netns, set_errno_)) {
     std::string pattern = "/tmp/svclb-cgroup-XXXXXX";
     if (::mkdtemp(pattern.data()) == nullptr) throw_errno("make a directory");
     mount_ = pattern;
@@ -93,7 +107,7 @@ void SocketHooks::attach(const std::string& cgroup) {
     const UniqueFd directory(::open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory) throw_errno("open " + cgroup);
     bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, object_.get()) {
+    bpf_object__for_each_program(program, object_) {
         UniqueFd link(bpf_link_create(bpf_program__fd(program), directory.get(),
                                       bpf_program__expected_attach_type(program), nullptr));
         if (!link) throw_errno(std::string("attach ") + bpf_program__name(program));

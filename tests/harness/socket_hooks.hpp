@@ -5,6 +5,7 @@
 
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,9 @@
 #include "svclb/base/unique_fd.hpp"
 
 namespace svclb::test {
+
+// Of the caller's network namespace; 0 where the kernel does not tell.
+std::uint64_t netns_cookie();
 
 struct HookOptions {
     bool learn_netns = false;  // as before 5.14, where the hook tells which network namespace is the agent's
@@ -28,14 +32,14 @@ public:
 
     // Whether this kernel lets a hook say what a call fails with.
     [[nodiscard]] bool set_errno() const { return set_errno_; }
-    [[nodiscard]] int map(const char* name) const { return map_fd(object_.get(), name); }
+    [[nodiscard]] int map(const char* name) const { return map_fd(object_, name); }
 
 private:
     void attach(const std::string& cgroup);
     void learn_netns();
 
     bool set_errno_ = false;
-    Object object_;
+    bpf_object* object_;  // loaded once a process, and emptied
     std::vector<UniqueFd> links_;
     std::string mount_;
     std::string cgroup_;

@@ -7,9 +7,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/catch_tostring.hpp>
 #include <catch2/generators/catch_generators.hpp>
-#include <functional>
-#include <memory>
-#include <optional>
+#include <map>
 #include <string>
 
 #include "packet.hpp"
@@ -75,27 +73,22 @@ inline World udp_world() {
     return GENERATE(World{4, IPPROTO_UDP}, World{6, IPPROTO_UDP});
 }
 
-// The programs with empty maps. Loaded once a process: the verifier takes seconds where the machine is emulated.
-inline Datapath& fresh_datapath() {
-    static std::optional<Datapath> loaded;
+// The programs with these settings and sizes, and empty maps. A process loads each once, and only what it runs: the
+// verifier takes seconds where the machine is emulated.
+inline Datapath& datapath_with(const DatapathOptions& options) {
+    static std::map<std::string, Datapath> loaded;
+    Datapath* datapath = nullptr;
     try {
-        if (!loaded) loaded.emplace();
+        datapath = &loaded.try_emplace(options.key(), options).first->second;
     } catch (const NotPermitted& reason) {
         SKIP(reason.what());
     }
-    loaded->clear();
-    return *loaded;
+    datapath->clear();
+    return *datapath;
 }
 
-// One that is loaded with other settings or sizes, for this case alone.
-inline std::unique_ptr<Datapath> datapath_with(const DatapathOptions& options) {
-    std::unique_ptr<Datapath> loaded;
-    try {
-        loaded = std::make_unique<Datapath>(options);
-    } catch (const NotPermitted& reason) {
-        SKIP(reason.what());
-    }
-    return loaded;
+inline Datapath& fresh_datapath() {
+    return datapath_with({});
 }
 
 }  // namespace svclb::test

@@ -37,8 +37,9 @@ bool depends_on_addresses(const model::Service& service) {
 
 }  // namespace
 
-Cluster::Cluster(std::string node_name, std::vector<model::Address> own_addresses, model::NodePortAddresses node_ports)
-    : own_addresses_(std::move(own_addresses)), node_ports_(std::move(node_ports)) {
+Cluster::Cluster(std::string node_name, std::vector<model::Address> own_addresses, model::NodePortAddresses node_ports,
+                 model::Algorithm algorithm)
+    : own_addresses_(std::move(own_addresses)), node_ports_(std::move(node_ports)), algorithm_(algorithm) {
     set_node({.name = std::move(node_name), .zone = {}, .primary = {}, .node_port_addresses = {}});
 }
 
@@ -130,6 +131,10 @@ void Cluster::put(model::EndpointSlice slice) {
 void Cluster::put(const model::Node& node) {
     if (node.name != node_.name) return;
     set_node(model::node_view(node));
+    std::vector<model::Cidr> pods;
+    for (const auto& text : node.pod_cidrs)
+        if (const auto cidr = model::parse_cidr(text)) pods.push_back(*cidr);
+    if (!pods.empty()) pod_cidrs_ = std::move(pods);
     node_leaving_ = node.leaving;
 }
 
@@ -156,6 +161,7 @@ bool Cluster::set_node(model::NodeView node) {
     const auto& others = node.primary.empty() ? node_.primary : node.primary;
     addresses.insert(addresses.end(), others.begin(), others.end());
     node.primary = model::primary_of(addresses);
+    node.algorithm = algorithm_;
     node.node_port_addresses = model::serving_addresses(node_ports_, node.primary, local_addresses_);
     const bool same_zone = node.zone == node_.zone;
     const bool same_addresses =

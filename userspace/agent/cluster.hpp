@@ -23,7 +23,7 @@ class Cluster {
 public:
     // `node_name` is this node's, known or not yet known as an object. `own_addresses` go before that object's.
     explicit Cluster(std::string node_name, std::vector<model::Address> own_addresses = {},
-                     model::NodePortAddresses node_ports = {});
+                     model::NodePortAddresses node_ports = {}, model::Algorithm algorithm = model::Algorithm::random);
 
     void apply(kube::Change change);
     // The addresses of the node's devices. True if that makes a difference to any Service.
@@ -50,6 +50,8 @@ public:
     // Whether the own Node is gone, or about to go; nothing while it has never been told of.
     [[nodiscard]] std::optional<bool> node_leaving() const { return node_leaving_; }
     [[nodiscard]] const model::NodeView& node() const { return node_; }
+    // Those of the own Node, as long as none others are known.
+    [[nodiscard]] const std::vector<model::Cidr>& pod_cidrs() const { return pod_cidrs_; }
     [[nodiscard]] std::size_t service_count() const { return services_.size(); }
     [[nodiscard]] std::size_t slice_count() const { return slices_.size(); }
 
@@ -64,8 +66,10 @@ private:
 
     std::vector<model::Address> own_addresses_;
     model::NodePortAddresses node_ports_;
+    model::Algorithm algorithm_;  // of Services that ask for none
     std::vector<model::Address> local_addresses_;
     model::NodeView node_;
+    std::vector<model::Cidr> pod_cidrs_;
     std::optional<bool> node_leaving_;
     std::map<model::ObjectKey, model::Service> services_;
     std::map<model::ObjectKey, model::EndpointSlice> slices_;

@@ -189,9 +189,28 @@ void add_options(CLI::App& app, Config& config) {
         ->check(CLI::IsMember({"allow", "drop"}))
         ->default_str("drop");
     app.add_option_function<Text>(
+           "--algorithm", [&config](const Text& word) { config.algorithm = *model::parse_algorithm(word); },
+           "how a backend is chosen where the Service does not say")
+        ->check(CLI::IsMember({"random", "maglev"}))
+        ->default_str("random");
+    app.add_flag("--masquerade-all", config.masquerade.all,
+                 "show backends the node as their client, also where a pod dials a ClusterIP");
+    app.add_option_function<Text>(
+           "--cluster-cidr", [&config](const Text& text) { config.masquerade.cluster_cidrs = *cluster_cidrs(text); },
+           "the cluster's pods, of either family (default: what comes out of pod links)")
+        ->type_name("CIDR[,CIDR]")
+        ->check([](const Text& text) {
+            return cluster_cidrs(text) ? Text() : "not a CIDR, or one of each family: " + text;
+        });
+    app.add_option_function<Text>(
+           "--detect-local-mode", [&config](const Text& word) { config.masquerade.local = *local_mode(word); },
+           "how the cluster's pods are known")
+        ->check(CLI::IsMember({"ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"}))
+        ->default_str("ClusterCIDR");
+    app.add_option_function<Text>(
            "--source-ports",
            [&config](const Text& text) { set_source_ports(config.datapath.settings, *source_ports(text)); },
-           "the node's ports towards backends on other nodes; nothing else may use them")
+           "the node's ports towards backends that see it as their client; nothing else may use them")
         ->type_name("FIRST-LAST")
         ->check([](const Text& text) {
             return source_ports(text) ? Text() : "not a range of ports like 10000-29999: " + text;
@@ -202,6 +221,11 @@ void add_options(CLI::App& app, Config& config) {
            "translate what processes on the host network dial, at their sockets")
         ->check(CLI::IsMember({"on", "off"}))
         ->default_str("on");
+    app.add_option_function<Text>(
+           "--pod-sockets", [&config](const Text& word) { config.datapath.sockets.pods = *on_or_off(word); },
+           "translate what the node's pods dial over TCP at their sockets, too")
+        ->check(CLI::IsMember({"on", "off"}))
+        ->default_str("off");
     app.add_option_function<Text>(
            "--host-packets", [&config](const Text& word) { config.host_packets = *on_or_off(word); },
            "translate or refuse the node's own packets that no socket hook has translated")
@@ -274,7 +298,7 @@ std::optional<PortRange> source_ports(std::string_view text) {
     if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-') return std::nullopt;
     const auto last = std::from_chars(first.ptr + 1, end, range.last);
     if (last.ec != std::errc() || last.ptr != end) return std::nullopt;
-    if (range.first < kFirstUnprivileged || range.first > range.last) return std::nullopt;
+    if (range.first < kFirstUnprivileged || range.first >= range.last) return std::nullopt;
     return range;
 }
 
@@ -305,6 +329,8 @@ std::variant<Config, int> config_from(int argc, char** argv) {
         app.parse(argc, argv);
         if (!clean_up && config.manifests.empty() && config.kubeconfig.empty() && !in_pod())
             throw CLI::RequiredError("--manifests or --kubeconfig (outside of a Pod)");
+        if (config.datapath.sockets.pods && !config.datapath.sockets.host)
+            throw CLI::ValidationError("--pod-sockets", "on needs --host-sockets on");
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : kBadUsage;
     } catch (const BadFile& file) {

@@ -13,10 +13,12 @@
 #include <variant>
 #include <vector>
 
+#include "masquerade.hpp"
 #include "svclb/datapath/datapath.hpp"
 #include "svclb/datapath/devices.hpp"
 #include "svclb/kube/api_source.hpp"
 #include "svclb/model/address.hpp"
+#include "svclb/model/build.hpp"
 #include "svclb/model/node_addresses.hpp"
 
 namespace svclb::agent {
@@ -42,8 +44,10 @@ struct Config {
     datapath::DevicePatterns devices;
     std::vector<model::Address> node_addresses;  // its own, before those of its Node object
     model::NodePortAddresses node_ports;
-    bool host_packets = true;                // the catch-all for what the socket hooks do not see
-    std::vector<model::Cidr> service_cidrs;  // united with those of the ServiceCIDR objects
+    Masquerade masquerade;
+    model::Algorithm algorithm = model::Algorithm::random;  // of Services that ask for none
+    bool host_packets = true;                               // the catch-all for what the socket hooks do not see
+    std::vector<model::Cidr> service_cidrs;                 // united with those of the ServiceCIDR objects
     // Nothing = not served.
     std::optional<model::AddressPort> healthz_address = model::parse_address_port("0.0.0.0:10256");
     std::optional<model::AddressPort> metrics_address = model::parse_address_port("127.0.0.1:10249");

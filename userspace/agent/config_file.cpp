@@ -109,6 +109,23 @@ Taker node_port_addresses(model::NodePortAddresses& to) {
     };
 }
 
+Taker cluster_cidr(std::vector<model::Cidr>& to) {
+    return parsed("a CIDR, or one of each family with a comma between them", [&to](const std::string& text) {
+        const auto ranges = cluster_cidrs(text);
+        if (ranges) to = *ranges;
+        return ranges.has_value();
+    });
+}
+
+Taker detect_local_mode(LocalMode& to) {
+    return [&to](const Value& value) {
+        std::string word;
+        auto wrong = one_of({"", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"}, &word)(value);
+        if (wrong.empty()) to = *local_mode(word);
+        return wrong;
+    };
+}
+
 std::vector<Field> own_fields(Config& config) {
     auto& timeouts = config.flow_timeouts;
     return {
@@ -143,6 +160,15 @@ std::vector<Field> own_fields(Config& config) {
                                          if (allow) config.datapath.settings.external_cluster_ip = *allow;
                                          return allow.has_value();
                                      })},
+        {"algorithm", parsed("random or maglev",
+                             [&config](const std::string& word) {
+                                 const auto algorithm = model::parse_algorithm(word);
+                                 if (algorithm) config.algorithm = *algorithm;
+                                 return algorithm.has_value();
+                             })},
+        {"masqueradeAll", boolean(&config.masquerade.all)},
+        {"clusterCIDR", cluster_cidr(config.masquerade.cluster_cidrs)},
+        {"detectLocalMode", detect_local_mode(config.masquerade.local)},
         {"sourcePorts", parsed("a range of ports like 10000-29999",
                                [&config](const std::string& text) {
                                    const auto range = source_ports(text);
@@ -155,6 +181,12 @@ std::vector<Field> own_fields(Config& config) {
                                    if (on) config.datapath.sockets.host = *on;
                                    return on.has_value();
                                })},
+        {"podSockets", parsed("on or off",
+                              [&config](const std::string& word) {
+                                  const auto on = on_or_off(word);
+                                  if (on) config.datapath.sockets.pods = *on;
+                                  return on.has_value();
+                              })},
         {"hostPackets", parsed("on or off",
                                [&config](const std::string& word) {
                                    const auto on = on_or_off(word);

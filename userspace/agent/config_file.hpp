@@ -26,6 +26,10 @@ ConfigFindings read_config(std::string_view text, const std::string& name, Confi
 // nodePortAddresses, as both formats have it.
 [[nodiscard]] Taker node_port_addresses(model::NodePortAddresses& to);
 
+// clusterCIDR and detectLocalMode, likewise.
+[[nodiscard]] Taker cluster_cidr(std::vector<model::Cidr>& to);
+[[nodiscard]] Taker detect_local_mode(LocalMode& to);
+
 struct FieldProblem {
     std::string path;
     std::string what;
@@ -48,6 +52,8 @@ private:
     std::string metrics_address_;
     std::string mode_;
     std::string local_mode_;
+    bool masquerade_all_iptables_ = false;
+    bool masquerade_all_nftables_ = false;
     std::string bridge_;
     std::string interface_prefix_;
     std::int64_t verbosity_ = 0;

@@ -31,16 +31,6 @@ bool is_address(const std::string& text) {
     return text.empty() || model::parse_address(text).has_value();
 }
 
-// One CIDR, or one of each family.
-bool is_cluster_cidr(const std::string& text) {
-    if (text.empty()) return true;
-    const auto comma = text.find(',');
-    const auto first = model::parse_cidr(text.substr(0, comma));
-    if (comma == std::string::npos) return first.has_value();
-    const auto second = model::parse_cidr(text.substr(comma + 1));
-    return first && second && first->address.family() != second->address.family();
-}
-
 // "", "30000-32767", "30000+100", "30000".
 bool is_port_range(const std::string& text) {
     if (text.empty()) return true;
@@ -98,6 +88,14 @@ std::vector<Field> KubeProxyConfig::fields() {
         {"conntrack.udpTimeout", not_negative(&udp_)},
         {"conntrack.udpStreamTimeout", not_negative(&udp_answered_)},
         {"logging.verbosity", integer(0, kMostUint32, &verbosity_)},
+        {"iptables.masqueradeAll", boolean(&masquerade_all_iptables_)},
+        {"nftables.masqueradeAll", boolean(&masquerade_all_nftables_)},
+        {"clusterCIDR", cluster_cidr(config_.masquerade.cluster_cidrs)},
+        {"detectLocalMode",
+         [this](const kube::Value& value) {
+             local_mode_ = value.text;
+             return detect_local_mode(config_.masquerade.local)(value);
+         }},
 
         // What is only checked.
         {"featureGates", map_of(boolean()), false},
@@ -116,13 +114,11 @@ std::vector<Field> KubeProxyConfig::fields() {
         {"showHiddenMetricsForVersion", text(), false},
         {"mode", one_of({"", "iptables", "ipvs", "nftables"}, &mode_), false},
         {"iptables.masqueradeBit", masquerade_bit, false},
-        {"iptables.masqueradeAll", boolean(), false},
         {"iptables.localhostNodePorts", boolean(), false},
         {"iptables.snatNodeInternalIP", boolean(), false},
         {"iptables.syncPeriod", not_negative(&iptables_.sync), false},
         {"iptables.minSyncPeriod", not_negative(&iptables_.pause), false},
         {"nftables.masqueradeBit", masquerade_bit, false},
-        {"nftables.masqueradeAll", boolean(), false},
         {"nftables.syncPeriod", not_negative(&nftables_.sync), false},
         {"nftables.minSyncPeriod", not_negative(&nftables_.pause), false},
         {"ipvs.syncPeriod", not_negative(&ipvs_.sync), false},
@@ -139,11 +135,8 @@ std::vector<Field> KubeProxyConfig::fields() {
         {"winkernel.enableDSR", boolean(), false},
         {"winkernel.rootHnsEndpointName", text(), false},
         {"winkernel.forwardHealthCheckVip", boolean(), false},
-        {"detectLocalMode",
-         one_of({"", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"}, &local_mode_), false},
         {"detectLocal.bridgeInterface", text(&bridge_), false},
         {"detectLocal.interfaceNamePrefix", text(&interface_prefix_), false},
-        {"clusterCIDR", parsed("a CIDR, or one of each family with a comma between them", is_cluster_cidr), false},
         {"oomScoreAdj", integer(-1000, 1000), false},
         {"conntrack.maxPerCore", integer(0, kMostInt32), false},
         {"conntrack.min", integer(0, kMostInt32), false},
@@ -180,6 +173,8 @@ std::vector<FieldProblem> KubeProxyConfig::finish() {
         problems.push_back({"detectLocalMode", "BridgeInterface needs detectLocal.bridgeInterface"});
     if (local_mode_ == "InterfaceNamePrefix" && interface_prefix_.empty())
         problems.push_back({"detectLocalMode", "InterfaceNamePrefix needs detectLocal.interfaceNamePrefix"});
+
+    config_.masquerade.all = mode_ == "nftables" ? masquerade_all_nftables_ : masquerade_all_iptables_;
 
     const auto name = trimmed_lower(host_name_);
     if (!name.empty())

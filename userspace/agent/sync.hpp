@@ -39,6 +39,7 @@ struct SyncOptions {
     ApiSeed api;
     std::vector<model::Address> node_addresses{};  // see Cluster
     model::NodePortAddresses node_ports{};
+    model::Algorithm algorithm = model::Algorithm::random;
 };
 
 class Sync {

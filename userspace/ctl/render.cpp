@@ -136,6 +136,7 @@ Json service_json(const ServiceItem& item) {
             {"internalTrafficPolicy", set_text(item.internal_set)},
             {"externalTrafficPolicy", set_text(item.external_set)},
             {"affinitySeconds", item.affinity_s},
+            {"algorithm", item.algorithm == SVCLB_ALGORITHM_MAGLEV ? "maglev" : "random"},
             {"connections", item.connections},
             {"flows", item.counter.flows},
             {"packets", item.counter.packets},

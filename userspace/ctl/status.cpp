@@ -156,6 +156,7 @@ Json status_json(const Snapshot& snapshot) {
     out["flows"] = snapshot.connections;
     out["links"] = snapshot.links.size();
     out["hostSockets"] = {{"attached", agent.sockets_attached != 0}, {"text", row_text(agent.sockets)}};
+    out["podSockets"] = {{"text", row_text(agent.pod_sockets)}};
     out["hostPackets"] = row_text(agent.host_packets);
     out["maps"] = std::move(map_fill);
     out["drops"] = std::move(drops);
@@ -194,6 +195,7 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("flows", fmt::format("{} ({} dead ones collected)", snapshot.connections, agent.collected));
     add("links", fmt::format("{} attached", snapshot.links.size()));
     add("host sockets", host_sockets_text(agent));
+    add("pod sockets", row_text(agent.pod_sockets));
     add("host packets", row_text(agent.host_packets));
 
     const std::vector<Fill> map_fill = fills(snapshot);

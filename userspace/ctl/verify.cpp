@@ -11,11 +11,13 @@
 #include <numeric>
 #include <optional>
 #include <set>
+#include <span>
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
 
+#include "svclb/model/maglev.hpp"
 #include "text.hpp"
 #include "view.hpp"
 
@@ -74,6 +76,7 @@ public:
         check_names();
         check_backends();
         check_links();
+        check_socket_hooks();
         std::ranges::sort(differences_);
         return std::move(differences_);
     }
@@ -195,10 +198,12 @@ private:
                     fmt::format("slots {} to {}", base, base + count - 1));
             return;
         }
+        std::vector<const BackendRow*> owners;
+        for (std::uint64_t at = base; at < base + count; ++at) owners.push_back(check_slot(index, set, at, object));
+        if (service.algorithm == SVCLB_ALGORITHM_MAGLEV) return check_table(index, set, owners, object);
         std::map<const BackendRow*, std::uint64_t> slots_of;
-        for (std::uint64_t at = base; at < base + count; ++at) {
-            if (const BackendRow* backend = check_slot(index, set, at, object)) ++slots_of[backend];
-        }
+        for (const BackendRow* backend : owners)
+            if (backend != nullptr) ++slots_of[backend];
         check_shares(index, set, slots_of);
     }
 
@@ -232,18 +237,41 @@ private:
         return &backend;
     }
 
+    [[nodiscard]] std::vector<const BackendRow*> members_of(std::uint32_t index, svclb_set set) const {
+        std::vector<const BackendRow*> members;
+        const auto found = backends_of_.find(index);
+        if (found == backends_of_.end()) return members;
+        std::ranges::copy_if(found->second, std::back_inserter(members),
+                             [set](const BackendRow* backend) { return (backend->flags & flag_of(set)) != 0; });
+        return members;
+    }
+
+    // The table is what the set's backends make it, to the last slot: or other nodes have another one.
+    void check_table(std::uint32_t index, svclb_set set, std::span<const BackendRow* const> owners,
+                     const std::string& object) {
+        const auto backends = members_of(index, set);
+        if (backends.size() > model::kMostMaglevMembers) return;
+        std::vector<model::MaglevMember> members;
+        for (const BackendRow* backend : backends)
+            members.push_back({backend->address, backend->port, backend->weight});
+        const auto wanted = model::maglev_table(members);
+        std::size_t wrong = 0;
+        for (std::size_t at = 0; at < std::min(owners.size(), wanted.size()); ++at)
+            if (owners[at] != backends[wanted[at]]) ++wrong;
+        if (owners.size() == wanted.size() && wrong == 0) return;
+        differs(object, "slots", fmt::format("the Maglev table of {} slots", wanted.size()),
+                fmt::format("{} slots, {} of them others", owners.size(), wrong));
+    }
+
     // Each backend of the set has slots in proportion to its weight. The share of one unit of weight is the one that
     // most backends agree on, so that a single wrong one is reported as itself and not as all the others.
     void check_shares(std::uint32_t index, svclb_set set, const std::map<const BackendRow*, std::uint64_t>& slots_of) {
         std::vector<std::pair<const BackendRow*, std::uint64_t>> members;
         std::uint64_t unit = 0;  // of weight
-        if (const auto found = backends_of_.find(index); found != backends_of_.end()) {
-            for (const BackendRow* backend : found->second) {
-                if ((backend->flags & flag_of(set)) == 0) continue;
-                const auto count = slots_of.find(backend);
-                members.emplace_back(backend, count == slots_of.end() ? 0 : count->second);
-                unit = std::gcd(unit, weight_of(*backend));
-            }
+        for (const BackendRow* backend : members_of(index, set)) {
+            const auto count = slots_of.find(backend);
+            members.emplace_back(backend, count == slots_of.end() ? 0 : count->second);
+            unit = std::gcd(unit, weight_of(*backend));
         }
         std::map<std::uint64_t, std::size_t> votes;  // slots for one unit of weight -> backends that have so many
         for (const auto& [backend, count] : members) {
@@ -309,6 +337,19 @@ private:
                         found.empty() ? "no hook" : "only " + found);
             }
         }
+    }
+
+    // All of them where the agent says that they are in force, else none.
+    void check_socket_hooks() {
+        const bool wanted = s_.agent.sockets_attached != 0;
+        std::set<std::string_view> attached;
+        for (const datapath::AttachedLink& link : s_.links)
+            if (link.kind == datapath::LinkKind::cgroup)
+                for (const datapath::Hook& hook : link.hooks) attached.insert(hook.hook);
+        for (const std::string_view hook : datapath::socket_hooks())
+            if (attached.contains(hook) != wanted)
+                differs(fmt::format("socket hook {}", hook), "links", wanted ? "attached" : "not attached",
+                        wanted ? "not attached" : "attached");
     }
 
     const Snapshot& s_;

@@ -91,6 +91,7 @@ void add_family(const Snapshot& snapshot, std::uint32_t index, ServiceItem& item
         item.internal_set = row.internal_set;
         item.external_set = row.external_set;
         item.affinity_s = row.affinity_s;
+        item.algorithm = row.algorithm;
     } else {
         item.verdict.cluster = together(item.verdict.cluster, verdict.cluster);
         item.verdict.local = together(item.verdict.local, verdict.local);

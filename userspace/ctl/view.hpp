@@ -49,6 +49,7 @@ struct ServiceItem {
     std::uint8_t internal_set = SVCLB_SET_CLUSTER;
     std::uint8_t external_set = SVCLB_SET_CLUSTER;
     std::uint32_t affinity_s = 0;
+    std::uint8_t algorithm = SVCLB_ALGORITHM_RANDOM;
     std::uint64_t connections = 0;
     svclb_counter counter{};
     std::vector<std::string> problems;  // of the whole Service

@@ -163,21 +163,36 @@ svclb_settings complete(svclb_settings settings) {
     return settings;
 }
 
+// What is wrong, if anything.
+std::string open_pods(Core& core, const SocketOptions& options) {
+    if (!options.pods) {
+        const auto forgotten = forget_pods(core.sockets->maps());
+        return forgotten ? "off" : forgotten.error().message();
+    }
+    auto pods = PodNamespaces::open();
+    if (!pods) return pods.error().message();
+    core.pods = std::move(*pods);
+    return "";
+}
+
 // Without them the packet path goes on: no error ends the agent.
 SocketState open_sockets(Core& core, const SocketOptions& options, const MapSet& pinned) {
-    if (!options.host) {
-        if (auto detached = detach_socket_hooks(core.dir); !detached) return {.text = detached.error().message()};
-        return {.text = "off"};
-    }
+    // All hooks or none, a former agent's included: some, or with its programs, would do what nobody keeps in step.
+    const auto none = [&core](std::string text) {
+        if (auto detached = detach_socket_hooks(core.dir); !detached) text += "; " + detached.error().message();
+        return SocketState{.attached = false, .text = std::move(text), .pods = "off"};
+    };
+    if (!options.host) return none("off");
     auto root = open_cgroup_root(options.cgroup_root);
-    if (!root) return {.text = root.error().message()};
+    if (!root) return none(root.error().message());
     auto sockets = Sockets::open(core.dir, core.settings, core.maps, pinned, std::move(*root));
-    if (!sockets) return {.text = sockets.error().message()};
+    if (!sockets) return none(sockets.error().message());
     core.sockets = std::move(*sockets);
     const auto& at = core.sockets->root();
     return {
         .attached = true,
-        .text = at.whole ? at.path.string() : at.path.string() + ", a part: processes outside of it are not covered"};
+        .text = at.whole ? at.path.string() : at.path.string() + ", a part: processes outside of it are not covered",
+        .pods = open_pods(core, options)};
 }
 
 }  // namespace
@@ -205,40 +220,49 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (auto forgotten = forget_outgrown(*pinned); !forgotten) return fail(forgotten.error());
 
     const auto settings = complete(options.settings);
-    auto loaded = load_object(settings, *pinned, entries_for(options.sizes, *pinned));
-    if (!loaded) return fail(loaded.error());
-    auto barrier = Barrier::open(std::move(loaded->barrier));
+    auto made = make_maps(*pinned, entries_for(options.sizes, *pinned));
+    if (!made) return fail(made.error());
+    auto programs = load_programs(settings, made->maps);
+    if (!programs) return fail(programs.error());
+    auto barrier = Barrier::open(std::move(made->barrier));
     if (!barrier) return fail(barrier.error());
-    auto tables = KernelTables::open(loaded->maps, nullptr);
+    auto tables = KernelTables::open(made->maps, nullptr);
     if (!tables) return fail(tables.error());
-    auto collector = Collector::open(loaded->maps);
+    auto collector = Collector::open(made->maps);
     if (!collector) return fail(collector.error());
-    auto agent = MappedArray<svclb_agent_status>::open(loaded->maps, "agent");
+    auto agent = MappedArray<svclb_agent_status>::open(made->maps, "agent");
     if (!agent) return fail(agent.error());
-    auto service_cidrs = MappedArray<svclb_service_cidrs>::open(loaded->maps, "service_cidrs");
+    auto service_cidrs = MappedArray<svclb_service_cidrs>::open(made->maps, "service_cidrs");
     if (!service_cidrs) return fail(service_cidrs.error());
-    auto node_addresses = MappedArray<svclb_node_addresses>::open(loaded->maps, "node_addresses");
+    auto node_addresses = MappedArray<svclb_node_addresses>::open(made->maps, "node_addresses");
     if (!node_addresses) return fail(node_addresses.error());
+    auto masquerade = MappedArray<svclb_masquerade>::open(loaded->maps, "masquerade");
+    if (!masquerade) return fail(masquerade.error());
     std::atomic_ref(agent->rows()[0].abi_version).store(SVCLB_ABI_VERSION, std::memory_order_release);
-    if (auto done = pin_maps(dir, loaded->maps, *pinned); !done) return fail(done.error());
+    if (auto done = pin_maps(dir, made->maps, *pinned); !done) return fail(done.error());
 
     auto links = Links::find(dir, false);
     if (!links) return fail(links.error());
-    if (auto replaced = links->replace_programs(loaded->programs, nullptr); !replaced) return fail(replaced.error());
+    if (auto replaced = links->replace_programs(*programs, nullptr); !replaced) return fail(replaced.error());
 
     auto state = std::make_unique<State>(State{.core = {.dir = dir,
                                                         .settings = settings,
                                                         .tcx = *tcx,
-                                                        .maps = std::move(loaded->maps),
-                                                        .programs = std::move(loaded->programs),
+                                                        .maps = std::move(made->maps),
+                                                        .programs = std::move(*programs),
+                                                        .serving = !pinned->all().empty(),
+                                                        .programs_due = false,
+                                                        .ahead = {},
                                                         .links = std::move(*links),
                                                         .agent = std::move(*agent),
                                                         .service_cidrs = std::move(*service_cidrs),
                                                         .node_addresses = std::move(*node_addresses),
+                                                        .masquerade = std::move(*masquerade),
                                                         .tables = std::move(*tables),
                                                         .collector = std::move(*collector),
                                                         .sockets = {},
-                                                        .udp_sockets = {}},
+                                                        .udp_sockets = {},
+                                                        .pods = {}},
                                                .sockets = {},
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
@@ -258,14 +282,27 @@ svclb_agent_status& Datapath::status() {
     return state_->core.agent.rows()[0];
 }
 
+Status Datapath::serve() {
+    auto& core = state_->core;
+    if (auto finished = finish_loading(core); !finished) return finished;
+    core.serving = true;
+    return {};
+}
+
 Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
     if (kind == LinkKind::uplink && !is_ethernet(name)) return {};
+    if (auto ready = serve(); !ready) return ready;
     return state_->core.links.attach(ifindex, name, kind, state_->core.tcx, state_->core.programs);
 }
 
 void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
     auto& row = state_->core.node_addresses.rows()[0];
     if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
+}
+
+void Datapath::set_masquerade(const svclb_masquerade& masquerade) {
+    auto& row = state_->core.masquerade.rows()[0];
+    if (std::memcmp(&row, &masquerade, sizeof(row)) != 0) row = masquerade;
 }
 
 Result<std::string> Datapath::catch_host_packets() {
@@ -304,6 +341,19 @@ std::vector<AttachedLink> Datapath::attached() const {
 
 const SocketState& Datapath::sockets() const {
     return state_->sockets;
+}
+
+Result<bool> Datapath::follow_pod_sockets() {
+    auto& core = state_->core;
+    if (!core.pods) return true;
+    std::set<int> links;
+    for (const auto& link : attached())
+        if (link.kind == LinkKind::pod) links.insert(link.ifindex);
+    const auto followed = core.pods->follow(links, core.sockets->maps());
+    state_->sockets.pods =
+        followed ? fmt::format("{} of {} pod links", core.pods->served(), links.size()) : followed.error().message();
+    if (!followed) return fail(followed.error());
+    return core.pods->settled();
 }
 
 Result<EndStep> Datapath::end_stale_sockets(std::uint32_t messages) {

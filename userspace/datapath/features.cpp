@@ -103,6 +103,12 @@ void add_missing_for_sockets(const SocketOptions& sockets, std::vector<MissingFe
         add("no socket hooks (CONFIG_CGROUP_BPF): host sockets are not translated");
     else if (!hooks_set_errno())
         add("a socket hook cannot say ECONNREFUSED (it came with 5.18): the packet path refuses in its place");
+    if (!sockets.pods) return;
+    if (own_netns_cookie() == 0)
+        add("no SO_NETNS_COOKIE (it came with 5.14): pods' sockets are not translated");
+    else if (!has_capability(CAP_SYS_ADMIN))
+        add("missing capability CAP_SYS_ADMIN, to look into pods' network namespaces: their sockets are not "
+            "translated");
 }
 
 }  // namespace

@@ -62,14 +62,14 @@ std::optional<Key> partner_of(const Key& key, const svclb_flow& flow) {
             partner.sport = key.dport;
             set_address(partner.daddr, flow.addr);
             partner.dport = flow.port;
-            partner.direction = SVCLB_FROM_WIRE;
+            partner.direction = static_cast<__u8>(key.direction & ~SVCLB_DIRECTION_TO);
             return partner;
         case SVCLB_FLOW_SOURCE_REPLY:
             set_address(partner.saddr, flow.addr);
             partner.sport = flow.port;
             set_address(partner.daddr, key.saddr);
             partner.dport = key.sport;
-            partner.direction = SVCLB_TO_WIRE;
+            partner.direction = key.direction | SVCLB_DIRECTION_TO;
             return partner;
         default:
             return std::nullopt;

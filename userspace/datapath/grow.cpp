@@ -7,8 +7,11 @@
 #include <bit>
 #include <cerrno>
 #include <cstdio>
+#include <future>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace svclb::datapath {
@@ -64,15 +67,23 @@ Result<Larger> larger_maps(const Core& core, std::span<const Room> rooms) {
     return larger;
 }
 
-Result<Loaded> load_larger(const Core& core, const Larger& larger) {
-    MapSet reuse;
-    for (const auto& [name, fd] : core.maps.all()) {
+Result<MapSet> copy_of(const MapSet& maps) {
+    MapSet copies;
+    for (const auto& [name, fd] : maps.all()) {
         auto copy = duplicate(fd.get(), name);
         if (!copy) return fail(copy.error());
-        reuse.put(name, std::move(*copy));
+        copies.put(name, std::move(*copy));
     }
-    for (const char* name : larger.names) reuse.remove(name);
-    return load_object(core.settings, reuse, larger.entries);
+    return copies;
+}
+
+Result<MapSet> make_larger(const Core& core, const Larger& larger) {
+    auto reuse = copy_of(core.maps);
+    if (!reuse) return fail(reuse.error());
+    for (const char* name : larger.names) reuse->remove(name);
+    auto made = make_maps(*reuse, larger.entries);
+    if (!made) return fail(made.error());
+    return std::move(made->maps);
 }
 
 void warn_unless(const Status& status) {
@@ -88,16 +99,20 @@ Status rename_pins(const Core& core, std::span<const char* const> names) {
     return {};
 }
 
-// Everything that the outside sees of the new maps, in an order that a crash at any point leaves adoptable: until the
-// first rename the pinned maps are the old ones, whose rows equal the new ones'.
-Status switch_over(Core& core, const Loaded& loaded, std::span<const char* const> names) {
+Status pin_new(const Core& core, const MapSet& maps, std::span<const char* const> names) {
     for (const char* name : names) {
-        if (auto pinned = pin(loaded.maps.find(name), core.dir.map(new_name(name))); !pinned) return pinned;
+        if (auto pinned = pin(maps.find(name), core.dir.map(new_name(name))); !pinned) return pinned;
     }
+    return {};
+}
+
+// The new maps' programs into everything that is attached, then the names, in an order that a crash at any point leaves
+// adoptable: until the first rename the pinned maps are the old ones, whose rows equal the new ones'.
+Status switch_over(Core& core, const MapSet& maps, const Programs& programs, std::span<const char* const> names) {
     if (core.sockets) {
-        if (auto replaced = core.sockets->replace_maps(core.settings, loaded.maps); !replaced) return replaced;
+        if (auto replaced = core.sockets->replace_maps(core.settings, maps); !replaced) return replaced;
     }
-    auto switched = core.links.replace_programs(loaded.programs, &core.programs);
+    auto switched = core.links.replace_programs(programs, &core.programs);
     if (switched) switched = rename_pins(core, names);
     if (!switched) {
         warn_unless(core.links.replace_programs(core.programs, nullptr));
@@ -107,34 +122,99 @@ Status switch_over(Core& core, const Loaded& loaded, std::span<const char* const
     return switched;
 }
 
+// No packet meets a program yet, and the socket hooks that are attached find empty tables: names alone change.
+Status rename_over(const Core& core, std::span<const char* const> names) {
+    auto renamed = rename_pins(core, names);
+    if (!renamed)
+        for (const char* name : names) warn_unless(pin(core.maps.find(name), core.dir.map(name)));
+    return renamed;
+}
+
+Result<Ahead> load_all(const svclb_settings& settings, const MapSet& maps, const MapSet* sockets) {
+    Ahead loaded;
+    auto programs = load_programs(settings, maps);
+    if (!programs) return fail(programs.error());
+    loaded.programs = std::move(*programs);
+    if (sockets == nullptr) return loaded;
+    auto hooks = load_sockets(settings, *sockets);
+    if (!hooks) return fail(hooks.error());
+    loaded.sockets = std::move(*hooks);
+    return loaded;
+}
+
+// On a thread with descriptors of its own: the next growth may close those of `core`.
+Status load_ahead(Core& core) {
+    auto maps = copy_of(core.maps);
+    if (!maps) return fail(maps.error());
+    std::optional<MapSet> sockets;
+    if (core.sockets) {
+        auto shared = core.sockets->maps_with(core.maps);
+        if (!shared) return fail(shared.error());
+        sockets = std::move(*shared);
+    }
+    core.ahead = std::async(std::launch::async | std::launch::deferred,
+                            [settings = core.settings, maps = std::move(*maps), sockets = std::move(sockets)] {
+                                return load_all(settings, maps, sockets ? &*sockets : nullptr);
+                            });
+    return {};
+}
+
 }  // namespace
 
 void show_sizes(const Core& core) {
     core.agent.rows()[0].slots_capacity = core.tables.capacity(Sized::slots);
 }
 
+Status finish_loading(Core& core) {
+    if (!core.programs_due) return {};
+    if (!core.ahead.valid()) {
+        if (auto begun = load_ahead(core); !begun) return begun;
+    }
+    auto loaded = core.ahead.get();
+    if (!loaded) return fail(loaded.error());
+    if (core.sockets && loaded->sockets) {
+        if (auto replaced = core.sockets->replace_programs(std::move(*loaded->sockets)); !replaced) return replaced;
+    }
+    core.programs = std::move(loaded->programs);
+    core.programs_due = false;
+    return {};
+}
+
 Status grow(Core& core, std::span<const Room> rooms) {
     const auto larger = larger_maps(core, rooms);
     if (!larger) return fail(larger.error());
     const auto& names = larger->names;
-    auto loaded = load_larger(core, *larger);
-    if (!loaded) return fail(loaded.error());
+    auto maps = make_larger(core, *larger);
+    if (!maps) return fail(maps.error());
+    Programs programs;
+    if (core.serving) {
+        auto loaded = load_programs(core.settings, *maps);
+        if (!loaded) return fail(loaded.error());
+        programs = std::move(*loaded);
+    }
     for (const char* name : names) {
         // What the programs count between here and the switch is lost; nothing else writes meanwhile.
-        if (auto copied = copy_rows(name, core.maps, loaded->maps); !copied) return copied;
+        if (auto copied = copy_rows(name, core.maps, *maps); !copied) return copied;
     }
-    auto tables = KernelTables::open(loaded->maps, [&core](std::span<const Room> more) { return grow(core, more); });
+    auto tables = KernelTables::open(*maps, [&core](std::span<const Room> more) { return grow(core, more); });
     if (!tables) return fail(tables.error());
-    auto collector = Collector::open(loaded->maps);
+    auto collector = Collector::open(*maps);
     if (!collector) return fail(collector.error());
-    if (auto switched = switch_over(core, *loaded, names); !switched) {
+    auto switched = pin_new(core, *maps, names);
+    if (switched) switched = core.serving ? switch_over(core, *maps, programs, names) : rename_over(core, names);
+    if (!switched) {
         for (const char* name : names) warn_unless(unpin(core.dir.map(new_name(name))));
         return switched;
     }
-    core.maps = std::move(loaded->maps);
-    core.programs = std::move(loaded->programs);
+    core.maps = std::move(*maps);
     core.tables = std::move(*tables);
     core.collector = std::move(*collector);
+    if (core.serving) {
+        core.programs = std::move(programs);
+    } else {
+        core.programs_due = true;
+        if (auto begun = load_ahead(core); !begun) spdlog::warn("{}", begun.error().message());
+    }
     show_sizes(core);
     spdlog::info("grew{}", larger->words);
     return {};

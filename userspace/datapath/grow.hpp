@@ -2,8 +2,7 @@
 // The datapath's insides, and the one change to them while traffic flows: a map makes room for a larger one.
 #pragma once
 
-#include <cstdint>
-#include <memory>
+#include <future>
 #include <optional>
 #include <span>
 
@@ -13,11 +12,18 @@
 #include "links.hpp"
 #include "map_set.hpp"
 #include "object.hpp"
+#include "pod_netns.hpp"
 #include "sockets.hpp"
 #include "svclb/abi.h"
 #include "udp_sockets.hpp"
 
 namespace svclb::datapath {
+
+// Programs that are being loaded on another thread.
+struct Ahead {
+    Programs programs;
+    std::optional<LoadedSockets> sockets;
+};
 
 struct Core {
     BpfDir dir;
@@ -25,21 +31,30 @@ struct Core {
     bool tcx = false;
     MapSet maps;
     Programs programs;
+    bool serving = false;              // programs are attached to devices, or were by an earlier agent
+    bool programs_due = false;         // those above are of maps that have grown since
+    std::future<Result<Ahead>> ahead;  // where they are being loaded
     Links links;
     // Apart from the tables, so that nobody's reference to the row ends when a map grows.
     MappedArray<svclb_agent_status> agent;
     MappedArray<svclb_service_cidrs> service_cidrs;
     MappedArray<svclb_node_addresses> node_addresses;
+    MappedArray<svclb_masquerade> masquerade;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
     std::optional<Sockets> sockets;         // nothing where they are switched off, or refused
     std::optional<UdpSockets> udp_sockets;  // once needed
+    std::optional<PodNamespaces> pods;      // where their sockets are served
 };
 
 // Tells svclb-ctl what has come to be.
 void show_sizes(const Core& core);
 
 // Loads the programs a second time with the larger maps and puts them into every link; on failure all is as before.
+// While nothing is served yet there is nothing to replace: the maps grow at once, their programs are loaded meanwhile.
 Status grow(Core& core, std::span<const Room> rooms);
+
+// Ends with the programs of the maps as they are by now, or an error; the next call tries again.
+Status finish_loading(Core& core);
 
 }  // namespace svclb::datapath

@@ -189,6 +189,7 @@ Status KernelTables::publish(std::uint32_t service, const svclb_service& row) {
     live.proto = row.proto;
     live.internal_set = row.internal_set;
     live.external_set = row.external_set;
+    live.algorithm = row.algorithm;
     // A program that sees the run sees its slots and the fields above as well; one that sees the epoch sees all.
     for (std::size_t set = 0; set < SVCLB_SETS; ++set) {
         std::atomic_ref(live.runs[set]).store(row.runs[set], std::memory_order_release);

@@ -14,9 +14,11 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <future>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 extern "C" {
@@ -37,10 +39,9 @@ using Object = std::unique_ptr<bpf_object, ObjectDeleter>;
 
 constexpr std::size_t kVerifierLogSize = std::size_t{1} << 20;
 
-// The first warning that libbpf prints during a load says which program or map it is about.
-std::mutex warning_mutex;
-std::string
-    first_warning;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): libbpf's callback has no context
+// The first warning that libbpf prints during a load, on the thread that loads, says which program or map it is about.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): libbpf's callback has no context
+thread_local std::string first_warning;
 
 int log_libbpf(libbpf_print_level level, const char* format, va_list arguments) {
     std::array<char, 1024> line{};
@@ -48,17 +49,9 @@ int log_libbpf(libbpf_print_level level, const char* format, va_list arguments) 
     std::string_view text(line.data(), std::strlen(line.data()));
     while (text.ends_with('\n')) text.remove_suffix(1);
     if (text.starts_with("libbpf: ")) text.remove_prefix(8);
-    if (level == LIBBPF_WARN) {
-        const std::lock_guard lock(warning_mutex);
-        if (first_warning.empty()) first_warning = text;
-    }
+    if (level == LIBBPF_WARN && first_warning.empty()) first_warning = text;
     spdlog::debug("libbpf text=\"{}\"", text);
     return length;
-}
-
-std::string take_first_warning() {
-    const std::lock_guard lock(warning_mutex);
-    return std::exchange(first_warning, {});
 }
 
 // The verifier's reason: the last line before its statistics.
@@ -142,12 +135,6 @@ Status set_up_maps(bpf_object* object, const MapSet& reuse, const Entries& entri
     return {};
 }
 
-Result<UniqueFd> program_fd(const bpf_object* object, const char* name) {
-    const bpf_program* program = bpf_object__find_program_by_name(object, name);
-    if (program == nullptr) return fail(Error::invalid(fmt::format("BPF object has no program {}", name)));
-    return duplicate(bpf_program__fd(program), name);
-}
-
 Result<MapSet> pinned_maps(const bpf_object* object) {
     MapSet maps;
     const bpf_map* map = nullptr;
@@ -160,31 +147,64 @@ Result<MapSet> pinned_maps(const bpf_object* object) {
     return maps;
 }
 
-// One of the embedded objects while it is loaded.
+using Names = std::vector<const char*>;
+
+// One of the objects that are embedded in this program. Its programs are loaded in groups, by several threads: all
+// in one is twice the time on two CPUs. What takes longest comes first.
+struct Embedded {
+    const char* name;
+    std::span<const std::byte> bytes;
+    std::vector<Names> groups;
+};
+
+const Embedded& packet_object() {
+    static const Embedded object{"svclb",
+                                 {svclb_object_begin, svclb_object_end},
+                                 {{"from_uplink"}, {"from_host"}, {"from_pod"}, {"to_pod", "to_uplink"}}};
+    return object;
+}
+
+const Embedded& socket_object() {
+    static const Embedded object{
+        "svclb_sockets",
+        {svclb_sockets_begin, svclb_sockets_end},
+        {{"sendmsg4", "connect4", "recvmsg4", "getpeername4"}, {"sendmsg6", "connect6", "recvmsg6", "getpeername6"}}};
+    return object;
+}
+
+// One of them while it is loaded.
 class Loading {
 public:
-    static Result<Loading> open(const char* name, std::span<const std::byte> bytes) {
+    static Result<Loading> open(const Embedded& embedded) {
         quieten_libbpf();
         Loading loading;
         bpf_object_open_opts opts{};
         opts.sz = sizeof(opts);
-        opts.object_name = name;
-        opts.kernel_log_buf = loading.verifier_log_.data();
-        opts.kernel_log_size = loading.verifier_log_.size();
-        loading.object_.reset(bpf_object__open_mem(bytes.data(), bytes.size(), &opts));
-        if (!loading.object_) return fail_errno(errno, fmt::format("open the embedded BPF object {}", name));
+        opts.object_name = embedded.name;
+        opts.kernel_log_buf = loading.verifier_log_.get();
+        opts.kernel_log_size = kVerifierLogSize;
+        loading.object_.reset(bpf_object__open_mem(embedded.bytes.data(), embedded.bytes.size(), &opts));
+        if (!loading.object_) return fail_errno(errno, fmt::format("open the embedded BPF object {}", embedded.name));
+        bpf_program* program = nullptr;
+        bpf_object__for_each_program(program, loading.object()) {
+            bpf_program__set_autoload(program, false);
+            // Known to kernels with tcx only; a program without it may be attached as a tcx link and as a clsact
+            // filter.
+            if (bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS)
+                bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(0));
+        }
         return loading;
     }
 
     [[nodiscard]] bpf_object* object() const { return object_.get(); }
 
-    Status load(const svclb_settings& settings, const MapSet& reuse, const Entries& entries) {
-        if (auto set = set_settings(object(), settings); !set) return set;
+    // The maps, and the programs that were chosen.
+    Status load(const MapSet& reuse, const Entries& entries) {
         if (auto set = set_up_maps(object(), reuse, entries); !set) return set;
-        take_first_warning();
+        first_warning.clear();
         if (const int error = bpf_object__load(object()); error != 0) {
-            const std::string warning = take_first_warning();
-            const std::string_view reason = last_reason(verifier_log_.data());
+            const std::string warning = std::exchange(first_warning, {});
+            const std::string_view reason = last_reason(verifier_log_.get());
             return fail_errno(-error, fmt::format("load the BPF programs{}{}{}{}", warning.empty() ? "" : ": ", warning,
                                                   reason.empty() ? "" : "; the verifier says: ", reason));
         }
@@ -192,11 +212,74 @@ public:
     }
 
 private:
-    Loading() : verifier_log_(kVerifierLogSize) {}
+    // Memory that is only touched where a load fails.
+    Loading() : verifier_log_(std::make_unique_for_overwrite<char[]>(kVerifierLogSize)) { verifier_log_[0] = '\0'; }
 
-    std::vector<char> verifier_log_;
+    std::unique_ptr<char[]> verifier_log_;  // NOLINT(modernize-avoid-c-arrays): a vector would zero it
     Object object_;
 };
+
+using ProgramFds = std::map<std::string, UniqueFd, std::less<>>;
+
+Result<ProgramFds> load_group(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps,
+                              const Names& names) {
+    auto loading = Loading::open(embedded);
+    if (!loading) return fail(loading.error());
+    std::vector<bpf_program*> programs;
+    for (const char* name : names) {
+        programs.push_back(bpf_object__find_program_by_name(loading->object(), name));
+        if (programs.back() == nullptr) return fail(Error::invalid(fmt::format("BPF object has no program {}", name)));
+        bpf_program__set_autoload(programs.back(), true);
+    }
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, loading->object()) {
+        if (!is_pinned(map) && !bpf_map__is_internal(map)) bpf_map__set_autocreate(map, false);  // no program uses it
+    }
+    if (auto set = set_settings(loading->object(), settings); !set) return fail(set.error());
+    if (auto done = loading->load(maps, {}); !done) return fail(done.error());
+    ProgramFds fds;
+    for (const bpf_program* program : programs) {
+        auto fd = duplicate(bpf_program__fd(program), bpf_program__name(program));
+        if (!fd) return fail(fd.error());
+        fds.emplace(bpf_program__name(program), std::move(*fd));
+    }
+    return fds;
+}
+
+Result<ProgramFds> load_groups(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps) {
+    std::vector<std::future<Result<ProgramFds>>> loads;
+    // Without a thread to be had, one after the other below.
+    for (const auto& names : embedded.groups)
+        loads.push_back(std::async(std::launch::async | std::launch::deferred,
+                                   [&] { return load_group(embedded, settings, maps, names); }));
+    ProgramFds all;
+    std::optional<Error> failure;
+    for (auto& load : loads) {
+        auto fds = load.get();
+        if (fds)
+            all.merge(*fds);
+        else if (!failure)
+            failure = fds.error();
+    }
+    if (failure) return fail(*failure);
+    return all;
+}
+
+Result<MadeMaps> make_maps_of(const Embedded& embedded, const MapSet& reuse, const Entries& entries) {
+    auto loading = Loading::open(embedded);
+    if (!loading) return fail(loading.error());
+    if (auto done = loading->load(reuse, entries); !done) return fail(done.error());
+    auto maps = pinned_maps(loading->object());
+    if (!maps) return fail(maps.error());
+    MadeMaps made;
+    made.maps = std::move(*maps);
+    if (const int barrier = bpf_object__find_map_fd_by_name(loading->object(), "barrier"); barrier >= 0) {
+        auto copy = duplicate(barrier, "barrier");
+        if (!copy) return fail(copy.error());
+        made.barrier = std::move(*copy);
+    }
+    return made;
+}
 
 }  // namespace
 
@@ -210,53 +293,28 @@ void quieten_libbpf() {
     libbpf_set_print(log_libbpf);
 }
 
-Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, const Entries& entries) {
-    auto loading = Loading::open("svclb", std::span(svclb_object_begin, svclb_object_end));
-    if (!loading) return fail(loading.error());
-    bpf_object* object = loading->object();
-    bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, object) {
-        // Known to kernels with tcx only; a program without it may be attached as a tcx link and as a clsact filter.
-        bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(0));
-    }
-    if (auto done = loading->load(settings, reuse, entries); !done) return fail(done.error());
+Result<MadeMaps> make_maps(const MapSet& reuse, const Entries& entries) {
+    auto made = make_maps_of(packet_object(), reuse, entries);
+    if (made && !made->barrier) return fail(Error::invalid("BPF object has no map barrier"));
+    return made;
+}
 
-    Loaded loaded;
-    for (const auto& [name, place] : {std::pair{"from_pod", &loaded.programs.from_pod},
-                                      {"to_pod", &loaded.programs.to_pod},
-                                      {"from_host", &loaded.programs.from_host},
-                                      {"from_uplink", &loaded.programs.from_uplink},
-                                      {"to_uplink", &loaded.programs.to_uplink}}) {
-        auto fd = program_fd(object, name);
-        if (!fd) return fail(fd.error());
-        *place = std::move(*fd);
-    }
-    auto maps = pinned_maps(object);
-    if (!maps) return fail(maps.error());
-    loaded.maps = std::move(*maps);
-    const int barrier = bpf_object__find_map_fd_by_name(object, "barrier");
-    if (barrier < 0) return fail(Error::invalid("BPF object has no map barrier"));
-    auto copy = duplicate(barrier, "barrier");
-    if (!copy) return fail(copy.error());
-    loaded.barrier = std::move(*copy);
-    return loaded;
+Result<Programs> load_programs(const svclb_settings& settings, const MapSet& maps) {
+    auto fds = load_groups(packet_object(), settings, maps);
+    if (!fds) return fail(fds.error());
+    return Programs{.from_pod = std::move(fds->at("from_pod")),
+                    .to_pod = std::move(fds->at("to_pod")),
+                    .from_host = std::move(fds->at("from_host")),
+                    .from_uplink = std::move(fds->at("from_uplink")),
+                    .to_uplink = std::move(fds->at("to_uplink"))};
 }
 
 Result<LoadedSockets> load_sockets(const svclb_settings& settings, const MapSet& reuse) {
-    auto loading = Loading::open("svclb_sockets", std::span(svclb_sockets_begin, svclb_sockets_end));
-    if (!loading) return fail(loading.error());
-    if (auto done = loading->load(settings, reuse, {}); !done) return fail(done.error());
-    LoadedSockets loaded;
-    bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, loading->object()) {
-        auto fd = duplicate(bpf_program__fd(program), bpf_program__name(program));
-        if (!fd) return fail(fd.error());
-        loaded.programs.emplace(bpf_program__name(program), std::move(*fd));
-    }
-    auto maps = pinned_maps(loading->object());
-    if (!maps) return fail(maps.error());
-    loaded.maps = std::move(*maps);
-    return loaded;
+    auto made = make_maps_of(socket_object(), reuse, {});
+    if (!made) return fail(made.error());
+    auto fds = load_groups(socket_object(), settings, made->maps);
+    if (!fds) return fail(fds.error());
+    return LoadedSockets{.programs = std::move(*fds), .maps = std::move(made->maps)};
 }
 
 }  // namespace svclb::datapath

@@ -22,8 +22,7 @@ struct Programs {
     UniqueFd to_uplink;
 };
 
-struct Loaded {
-    Programs programs;
+struct MadeMaps {
     MapSet maps;       // every map of the object that is pinned: those of `reuse` and the new ones
     UniqueFd barrier;  // a map-in-map, for Barrier
 };
@@ -31,9 +30,12 @@ struct Loaded {
 // Maps of `reuse` are used as they are; the others are made, with the entries given here or else those of the object.
 // A map of another type or with rows of another size is refused by name.
 using Entries = std::map<std::string, std::uint32_t, std::less<>>;
-Result<Loaded> load_object(const svclb_settings& settings, const MapSet& reuse, const Entries& entries);
+Result<MadeMaps> make_maps(const MapSet& reuse, const Entries& entries);
 
-// The socket hooks' programs, by name. `reuse` has to hold the packet programs' maps, which they share.
+// The packet programs over these maps. The kernel verifies several at a time, on threads that end with the call.
+Result<Programs> load_programs(const svclb_settings& settings, const MapSet& maps);
+
+// The socket hooks' programs, by name, likewise. `reuse` has to hold the packet programs' maps, which they share.
 struct LoadedSockets {
     std::map<std::string, UniqueFd, std::less<>> programs;
     MapSet maps;  // every map of this object

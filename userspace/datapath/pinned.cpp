@@ -82,7 +82,8 @@ Result<std::uint64_t> flush_family(const FlowMaps<Key>& maps, const Wanted& want
 }
 
 void end_strings(svclb_agent_status& status) {
-    for (auto* text : {&status.node, &status.source, &status.error, &status.sockets})
+    for (auto* text :
+         {&status.node, &status.source, &status.error, &status.sockets, &status.host_packets, &status.pod_sockets})
         (*text)[SVCLB_STRING_SIZE - 1] = '\0';
 }
 

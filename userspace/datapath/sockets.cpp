@@ -10,12 +10,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <utility>
 
 #include "map_ref.hpp"
+#include "svclb/datapath/pinned.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -32,10 +34,11 @@ struct Place {
 
 // In the order in which they are attached: names first, so that nobody is told of a peer that it did not dial.
 constexpr std::array kPlaces = {
-    Place{"getpeername4", BPF_CGROUP_INET4_GETPEERNAME}, Place{"getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
-    Place{"recvmsg4", BPF_CGROUP_UDP4_RECVMSG},          Place{"recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
-    Place{"sendmsg4", BPF_CGROUP_UDP4_SENDMSG},          Place{"sendmsg6", BPF_CGROUP_UDP6_SENDMSG},
-    Place{"connect4", BPF_CGROUP_INET4_CONNECT},         Place{"connect6", BPF_CGROUP_INET6_CONNECT},
+    Place{"sock_release", BPF_CGROUP_INET_SOCK_RELEASE}, Place{"getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
+    Place{"getpeername6", BPF_CGROUP_INET6_GETPEERNAME}, Place{"recvmsg4", BPF_CGROUP_UDP4_RECVMSG},
+    Place{"recvmsg6", BPF_CGROUP_UDP6_RECVMSG},          Place{"sendmsg4", BPF_CGROUP_UDP4_SENDMSG},
+    Place{"sendmsg6", BPF_CGROUP_UDP6_SENDMSG},          Place{"connect4", BPF_CGROUP_INET4_CONNECT},
+    Place{"connect6", BPF_CGROUP_INET6_CONNECT},
 };
 
 std::filesystem::path pin_path(const BpfDir& dir, std::string_view hook) {
@@ -114,46 +117,67 @@ Result<Sockets> Sockets::open(const BpfDir& dir, const svclb_settings& settings,
     return sockets;
 }
 
+// Those that are there already get their programs last: until then each step can fail without a trace.
 Status Sockets::attach(const BpfDir& dir) {
+    Fds outdated;
+    std::vector<std::string_view> adopted;
     for (const auto& [hook, type] : kPlaces) {
-        const int program = loaded_.programs.at(hook).get();
-        const auto path = pin_path(dir, hook);
-        auto link = open_pin(path, false);
+        auto link = open_pin(pin_path(dir, hook), false);
         if (!link) return fail(link.error());
-        if (*link && cgroup_of(link->get(), type) == id_of(root_) &&
-            bpf_link_update(link->get(), program, nullptr) == 0) {
+        if (*link && cgroup_of(link->get(), type) == id_of(root_)) {
             links_.insert_or_assign(hook, std::move(*link));
+            adopted.push_back(hook);
             continue;
         }
-        // The new one first, so that no call is missed.
-        UniqueFd fresh(bpf_link_create(program, root_.fd.get(), type, nullptr));
+        if (*link) outdated.insert_or_assign(hook, std::move(*link));
+        UniqueFd fresh(bpf_link_create(loaded_.programs.at(hook).get(), root_.fd.get(), type, nullptr));
         if (!fresh) return fail_errno(errno, fmt::format("attach {} to cgroup {}", hook, root_.path.string()));
-        if (*link) bpf_link_detach(link->get());
-        if (auto pinned = pin(fresh.get(), path); !pinned) return pinned;
         links_.insert_or_assign(hook, std::move(fresh));
     }
+    for (const auto hook : adopted)
+        if (auto updated = update(hook, loaded_); !updated) return updated;
+    for (const auto& [hook, link] : links_) {
+        if (std::ranges::find(adopted, hook) != adopted.end()) continue;
+        if (auto pinned = pin(link.get(), pin_path(dir, hook)); !pinned) return pinned;
+    }
+    // The new ones first, so that no call is missed.
+    for (const auto& [hook, link] : outdated) bpf_link_detach(link.get());
+    return {};
+}
+
+Status Sockets::update(std::string_view hook, const LoadedSockets& with) {
+    const auto link = links_.find(hook);
+    const auto program = with.programs.find(hook);
+    if (const int error = bpf_link_update(link->second.get(), program->second.get(), nullptr); error != 0)
+        return fail_errno(-error, fmt::format("replace the program on {}", hook));
     return {};
 }
 
 Status Sockets::update(const LoadedSockets& with) {
-    for (const auto& [hook, link] : links_) {
-        if (const int error = bpf_link_update(link.get(), with.programs.at(hook).get(), nullptr); error != 0)
-            return fail_errno(-error, fmt::format("replace the program on {}", hook));
-    }
+    for (const auto& [hook, link] : links_)
+        if (auto updated = update(hook, with); !updated) return updated;
     return {};
 }
 
 Status Sockets::replace_maps(const svclb_settings& settings, const MapSet& shared) {
-    const auto reuse = together(loaded_.maps, shared);
+    const auto reuse = maps_with(shared);
     if (!reuse) return fail(reuse.error());
     auto loaded = load_sockets(settings, *reuse);
     if (!loaded) return fail(loaded.error());
-    if (auto updated = update(*loaded); !updated) {
+    return replace_programs(std::move(*loaded));
+}
+
+Result<MapSet> Sockets::maps_with(const MapSet& shared) const {
+    return together(loaded_.maps, shared);
+}
+
+Status Sockets::replace_programs(LoadedSockets loaded) {
+    if (auto updated = update(loaded); !updated) {
         if (auto restored = update(loaded_); !restored)
             spdlog::error("restoring a program failed error=\"{}\"", restored.error().message());
         return updated;
     }
-    loaded_ = std::move(*loaded);
+    loaded_ = std::move(loaded);
     return {};
 }
 
@@ -167,6 +191,12 @@ std::uint64_t own_netns_cookie() {
 
 bool hooks_set_errno() {
     return libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, kSetRetval, nullptr) == 1;
+}
+
+std::vector<std::string_view> socket_hooks() {
+    std::vector<std::string_view> names;
+    for (const auto& place : kPlaces) names.emplace_back(place.hook);
+    return names;
 }
 
 Result<std::vector<Hook>> attached_socket_hooks(const BpfDir& dir) {

@@ -21,12 +21,16 @@ namespace svclb::datapath {
 
 class Sockets {
 public:
-    // `shared` are the packet programs' maps; `pinned` is everything that was pinned before.
+    // `shared` are the packet programs' maps; `pinned` is everything that was pinned before. On failure some hooks may
+    // be attached: see detach_socket_hooks().
     static Result<Sockets> open(const BpfDir& dir, const svclb_settings& settings, const MapSet& shared,
                                 const MapSet& pinned, CgroupRoot root);
 
     // The programs anew, with other maps in the place of some, put into every link; on failure all is as before.
     Status replace_maps(const svclb_settings& settings, const MapSet& shared);
+    // Its two halves: what to load them over, and what has been loaded so.
+    [[nodiscard]] Result<MapSet> maps_with(const MapSet& shared) const;
+    Status replace_programs(LoadedSockets loaded);
 
     [[nodiscard]] const CgroupRoot& root() const { return root_; }
     [[nodiscard]] const MapSet& maps() const { return loaded_.maps; }
@@ -36,6 +40,7 @@ private:
 
     Sockets(CgroupRoot root, LoadedSockets loaded) : root_(std::move(root)), loaded_(std::move(loaded)) {}
     Status attach(const BpfDir& dir);
+    Status update(std::string_view hook, const LoadedSockets& with);
     Status update(const LoadedSockets& with);
 
     CgroupRoot root_;

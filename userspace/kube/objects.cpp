@@ -128,6 +128,7 @@ model::Object read_service(Fields& in, const Spot& root, const Spot& metadata, m
     service.uid = in.text(in.field(metadata, "uid"), not_stamp).value_or("");
     service.created = in.text(in.field(metadata, "creationTimestamp"), not_stamp).value_or("");
     service.labels = known_texts(in, in.field(metadata, "labels"), model::kLabels);
+    service.annotations = known_texts(in, in.field(metadata, "annotations"), model::kAnnotations);
 
     const auto spec = in.field(root, "spec");
     in.require(spec);

@@ -114,6 +114,16 @@ std::vector<Frontend> frontends_of(const Service& service, const ServicePort& po
     return frontends;
 }
 
+Algorithm algorithm_of(const Service& service, const NodeView& node, Told& told) {
+    const auto found = service.annotations.find(std::string(kAlgorithmAnnotation));
+    if (found == service.annotations.end()) return node.algorithm;
+    const auto algorithm = parse_algorithm(found->second);
+    if (!algorithm)
+        told.add("metadata.annotations[" + std::string(kAlgorithmAnnotation) + "]",
+                 "not random or maglev: " + printable(found->second));
+    return algorithm.value_or(node.algorithm);
+}
+
 ServicePortState port_state(const Service& service, const ServicePort& port, const InFamily& in,
                             const ExternalAddresses& external, const SourceRanges& ranges,
                             std::span<const SliceView> slices, const NodeView& node) {
@@ -145,6 +155,12 @@ ServicePortState port_state(const Service& service, const ServicePort& port, con
 
 }  // namespace
 
+std::optional<Algorithm> parse_algorithm(std::string_view word) noexcept {
+    if (word == "random") return Algorithm::random;
+    if (word == "maglev") return Algorithm::maglev;
+    return std::nullopt;
+}
+
 NodeView node_view(const Node& node) {
     const auto zone = node.labels.find(std::string(kZoneLabel));
     return {.name = node.name,
@@ -162,11 +178,14 @@ ServiceState build_service(const Service& service, std::span<const EndpointSlice
     const auto views = slices_of(service, slices, problems);
     const auto external = external_addresses(service, told);
     const auto ranges = source_ranges(service, told);
+    const auto algorithm = algorithm_of(service, node, told);
     for (const auto family : kFamilies) {
         const auto in = in_family(service, family, told);
         if (!in) continue;
-        for (const auto& port : service.ports)
+        for (const auto& port : service.ports) {
             state.push_back(port_state(service, port, *in, external, ranges, views, node));
+            state.back().algorithm = algorithm;
+        }
     }
     // Ids are unique below: two ports of one name and protocol are one service port, and the first one is it.
     std::ranges::stable_sort(state, {}, &ServicePortState::id);

@@ -60,9 +60,8 @@ private:
         std::array<std::uint16_t, SVCLB_SETS> generations{};
     };
 
-    // pass.cpp: what is new
+    // addition.cpp: what is new
     void lay_out(Work& work);
-    void make_room();
     void add_indices();
     void add_strings(Work& work);
     [[nodiscard]] bool add_string(Work& work, const model::Backend& backend, const char* field, const std::string& text,
@@ -85,6 +84,8 @@ private:
     void finish(Work& work);
     void remove_strings();
 
+    // pass.cpp
+    void make_room();
     [[nodiscard]] bool write_backend(const Port& port, BackendRow& row, const BackendWrite& write);
     [[nodiscard]] bool wrote_backend(const Status& status, const Port& port, BackendRow& row,
                                      const BackendWrite& write);

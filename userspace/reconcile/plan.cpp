@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "rows.hpp"
+#include "svclb/model/maglev.hpp"
 
 namespace svclb::reconcile {
 
@@ -32,6 +33,29 @@ Result<std::uint32_t> divide(std::vector<Share>& shares, std::span<const model::
     return static_cast<std::uint32_t>(sum);
 }
 
+// Makes `shares` the slots of the members' table; the sum.
+Result<std::uint32_t> spread(std::vector<Share>& shares, std::span<const model::Backend> backends, const char* set) {
+    static_assert(model::kLargestMaglevTable <= SVCLB_RUN_COUNT_MAX);
+    if (shares.size() > model::kMostMaglevMembers)
+        return fail(Error::invalid(fmt::format("{} set: {} backends, more than the {} of a Maglev table", set,
+                                               shares.size(), model::kMostMaglevMembers)));
+    std::vector<model::MaglevMember> members;
+    members.reserve(shares.size());
+    for (const auto& share : shares) {
+        const auto& backend = backends[share.backend];
+        members.push_back({backend.address, backend.port, weight_of(backend)});
+    }
+    const auto table = model::maglev_table(members);
+    std::vector<Share> runs;
+    for (const auto member : table) {
+        const auto backend = shares[member].backend;
+        if (runs.empty() || runs.back().backend != backend) runs.push_back({backend, 0});
+        ++runs.back().slots;
+    }
+    shares = std::move(runs);
+    return static_cast<std::uint32_t>(table.size());
+}
+
 svclb_slot slot_of(const model::Backend& backend, std::uint32_t id, std::uint32_t service, std::uint16_t generation) {
     svclb_slot slot{};
     std::memcpy(slot.addr, backend.address.bytes.data(), sizeof(slot.addr));
@@ -52,25 +76,31 @@ std::span<const svclb_slot> run_of(std::uint64_t word, std::span<const svclb_slo
 
 }  // namespace
 
-Result<Layout> layout_of(std::span<const model::Backend> backends) {
+Result<Layout> layout_of(std::span<const model::Backend> backends, model::Algorithm algorithm) {
+    const bool maglev = algorithm == model::Algorithm::maglev;
     Layout layout;
     for (std::uint32_t at = 0; at < backends.size(); ++at) {
         if (backends[at].in_cluster) layout.cluster.push_back({at, 0});
         if (backends[at].in_local) layout.local.push_back({at, 0});
     }
-    const auto cluster_slots = divide(layout.cluster, backends, "Cluster");
-    if (!cluster_slots) return fail(cluster_slots.error());
-    layout.cluster_slots = *cluster_slots;
-
     layout.shared = !layout.local.empty() && layout.local.size() <= layout.cluster.size() &&
+                    (!maglev || layout.local.size() == layout.cluster.size()) &&
                     std::equal(layout.local.begin(), layout.local.end(), layout.cluster.begin(),
                                [](const Share& a, const Share& b) { return a.backend == b.backend; });
+    const auto cluster_slots = (maglev ? spread : divide)(layout.cluster, backends, "Cluster");
+    if (!cluster_slots) return fail(cluster_slots.error());
+    layout.cluster_slots = *cluster_slots;
+    if (layout.shared && maglev) {
+        layout.local = layout.cluster;
+        layout.local_slots = layout.cluster_slots;
+        return layout;
+    }
     if (layout.shared) {
         std::copy_n(layout.cluster.begin(), layout.local.size(), layout.local.begin());
         for (const auto& share : layout.local) layout.local_slots += share.slots;
         return layout;
     }
-    const auto local_slots = divide(layout.local, backends, "Local");
+    const auto local_slots = (maglev ? spread : divide)(layout.local, backends, "Local");
     if (!local_slots) return fail(local_slots.error());
     layout.local_slots = *local_slots;
     return layout;

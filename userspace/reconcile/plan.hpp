@@ -19,7 +19,7 @@
 
 namespace svclb::reconcile {
 
-// How many slots of a run one backend has.
+// How many slots of a run one backend has, one behind the other.
 struct Share {
     std::uint32_t backend;  // position in the desired backends
     std::uint32_t slots;
@@ -35,7 +35,9 @@ struct Layout {
 
 // Slots in proportion to the weights, reduced by their greatest common divisor; a weight of 0 counts as 1, so that a
 // set with members is never an empty run. An error where a run would be longer than a row can say.
-[[nodiscard]] Result<Layout> layout_of(std::span<const model::Backend> backends);
+// With Maglev they are those of its table, in the table's order.
+[[nodiscard]] Result<Layout> layout_of(std::span<const model::Backend> backends,
+                                       model::Algorithm algorithm = model::Algorithm::random);
 
 // One run's slots in order; `ids` by position in `backends`.
 [[nodiscard]] std::vector<svclb_slot> slots_of(std::span<const Share> shares, std::span<const model::Backend> backends,

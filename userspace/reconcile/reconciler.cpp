@@ -55,6 +55,7 @@ model::ServicePortState port_state(const Port& port, const Strings& strings) {
     state.internal_policy = static_cast<model::TrafficPolicy>(port.row.internal_set);
     state.external_policy = static_cast<model::TrafficPolicy>(port.row.external_set);
     state.affinity_s = port.row.affinity_s;
+    state.algorithm = static_cast<model::Algorithm>(port.row.algorithm);
     state.source_ranges = port.ranges;
     return state;
 }

@@ -113,6 +113,7 @@ svclb_service service_row(const model::ServicePortState& desired) {
     row.proto = static_cast<__u8>(desired.id.protocol);
     row.internal_set = static_cast<__u8>(desired.internal_policy);
     row.external_set = static_cast<__u8>(desired.external_policy);
+    row.algorithm = static_cast<__u8>(desired.algorithm);
     return row;
 }
 

@@ -27,12 +27,12 @@ struct svclb_filters {
 	__u8 direct[SVCLB_FILTER_SIZE];
 };
 
-/* wire_filters: the same for uplinks; set by from_uplink with the first flow. Apart from the others: what pods send
- * pays nothing for it. */
+/* wire_filters: the same for uplinks; set with the first flow. Apart from the others: what pods send pays nothing for
+ * it. */
 struct svclb_wire_filters {
 	/* By address and port of a backend on this node that somebody outside has dialled, and with port 0. */
 	__u8 reply[SVCLB_FILTER_SIZE];
-	/* The same of one on another node. */
+	/* The same of one, wherever it is, that sees the node as its client. */
 	__u8 source[SVCLB_FILTER_SIZE];
 };
 

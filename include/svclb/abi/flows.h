@@ -49,11 +49,19 @@ enum svclb_flow_kind {
 	SVCLB_FLOW_DIRECT = 3,
 	SVCLB_FLOW_HAIRPIN = 4, /* as FORWARD; the client is the backend: the source address becomes the frontend's */
 	SVCLB_FLOW_HAIRPIN_REPLY = 5, /* met in from_pod: becomes frontend to client */
-	/* The second half of the way from outside to a backend elsewhere: client to backend, met in to_uplink: the
-	 * source becomes addr:port, which is the node's; the destination port stays client_port. */
+	/* The second half of a way that is masqueraded: client to backend, met in to_uplink or to_pod: the source
+	 * becomes addr:port, which is the node's; the destination port stays client_port. */
 	SVCLB_FLOW_SOURCE = 6,
-	/* Backend to node, met in from_uplink: the destination becomes addr:port, the client; the source port stays. */
+	/* Backend to node, met at the same device: the destination becomes addr:port, the client; the source port
+	 * stays. */
 	SVCLB_FLOW_SOURCE_REPLY = 7,
+};
+
+/* svclb_flow.masqueraded: a flow of kind SOURCE belongs to it, and where that is met. */
+enum svclb_masqueraded {
+	SVCLB_MASQUERADED_NOT = 0,
+	SVCLB_MASQUERADED_AT_UPLINK = 1,
+	SVCLB_MASQUERADED_AT_POD = 2, /* at the link of the backend's pod */
 };
 
 /* svclb_flow.backend_fin: the backend closed first, so that its kernel keeps the tuple in TIME_WAIT. */
@@ -78,7 +86,7 @@ struct svclb_flow {
 	__u8 backend_fin; /* FIN seen from the backend (TCP), SVCLB_FIN_FIRST if before the client's */
 	__u8 reset; /* RST seen from either side (TCP) */
 	__u8 host; /* the client is the node itself, by way of the catch-all */
-	__u8 masqueraded; /* a flow of kind SOURCE belongs to it */
+	__u8 masqueraded; /* enum svclb_masqueraded */
 	__u8 pad[1]; /* always zero */
 };
 static_assert(sizeof(struct svclb_flow) == 48, "value layout is pinned");

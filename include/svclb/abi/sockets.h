@@ -46,6 +46,14 @@ struct svclb_socket_peer_key {
 };
 static_assert(sizeof(struct svclb_socket_peer_key) == 32, "hashed as bytes: no holes");
 
+/* pod_netns: HASH, cookie of a network namespace -> the pod in it, written by the agent where pods' sockets are served.
+ * The addresses that its packets carry; zero: none of the family is known. */
+struct svclb_pod {
+	__be32 v4[SVCLB_ADDR_WORDS];
+	__be32 v6[SVCLB_ADDR_WORDS];
+};
+static_assert(sizeof(struct svclb_pod) == 32, "value layout is pinned");
+
 /* netns_probe: one row, mmapped by the agent. Before 5.14 the agent cannot ask for the cookie of its own network
  * namespace: it names one of its sockets, connects it, and connect4 tells. */
 struct svclb_netns_probe {

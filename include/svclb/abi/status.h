@@ -147,6 +147,7 @@ struct svclb_agent_status {
 	char sockets[SVCLB_STRING_SIZE]; /* where they are, or why they are not */
 	char host_packets[SVCLB_STRING_SIZE]; /* what the catch-all has in force, or why it has nothing */
 	__u64 sockets_ended; /* connected UDP sockets whose backend no longer served */
+	char pod_sockets[SVCLB_STRING_SIZE]; /* how many pods' sockets are served, or why none */
 };
 
 #endif

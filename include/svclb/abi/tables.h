@@ -93,6 +93,12 @@ static inline __attribute__((always_inline)) __u16 svclb_run_generation(__u64 ru
 	return (__u16)(run >> (SVCLB_RUN_BASE_BITS + SVCLB_RUN_COUNT_BITS));
 }
 
+/* How a new flow's slot is found. */
+enum svclb_algorithm {
+	SVCLB_ALGORITHM_RANDOM = 0, /* by a hash that each node has of its own */
+	SVCLB_ALGORITHM_MAGLEV = 1, /* by a hash that all nodes share, in a table that is the same on all */
+};
+
 /* One service port in one address family. */
 struct svclb_service {
 	__u64 runs[SVCLB_SETS]; /* by enum svclb_set */
@@ -109,7 +115,7 @@ struct svclb_service {
 	/* 1 while backend rows of this index are removed or made less usable, 0 with the rise of epoch that follows. An
 	 * agent that finds it set knows that the one before it died between the two. The programs do not read it. */
 	__u8 epoch_due;
-	__u8 pad[1]; /* always zero */
+	__u8 algorithm; /* enum svclb_algorithm */
 };
 static_assert(sizeof(struct svclb_service) == 32, "two rows a cache line, mmapped by the agent");
 
@@ -180,7 +186,7 @@ static_assert(sizeof(struct svclb_service_cidrs) == 1032, "value layout is pinne
 
 /* ---------------------------------------------------------------- node_addresses: one row, mmapped by the agent */
 
-/* What a backend on another node sees as its client where that is outside. All zero: not known. */
+/* What a backend sees as its client where that is masqueraded. All zero: not known. */
 struct svclb_node_addresses {
 	__be32 v4[SVCLB_ADDR_WORDS];
 	__be32 v6[SVCLB_ADDR_WORDS];
@@ -191,6 +197,20 @@ struct svclb_node_addresses {
 	{                                                                                                              \
 		0x02, 's', 'v', 'c', 'l', 'b'                                                                          \
 	}
+
+/* ---------------------------------------------------------------- masquerade: one row, mmapped by the agent */
+
+/* Whose flows get the node's address as their source (behaviour rows 1.19 to 1.23). */
+struct svclb_masquerade {
+	/* Clients that are the cluster's own pods. Of a family without a range it is what comes out of a pod link. */
+	struct svclb_cidr v4;
+	struct svclb_cidr v6;
+	__u32 has_v4;
+	__u32 has_v6;
+	__u32 all; /* flows of the cluster's pods to a ClusterIP as well */
+	__u32 pad; /* always zero */
+};
+static_assert(sizeof(struct svclb_masquerade) == 80, "value layout is pinned");
 
 /* ---------------------------------------------------------------- settings: .rodata of the programs */
 
@@ -208,9 +228,16 @@ struct svclb_settings {
 	__u64 netns_cookie;
 	__u32 hooks_set_errno;
 	__u32 external_cluster_ip; /* a ClusterIP may be dialled from outside (1), or is dropped (0) */
-	/* The node's ports towards backends on other nodes: the first one, and how many. */
+	/* The node's ports towards backends: the first one, and how many. */
 	__u32 source_port_first;
 	__u32 source_ports;
 };
+
+/* Of so many source ports, those of the node's own packets come first: what the catch-all translates. At least two are
+ * needed. */
+static inline __attribute__((always_inline)) __u32 svclb_host_ports(__u32 source_ports)
+{
+	return source_ports / 5 + 1;
+}
 
 #endif

@@ -36,6 +36,7 @@ struct Sizes {  // entries
 // Which processes' connections are translated at their sockets.
 struct SocketOptions {
     bool host = false;                  // those of the caller's network namespace
+    bool pods = false;                  // and those of the namespaces behind pod links
     std::filesystem::path cgroup_root;  // empty: where cgroup v2 is mounted
 };
 
@@ -73,7 +74,8 @@ struct FlowTimeouts {
 // What has become of the socket hooks.
 struct SocketState {
     bool attached = false;
-    std::string text;  // where they are, or why they are not
+    std::string text{};  // where they are, or why they are not
+    std::string pods{};  // how many pods they serve, or why none
 };
 
 struct EndStep {
@@ -102,6 +104,9 @@ public:
     // The mmapped row that svclb-ctl reads.
     [[nodiscard]] svclb_agent_status& status();
 
+    // Has the programs of the tables as they are by now ready: those of tables that grew before anything was attached
+    // are loaded on another thread meanwhile. attach() does so itself; the socket hooks need it where no device is.
+    Status serve();
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
     Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
     // The programs for a device of this kind. An uplink without hardware addresses gets none: our programs read
@@ -111,6 +116,10 @@ public:
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
     [[nodiscard]] const SocketState& sockets() const;
+
+    // Has the socket hooks, if they are to serve pods, know the namespaces behind the pod links that are attached. To
+    // be called again when those change, and while it returns false: a namespace is not found yet, or has no address.
+    Result<bool> follow_pod_sockets();
 
     // Among the next connected UDP sockets of the caller's network namespace, at most `messages` of some 100 each: ends
     // those whose frontend led them to a backend that no longer serves. Their next call fails with ECONNABORTED.
@@ -124,8 +133,9 @@ public:
     // force, does nothing. An error leaves the former ones in force.
     Status set_service_cidrs(std::span<const svclb_cidr> cidrs);
 
-    // What backends on other nodes see as their client where that is outside; once it is in force, does nothing.
+    // What backends see as their client where that is masqueraded, and where it is; once in force, these do nothing.
     void set_node_addresses(const svclb_node_addresses& addresses);
+    void set_masquerade(const svclb_masquerade& masquerade);
 
     // Has what the node itself sends to the ranges meet a program of ours: makes the devices and routes for it, or
     // mends them. To be called again when devices, addresses or ranges may have changed. Returns what is in force, in

@@ -12,6 +12,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -20,6 +21,9 @@
 #include "svclb/datapath/datapath.hpp"
 
 namespace svclb::datapath {
+
+// The names of all socket hooks.
+[[nodiscard]] std::vector<std::string_view> socket_hooks();
 
 using FlowKey = std::variant<svclb_flow_key4, svclb_flow_key6>;
 

@@ -3,8 +3,10 @@
 // to 1.16.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "svclb/model/desired.hpp"
@@ -18,8 +20,12 @@ struct NodeView {
     std::string zone;                            // label topology.kubernetes.io/zone; "" = none
     std::vector<Address> primary{};              // its own address, at most one of each family
     std::vector<Address> node_port_addresses{};  // sorted, unique: see node_addresses.hpp
+    Algorithm algorithm = Algorithm::random;     // of Services that ask for none
     bool operator==(const NodeView&) const = default;
 };
+// "random" or "maglev"; nothing for any other text.
+[[nodiscard]] std::optional<Algorithm> parse_algorithm(std::string_view word) noexcept;
+
 // Without node ports: which addresses serve them is not the Node's to say.
 [[nodiscard]] NodeView node_view(const Node& node);
 

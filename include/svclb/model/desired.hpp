@@ -66,7 +66,8 @@ struct ServicePortState {
     Verdict local = Verdict::reject;    // forward exactly when some backend is in_local
     TrafficPolicy internal_policy = TrafficPolicy::cluster;
     TrafficPolicy external_policy = TrafficPolicy::cluster;
-    std::uint32_t affinity_s = 0;       // 0 = none
+    std::uint32_t affinity_s = 0;  // 0 = none
+    Algorithm algorithm = Algorithm::random;
     std::vector<Cidr> source_ranges{};  // sorted, unique; none where no frontend asks for them
     bool operator==(const ServicePortState&) const = default;
 };

@@ -14,12 +14,14 @@ inline constexpr std::string_view kServiceNameLabel = "kubernetes.io/service-nam
 inline constexpr std::string_view kZoneLabel = "topology.kubernetes.io/zone";
 // On an EndpointSlice: the weight of its endpoints, 1 (default) to 100.
 inline constexpr std::string_view kWeightAnnotation = "svclb.io/weight";
+// On a Service: how a backend is chosen, "random" or "maglev".
+inline constexpr std::string_view kAlgorithmAnnotation = "svclb.io/algorithm";
 inline constexpr std::string_view kTriggerTimeAnnotation = "endpoints.kubernetes.io/last-change-trigger-time";
 
 // A taint: the cluster's autoscaler is about to delete the Node.
 inline constexpr std::string_view kToBeDeletedTaint = "ToBeDeletedByClusterAutoscaler";
 
 inline constexpr std::array kLabels{kProxyNameLabel, kHeadlessLabel, kServiceNameLabel, kZoneLabel};
-inline constexpr std::array kAnnotations{kWeightAnnotation, kTriggerTimeAnnotation};
+inline constexpr std::array kAnnotations{kWeightAnnotation, kAlgorithmAnnotation, kTriggerTimeAnnotation};
 
 }  // namespace svclb::model

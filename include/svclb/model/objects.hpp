@@ -23,6 +23,7 @@ struct ObjectKey {
 
 enum class ServiceType : std::uint8_t { cluster_ip, node_port, load_balancer, external_name };
 enum class TrafficPolicy : std::uint8_t { cluster, local };
+enum class Algorithm : std::uint8_t { random = 0, maglev = 1 };
 
 struct ServicePort {
     std::string name;  // "" where the Service has one unnamed port
@@ -43,6 +44,7 @@ struct Service {
     std::string uid;
     std::string created;  // creationTimestamp, RFC 3339: text order is time order
     std::map<std::string, std::string> labels;
+    std::map<std::string, std::string> annotations;
     ServiceType type = ServiceType::cluster_ip;
     // As written, unparsed: kube-proxy drops an address that it cannot read and keeps the Service (behaviour row 1.7).
     std::string cluster_ip;                // "None" = headless

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// net_bench serve PORT, and net_bench rr|crr|udp_rr|bulk ADDRESS:PORT --seconds S: one number on standard output.
+// net_bench serve PORT, and net_bench rr|crr|udp_rr|bulk ADDRESS:PORT [ADDRESS:PORT] --seconds S --rounds N: a line for
+// each round, of one number for each target; two are measured in turns.
 //   rr      one byte there, one byte back, on one TCP connection: transactions a second
 //   crr     connect, one byte there, one byte back, close by the server, then by us: connections a second
 //   udp_rr  one datagram there, one back, on one connected socket: transactions a second
@@ -98,63 +99,74 @@ void exchange(int fd, char byte = 'x') {
     if (::recv(fd, &byte, 1, 0) != 1) tools::die_errno("recv");
 }
 
-template <class Step>
-double per_second(double seconds, Step step) {
-    const auto begun = now_us();
-    const auto until = begun + static_cast<std::uint64_t>(seconds * 1e6);
-    double sum = 0;
-    auto now = begun;
-    for (; now < until; now = now_us()) sum += step();
-    return sum * 1e6 / static_cast<double>(now - begun);
-}
+// One way to be measured. What stays connected does so through all rounds.
+class Path {
+public:
+    Path(std::string mode, const tools::Endpoint& to) : mode_(std::move(mode)), to_(to) {
+        if (mode_ == "crr") return;
+        fd_ = connect_to(to_, mode_ == "udp_rr" ? SOCK_DGRAM : SOCK_STREAM);
+        if (mode_ == "bulk") data_.resize(kBulkSize, 'x');
+    }
 
-double exchanges(const tools::Endpoint& to, double seconds, int type) {
-    const auto fd = connect_to(to, type);
-    exchange(fd.get());
-    return per_second(seconds, [&] {
-        exchange(fd.get());
-        return 1.0;
-    });
-}
+    // What is done a second, while it is done for so long.
+    [[nodiscard]] double rate(double seconds) const {
+        const auto begun = now_us();
+        const auto until = begun + static_cast<std::uint64_t>(seconds * 1e6);
+        double sum = 0;
+        auto now = begun;
+        for (; now < until; now = now_us()) sum += step();
+        return sum * 1e6 / static_cast<double>(now - begun);
+    }
 
-double connections(const tools::Endpoint& to, double seconds) {
-    return per_second(seconds, [&] {
-        const auto fd = connect_to(to, SOCK_STREAM);
+private:
+    [[nodiscard]] double step() const {
+        if (mode_ == "bulk") {
+            const auto sent = ::send(fd_.get(), data_.data(), data_.size(), MSG_NOSIGNAL);
+            if (sent < 0) tools::die_errno("send");
+            return static_cast<double>(sent) * 8 / 1e9;
+        }
+        if (mode_ != "crr") {
+            exchange(fd_.get());
+            return 1;
+        }
+        const auto fd = connect_to(to_, SOCK_STREAM);
         exchange(fd.get(), kLast);
         char none = 0;
         if (::recv(fd.get(), &none, 1, 0) != 0) tools::die_errno("recv at the end");
-        return 1.0;
-    });
-}
+        return 1;
+    }
 
-double bulk(const tools::Endpoint& to, double seconds) {
-    const auto fd = connect_to(to, SOCK_STREAM);
-    const std::vector<char> data(kBulkSize, 'x');
-    return per_second(seconds,
-                      [&] {
-                          const auto sent = ::send(fd.get(), data.data(), data.size(), MSG_NOSIGNAL);
-                          if (sent < 0) tools::die_errno("send");
-                          return static_cast<double>(sent) * 8;
-                      }) /
-           1e9;
-}
+    std::string mode_;
+    tools::Endpoint to_;
+    UniqueFd fd_;
+    std::vector<char> data_;
+};
 
 }  // namespace
 
 int main(int argc, char** argv) {
     std::string mode;
-    std::string target;
+    std::vector<std::string> targets;
     double seconds = 1;
-    CLI::App app{"one measurement of a path between two pods"};
+    int rounds = 1;
+    CLI::App app{"one measurement of a path, or two of them beside each other"};
     app.add_option("mode", mode)->required()->check(CLI::IsMember({"serve", "rr", "crr", "udp_rr", "bulk"}));
-    app.add_option("target", target, "PORT of serve, ADDRESS:PORT of the rest")->required();
-    app.add_option("--seconds", seconds)->check(CLI::Range(0.05, 60.0));
+    app.add_option("target", targets, "PORT of serve, ADDRESS:PORT of the rest")->required()->expected(1, 2);
+    app.add_option("--seconds", seconds, "of one round")->check(CLI::Range(0.005, 60.0));
+    app.add_option("--rounds", rounds)->check(CLI::Range(1, 100000));
     CLI11_PARSE(app, argc, argv);
 
-    if (mode == "serve") serve(static_cast<std::uint16_t>(std::stoul(target)));
-    const auto to = tools::parse_endpoint(target);
-    if (mode == "rr") std::cout << exchanges(to, seconds, SOCK_STREAM) << '\n';
-    if (mode == "udp_rr") std::cout << exchanges(to, seconds, SOCK_DGRAM) << '\n';
-    if (mode == "crr") std::cout << connections(to, seconds) << '\n';
-    if (mode == "bulk") std::cout << bulk(to, seconds) << '\n';
+    if (mode == "serve") serve(static_cast<std::uint16_t>(std::stoul(targets.front())));
+    std::vector<Path> paths;
+    for (const auto& target : targets) paths.emplace_back(mode, tools::parse_endpoint(target));
+    for (const auto& path : paths) (void)path.rate(seconds);  // warm
+    std::vector<double> rates(paths.size());
+    for (int round = 0; round < rounds; ++round) {
+        // Who begins takes turns, so that what changes steadily is nobody's fault.
+        for (std::size_t i = 0; i < paths.size(); ++i) {
+            const auto turn = (i + static_cast<std::size_t>(round)) % paths.size();
+            rates[turn] = paths[turn].rate(seconds);
+        }
+        for (std::size_t i = 0; i < rates.size(); ++i) std::cout << rates[i] << (i + 1 < rates.size() ? ' ' : '\n');
+    }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // pod_server NAME PORT...: what runs in a test pod. Each port serves TCP and UDP, IPv4 and IPv6, and answers with its
-// own name: an HTTP request with a page, any other line with "NAME LINE", a datagram with "NAME DATAGRAM". Connections
-// stay open unless HTTP says "Connection: close" or the line is "bye". It writes "ready" once it serves.
+// own name: an HTTP request with a page, any other line with "NAME LINE", a datagram with "NAME DATAGRAM", from the
+// address that was asked. Connections stay open unless HTTP says "Connection: close" or the line is "bye". It writes
+// "ready" once it serves.
 #include <netinet/in.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -51,6 +53,7 @@ private:
         any.sin6_family = AF_INET6;
         any.sin6_port = htons(port);
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
         if (fd < 0 || bind(fd, reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0 ||
             (type == SOCK_STREAM && listen(fd, 4096) != 0))
             tools::die_errno("listen on port " + std::to_string(port));
@@ -91,13 +94,20 @@ private:
 
     void answer_datagrams(int fd) {
         std::array<char, 2048> buffer{};
+        alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(in6_pktinfo))> asked{};
         sockaddr_in6 peer{};
-        socklen_t size = sizeof peer;
-        ssize_t got = 0;
-        while ((got = recvfrom(fd, buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&peer), &size)) >= 0) {
-            const std::string answer = name_ + " " + std::string(buffer.data(), static_cast<std::size_t>(got));
-            sendto(fd, answer.data(), answer.size(), 0, reinterpret_cast<const sockaddr*>(&peer), size);
-            size = sizeof peer;
+        for (;;) {
+            iovec data{buffer.data(), buffer.size()};
+            msghdr message{&peer, sizeof peer, &data, 1, asked.data(), asked.size(), 0};
+            const ssize_t got = recvmsg(fd, &message, 0);
+            if (got < 0) return;
+            if (cmsghdr* header = CMSG_FIRSTHDR(&message)) {
+                // The way back is the routing table's to choose.
+                reinterpret_cast<in6_pktinfo*>(CMSG_DATA(header))->ipi6_ifindex = 0;
+            }
+            std::string answer = name_ + " " + std::string(buffer.data(), static_cast<std::size_t>(got));
+            data = {answer.data(), answer.size()};
+            sendmsg(fd, &message, 0);
         }
     }
 

@@ -59,8 +59,13 @@ attach: clsact
 ping: reply
 externalClusterIP: allow
 sourcePorts: 62000-62999
+algorithm: maglev
+masqueradeAll: true
+clusterCIDR: 10.244.0.0/16,fd00:10:244::/56
+detectLocalMode: NodeCIDR
 serviceCIDRs: [10.96.0.0/16, fd00:10:96::/112]
 hostSockets: off
+podSockets: on
 cgroupRoot: /host/cgroup
 flowEntries: 4096
 affinityEntries: 2048
@@ -90,9 +95,15 @@ logLevel: debug
     CHECK(config.datapath.settings.external_cluster_ip == 1);
     CHECK(config.datapath.settings.source_port_first == 62000);
     CHECK(config.datapath.settings.source_ports == 1000);
+    CHECK(config.algorithm == model::Algorithm::maglev);
+    CHECK(config.masquerade.all);
+    CHECK(config.masquerade.local == LocalMode::node_cidr);
+    CHECK(config.masquerade.cluster_cidrs ==
+          std::vector{*model::parse_cidr("10.244.0.0/16"), *model::parse_cidr("fd00:10:244::/56")});
     CHECK(config.service_cidrs ==
           std::vector{*model::parse_cidr("10.96.0.0/16"), *model::parse_cidr("fd00:10:96::/112")});
     CHECK(!config.datapath.sockets.host);
+    CHECK(config.datapath.sockets.pods);
     CHECK(config.datapath.sockets.cgroup_root == "/host/cgroup");
     CHECK(config.datapath.sizes.established == 4096);
     CHECK(config.datapath.sizes.affinity == 2048);
@@ -112,6 +123,7 @@ TEST_CASE("a file that says nothing, or null, leaves the defaults") {
     const auto [config, findings] = own("nodeName: null\nflowTimeouts:\nlogLevel: ~\n");
     CHECK(findings.problems == Lines{});
     CHECK(config.datapath.sockets.host);
+    CHECK(!config.datapath.sockets.pods);
     CHECK(config.log_level == spdlog::level::info);
     CHECK(served(config.healthz_address) == "0.0.0.0:10256");
     CHECK(served(config.metrics_address) == "127.0.0.1:10249");
@@ -166,7 +178,9 @@ TEST_CASE("a file that is no configuration is refused as a whole") {
 TEST_CASE("kubeadm's ConfigMap for kube-proxy starts the agent") {
     const auto [config, findings] = read(data("tests/data/kubeadm-kube-proxy.yaml"));
     CHECK(findings.problems == Lines{});
-    CHECK(findings.warnings == Lines{"f: fields without a meaning here: clusterCIDR, mode"});
+    CHECK(findings.warnings == Lines{"f: fields without a meaning here: mode"});
+    CHECK(config.masquerade.cluster_cidrs ==
+          std::vector{*model::parse_cidr("10.244.0.0/16"), *model::parse_cidr("fd00:10:244::/56")});
     CHECK(config.kubeconfig == "/var/lib/kube-proxy/kubeconfig.conf");
     CHECK(config.node_name.empty());
     CHECK(served(config.healthz_address) == "0.0.0.0:10256");
@@ -208,6 +222,21 @@ TEST_CASE("kube-proxy's node port addresses, and the node's own address, are our
     CHECK(defaults.node_addresses.empty());
 }
 
+TEST_CASE("kube-proxy's masquerading is ours, by the proxier that would run") {
+    CHECK(kube_proxy("iptables: {masqueradeAll: true}\n").config.masquerade.all);
+    CHECK(kube_proxy("mode: ipvs\niptables: {masqueradeAll: true}\n").config.masquerade.all);
+    CHECK(!kube_proxy("mode: nftables\niptables: {masqueradeAll: true}\n").config.masquerade.all);
+    CHECK(kube_proxy("mode: nftables\nnftables: {masqueradeAll: true}\n").config.masquerade.all);
+    const auto [config, findings] = kube_proxy(
+        "clusterCIDR: 'fd00::/8'\ndetectLocalMode: BridgeInterface\n"
+        "detectLocal: {bridgeInterface: br0}\n");
+    CHECK(findings.problems == Lines{});
+    CHECK(findings.warnings == Lines{"f: fields without a meaning here: detectLocal.bridgeInterface"});
+    CHECK(config.masquerade.local == LocalMode::links);
+    CHECK(config.masquerade.cluster_cidrs == std::vector{*model::parse_cidr("fd00::/8")});
+    CHECK(kube_proxy("detectLocalMode: \"\"\n").config.masquerade.local == LocalMode::cluster_cidr);
+}
+
 TEST_CASE("what has no meaning here is named once, in one line, unless it says nothing") {
     const auto findings = kube_proxy(R"(
 featureGates: {SomeGate: true}
@@ -219,7 +248,7 @@ logging: {vmodule: [{filePattern: a, verbosity: 3}], flushFrequency: 5s}
                               .findings;
     CHECK(findings.problems == Lines{});
     CHECK(findings.warnings == Lines{"f: fields without a meaning here: featureGates, enableProfiling, "
-                                     "iptables.masqueradeAll, iptables.syncPeriod, ipvs.scheduler, "
+                                     "iptables.syncPeriod, ipvs.scheduler, "
                                      "logging.vmodule, logging.flushFrequency"});
 }
 

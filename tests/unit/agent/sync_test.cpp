@@ -296,6 +296,29 @@ TEST_CASE("nothing new is no pass") {
     CHECK(node.sync->due());
 }
 
+TEST_CASE("whatever arrives while a pass runs is one more pass, and only one") {
+    Node node;
+    node.tell(kTwoServices());
+    CHECK_FALSE(node.sync->due());
+    constexpr int kEvents = 100;
+    int told = 0;
+    node.tables.observe = [&](const auto&) {
+        for (; told < kEvents; ++told) node.sync->take(change({slice(kWeb, {"10.0.1." + std::to_string(told)})}), kNow);
+    };
+    const auto first = node.tell(change({slice(kWeb, {"10.0.0.9"})}));
+    node.tables.observe = nullptr;
+    CHECK(told == kEvents);
+    CHECK(first.changes.endpoint_slices == 1);
+    CHECK(node.backends(kWeb) == Names{"10.0.0.9"});
+
+    REQUIRE(node.sync->due());
+    const auto second = node.sync->pass(kNow);
+    CHECK(second.changes.endpoint_slices == kEvents);
+    CHECK(second.services_built == 1);
+    CHECK(node.backends(kWeb) == Names{"10.0.1.99"});
+    CHECK_FALSE(node.sync->due());
+}
+
 TEST_CASE("changed slices tell their trigger times once, those of the first whole view do not") {
     Node node;
     const auto at = [](int second) { return "1970-01-01T00:59:" + std::to_string(second) + "Z"; };

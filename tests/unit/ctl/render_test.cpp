@@ -51,16 +51,18 @@ TEST_CASE("a narrow table shows three frontends, a wide one all") {
 }
 
 TEST_CASE("services as JSON") {
-    CHECK(services_json(services(busy_node(), {"kube-system", {}})).dump() ==
-          R"({"items":[{"namespace":"kube-system","name":"dns","portName":"","protocol":"UDP",)"
-          R"("frontends":[{"address":"10.96.0.53","port":53,"kind":"clusterIP","policy":"Local",)"
-          R"("outsidePolicy":"Local","restricted":false}],"sourceRanges":[],)"
-          R"("backends":[{"address":"10.1.0.9","port":53,"nodeName":"node-a","zone":"","state":"notReady",)"
-          R"("inCluster":false,"inLocal":false,"serving":false,"weight":1,"connections":0,"flows":0,"packets":0,)"
-          R"("bytes":0,"id":31}],"verdict":{"cluster":"reject","local":"reject"},"internalTrafficPolicy":"Local",)"
-          R"("externalTrafficPolicy":"Cluster","affinitySeconds":0,"connections":0,"flows":0,"packets":0,"bytes":0,)"
-          R"("families":[{"family":"IPv4","index":5,"verdict":{"cluster":"reject","local":"reject"}}],)"
-          R"("problems":["FrontendConflict: default/web has it"]}]})");
+    CHECK(
+        services_json(services(busy_node(), {"kube-system", {}})).dump() ==
+        R"({"items":[{"namespace":"kube-system","name":"dns","portName":"","protocol":"UDP",)"
+        R"("frontends":[{"address":"10.96.0.53","port":53,"kind":"clusterIP","policy":"Local",)"
+        R"("outsidePolicy":"Local","restricted":false}],"sourceRanges":[],)"
+        R"("backends":[{"address":"10.1.0.9","port":53,"nodeName":"node-a","zone":"","state":"notReady",)"
+        R"("inCluster":false,"inLocal":false,"serving":false,"weight":1,"connections":0,"flows":0,"packets":0,)"
+        R"("bytes":0,"id":31}],"verdict":{"cluster":"reject","local":"reject"},"internalTrafficPolicy":"Local",)"
+        R"("externalTrafficPolicy":"Cluster","affinitySeconds":0,"algorithm":"random","connections":0,"flows":0,"packets":0,)"
+        R"("bytes":0,)"
+        R"("families":[{"family":"IPv4","index":5,"verdict":{"cluster":"reject","local":"reject"}}],)"
+        R"("problems":["FrontendConflict: default/web has it"]}]})");
 }
 
 TEST_CASE("a load-balancer address in JSON tells how it is used from outside, and who may dial it") {

@@ -30,6 +30,7 @@ TEST_CASE("status of a running agent") {
           "flows:          2 (9 dead ones collected)\n"
           "links:          1 attached\n"
           "host sockets:   translated, below /sys/fs/cgroup\n"
+          "pod sockets:    3 of 3 pod links\n"
           "host packets:   to 10.96.0.0/12\n"
           "fullest map:    services 37.5% (3 of 8)\n"
           "problems:       1\n"
@@ -62,6 +63,7 @@ TEST_CASE("status of maps that no agent keeps") {
           "flows:          0 (0 dead ones collected)\n"
           "links:          0 attached\n"
           "host sockets:   <none>\n"
+          "pod sockets:    <none>\n"
           "host packets:   <none>\n"
           "maps:           frontends 0.0% (0 of 64)\n"
           "drops:          <none>\n");
@@ -146,6 +148,7 @@ TEST_CASE("status in JSON") {
         "flows": 2,
         "links": 1,
         "hostSockets": {"attached": true, "text": "/sys/fs/cgroup"},
+        "podSockets": {"text": "3 of 3 pod links"},
         "hostPackets": "to 10.96.0.0/12",
         "maps": [{"name": "services", "entries": 3, "maxEntries": 8},
                  {"name": "slots", "entries": 4, "maxEntries": 16},

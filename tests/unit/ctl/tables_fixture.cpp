@@ -194,6 +194,7 @@ Snapshot busy_node() {
     out.agent.abi_version = SVCLB_ABI_VERSION;
     out.agent.pid = 4711;
     out.agent.sockets_attached = 1;
+    std::strcpy(out.agent.pod_sockets, "3 of 3 pod links");  // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
     std::strcpy(out.agent.sockets, "/sys/fs/cgroup");        // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
     std::strcpy(out.agent.host_packets, "to 10.96.0.0/12");  // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
     out.agent.started_ns = 1'700'000'000'000'000'000;

@@ -2,11 +2,14 @@
 // One test for each way in which the tables can be wrong; each expects that difference and no other.
 #include "verify.hpp"
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "svclb/model/maglev.hpp"
 #include "tables_fixture.hpp"
 
 namespace Catch {
@@ -169,6 +172,32 @@ TEST_CASE("slots need only be in proportion to the weights") {
     CHECK(verify(s) == Differences{});
 }
 
+TEST_CASE("a Maglev table is what its members make it, to the last slot") {
+    auto s = tables();
+    s.services[kWeb4].algorithm = SVCLB_ALGORITHM_MAGLEV;
+    const std::vector<model::MaglevMember> members{{test::address("10.1.0.1"), 8080, 1},
+                                                   {test::address("10.1.0.2"), 8080, 2}};
+    const auto table = model::maglev_table(members);
+    s.slots.resize(20 + table.size() + 1024);
+    for (std::size_t at = 0; at < table.size(); ++at)
+        s.slots[20 + at] =
+            table[at] == 0 ? test::slot(kWeb4, "10.1.0.1", 8080, 11, 7) : test::slot(kWeb4, "10.1.0.2", 8080, 12, 7);
+    const auto local = 20 + static_cast<std::uint32_t>(table.size());
+    for (std::size_t at = 0; at < 1024; ++at) s.slots[local + at] = test::slot(kWeb4, "10.1.0.1", 8080, 11, 7);
+    s.services[kWeb4].runs[SVCLB_SET_CLUSTER] = svclb_run(20, static_cast<std::uint32_t>(table.size()), 7);
+    s.services[kWeb4].runs[SVCLB_SET_LOCAL] = svclb_run(local, 1024, 7);
+    CHECK(verify(s) == Differences{});
+
+    auto swapped = s;
+    const auto other = std::ranges::find_if(table, [&](std::uint32_t member) { return member != table[0]; });
+    std::swap(swapped.slots[20], swapped.slots[20 + static_cast<std::size_t>(other - table.begin())]);
+    CHECK(verify(swapped) == Differences{{"service port default/web:http IPv4 Cluster set", "slots",
+                                          "the Maglev table of 1024 slots", "1024 slots, 2 of them others"}});
+    s.services[kWeb4].runs[SVCLB_SET_LOCAL] = svclb_run(local, 1023, 7);
+    CHECK(verify(s) == Differences{{"service port default/web:http IPv4 Local set", "slots",
+                                    "the Maglev table of 1024 slots", "1023 slots, 0 of them others"}});
+}
+
 TEST_CASE("a verdict that is not that of the run differs, with and without slots") {
     auto s = tables();
     s.services[kWeb6].verdicts[SVCLB_SET_CLUSTER] = SVCLB_VERDICT_REJECT;
@@ -253,9 +282,24 @@ TEST_CASE("a source range differs where no frontend asks for it") {
 
 TEST_CASE("a link needs both hooks") {
     auto s = tables();
-    s.links.push_back({0, "", datapath::LinkKind::cgroup, {{"connect4", "link"}}});  // whose hooks are others
     s.links.push_back({4, "veth2", datapath::LinkKind::pod, {{"tc egress", "clsact"}}});
     CHECK(verify(s) == Differences{{"link veth2 (ifindex 4)", "links", "tc ingress", "only tc egress"}});
+}
+
+TEST_CASE("all socket hooks are attached where the agent says so, else none") {
+    auto s = tables();
+    std::vector<datapath::Hook> hooks;
+    for (const auto hook : datapath::socket_hooks()) hooks.push_back({std::string(hook), "link"});
+    s.links.push_back({0, "", datapath::LinkKind::cgroup, hooks});
+    s.agent.sockets_attached = 1;
+    CHECK(verify(s).empty());
+    s.links.back().hooks.pop_back();
+    CHECK(verify(s) == Differences{{"socket hook " + hooks.back().hook, "links", "attached", "not attached"}});
+    s.agent.sockets_attached = 0;
+    CHECK(verify(s).size() == hooks.size() - 1);
+    CHECK(verify(s).front() == Difference{"socket hook connect4", "links", "not attached", "attached"});
+    s.links.pop_back();
+    CHECK(verify(s).empty());
 }
 
 TEST_CASE("what a second reading has no more is no difference, what changed its numbers still is") {

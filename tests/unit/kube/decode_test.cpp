@@ -189,6 +189,14 @@ TEST_CASE("absent and null fields read as their defaults") {
     CHECK(slice.ports == std::vector<model::EndpointPort>{{std::nullopt, model::Protocol::tcp, std::nullopt}});
     REQUIRE(slice.endpoints.size() == 1);
     CHECK_FALSE(slice.endpoints[0].ready);
+
+    // As the API server writes the slice of a Service without Pods.
+    const auto empty = only<model::EndpointSlice>(
+        R"({"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"a"},)"
+        R"("addressType":"IPv4","ports":null,"endpoints":null})");
+    CHECK(empty.family == model::Family::ipv4);
+    CHECK(empty.ports.empty());
+    CHECK(empty.endpoints.empty());
 }
 
 TEST_CASE("ClusterIP fields are completed as the API server does") {

@@ -474,6 +474,24 @@ TEST_CASE("what keeps us out leaves everything in force and is told once") {
     CHECK(world.reflector->state().connected);
 }
 
+TEST_CASE("401 in the middle of a watch is no end of what is known: the watch is taken up where it was") {
+    World world;
+    world.begin();
+    world.go_on(event("ADDED", service("c", "11")) + event("ERROR", status(401, "Unauthorized", "token expired")) +
+                event("ADDED", service("after", "12")));
+    CHECK(world.names == Names{"a", "b", "c"});
+    CHECK(world.transport.cancelled == 1);
+    CHECK(world.problems == std::vector<std::string>{"watch services: status 401: token expired"});
+    CHECK(world.reflector->synced());
+    CHECK_FALSE(world.reflector->state().connected);
+    CHECK_FALSE(world.is_open());
+    world.pass(kBackoff);
+    CHECK(world.target() == "/s?watch=true&allowWatchBookmarks=true&timeoutSeconds=450&resourceVersion=11");
+    world.answer(event("DELETED", service("c", "12")));
+    CHECK(world.names == Names{"a", "b"});
+    CHECK(world.reflector->state().connected);
+}
+
 TEST_CASE("what a server doesn't have, or doesn't show, is no failure where it is optional") {
     World world;
     world.reflector = world.made(true);

@@ -382,6 +382,22 @@ TEST_CASE("an event that comes compressed comes at once") {
     CHECK(watch.error().empty());
 }
 
+TEST_CASE("a list that comes compressed is read as what it was, wherever it is cut") {
+    const auto protocols = GENERATE(std::string("h2"), std::string("http/1.1"));
+    HttpServer server({"--protocols", protocols});
+    const auto transport = opened(server.kubeconfig());
+    for (const int chunk : {1, 1000}) {
+        const auto heard = get(*transport, "/chunks/" + std::to_string(chunk) + "/200000/gzip");
+        CHECK(heard.error().empty());
+        REQUIRE(heard.heads.size() == 1);
+        CHECK(heard.body == pattern(200000));
+    }
+    // What crossed the wire is counted, and was asked for.
+    CHECK(transport->bytes_received() < 200000);
+    const auto cut = get(*transport, "/cut/500/gzip");
+    CHECK_FALSE(cut.error().empty());
+}
+
 TEST_CASE("a place where nobody listens is named, and what failed") {
     HttpServer server;
     const auto transport = opened(server.kubeconfig("token: secret", "proxy-url: 'http://me:secret@127.0.0.1:1'"));

@@ -339,6 +339,24 @@ TEST_CASE("row 1.15: what the controller writes for PreferSameNode keeps to the 
     CHECK(cluster_set(only(build(web(), slices, {.name = "node-x", .zone = "zone-x"}))).size() == 3);
 }
 
+TEST_CASE("the algorithm annotation of a Service goes before the node's own choice") {
+    const auto algorithm = [](const char* text, Algorithm of_node) {
+        auto service = web();
+        if (text != nullptr) service.annotations.emplace(kAlgorithmAnnotation, text);
+        auto node = node_a;
+        node.algorithm = of_node;
+        const auto built = build(service, {}, node);
+        return std::pair(built.state[0].algorithm, built.problems.empty() ? std::string() : built.problems[0].what);
+    };
+    CHECK(algorithm(nullptr, Algorithm::random) == std::pair(Algorithm::random, std::string()));
+    CHECK(algorithm(nullptr, Algorithm::maglev) == std::pair(Algorithm::maglev, std::string()));
+    CHECK(algorithm("maglev", Algorithm::random) == std::pair(Algorithm::maglev, std::string()));
+    CHECK(algorithm("random", Algorithm::maglev) == std::pair(Algorithm::random, std::string()));
+    CHECK(algorithm("Maglev\n", Algorithm::random) ==
+          std::pair(Algorithm::random,
+                    std::string("metadata.annotations[svclb.io/algorithm]: not random or maglev: Maglev\\x0a")));
+}
+
 TEST_CASE("the weight annotation of a slice weighs its endpoints") {
     const auto weight = [](const char* text) {
         auto one = slice("web-1", {endpoint("10.0.0.1")});

@@ -4,6 +4,7 @@
 #include <catch2/catch_test_macros.hpp>
 
 #include "support.hpp"
+#include "svclb/model/maglev.hpp"
 
 using namespace svclb::test;
 using namespace svclb::reconcile;
@@ -73,6 +74,48 @@ TEST_CASE("Local has a run of its own where one of its members is not in Cluster
     CHECK_FALSE(layout->shared);
     CHECK(layout->local_slots == 2);
     CHECK(layout->cluster_slots == 1);
+}
+
+TEST_CASE("Maglev: the run is the table, in its order, whatever the order of the backends") {
+    const std::vector backends{backend("10.0.0.2", In::cluster), backend("10.0.0.1", In::cluster, 2),
+                               backend("10.0.0.3", In::none)};
+    const auto layout = layout_of(backends, svclb::model::Algorithm::maglev);
+    REQUIRE(layout);
+    const std::vector<svclb::model::MaglevMember> members{{address("10.0.0.2"), 8080, 1},
+                                                          {address("10.0.0.1"), 8080, 2}};
+    const auto table = svclb::model::maglev_table(members);
+    CHECK(layout->cluster_slots == table.size());
+    const std::vector<std::uint32_t> ids{5, 6, 7};
+    const auto slots = slots_of(layout->cluster, backends, ids, 3, 9);
+    REQUIRE(slots.size() == table.size());
+    std::size_t wrong = 0;
+    for (std::size_t at = 0; at < table.size(); ++at) wrong += slots[at].backend == ids[table[at]] ? 0U : 1U;
+    CHECK(wrong == 0);
+    CHECK(run_holds(slots, layout->cluster, backends, ids, 3, 9));
+}
+
+TEST_CASE("Maglev: Local shares the Cluster table where both have the same members, and else has its own") {
+    const auto same = layout_of(std::vector{backend("10.0.0.1", In::both), backend("10.0.0.2", In::both)},
+                                svclb::model::Algorithm::maglev);
+    REQUIRE(same);
+    CHECK(same->shared);
+    CHECK(same->local_slots == same->cluster_slots);
+    const std::vector some{backend("10.0.0.1", In::both), backend("10.0.0.2", In::cluster)};
+    const auto prefix = layout_of(some, svclb::model::Algorithm::maglev);
+    REQUIRE(prefix);
+    CHECK_FALSE(prefix->shared);
+    CHECK(slots_each(prefix->local) == std::vector<std::uint32_t>{prefix->local_slots});
+    const auto none = layout_of(std::vector{backend("10.0.0.1", In::none)}, svclb::model::Algorithm::maglev);
+    REQUIRE(none);
+    CHECK(none->cluster_slots == 0);
+    CHECK(none->local_slots == 0);
+}
+
+TEST_CASE("Maglev: more backends than a table can share are an error") {
+    const std::vector<Backend> backends(65536, backend("10.0.0.1", In::cluster));
+    const auto layout = layout_of(backends, svclb::model::Algorithm::maglev);
+    REQUIRE_FALSE(layout);
+    CHECK(layout.error().message() == "Cluster set: 65536 backends, more than the 65535 of a Maglev table");
 }
 
 TEST_CASE("a run that no row can describe is an error") {

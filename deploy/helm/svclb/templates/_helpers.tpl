@@ -9,4 +9,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 apiVersion: svclb.io/v1alpha1
 kind: AgentConfiguration
 {{ toYaml .Values.config }}
+{{- if .Values.podSockets }}
+podSockets: "on"
+{{- end }}
 {{- end -}}

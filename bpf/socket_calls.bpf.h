@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The calls by which a socket names somebody to talk to, connect and sendmsg: the choice of a backend, and the refusal.
+ */
+#ifndef SVCLB_SOCKET_CALLS_BPF_H
+#define SVCLB_SOCKET_CALLS_BPF_H
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+
+#include "addr.bpf.h"
+#include "choice.bpf.h"
+#include "socket_caller.bpf.h"
+#include "socket_peers.bpf.h"
+#include "tables.bpf.h"
+
+#define ECONNREFUSED 111
+
+/* What a hook returns. */
+#define CALL_REFUSED 0
+#define CALL_GOES_ON 1
+
+/* Seconds without an answer after which a datagram that is sent again tries another backend. Resolvers wait 2.5 to 5.
+ */
+#define PATIENCE_S 1
+#define OTHERS_TRIED 8
+
+/* The frontend that a call names, if it is one. To the node its own ports are served at loopback addresses as well,
+ * wherever they are at its address. */
+static __always_inline const struct svclb_frontend *dialled(const struct svclb_pod *pod, const struct endpoint *at,
+							    __u8 proto)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	const struct svclb_frontend *frontend;
+	__be32 addr[SVCLB_ADDR_WORDS];
+	bool loopback = !pod && is_loopback(at->addr);
+
+	if (!bytes || (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
+		return 0;
+	if (!loopback)
+		copy_addr(addr, at->addr);
+	else if (!node_address(at->addr, addr))
+		return 0;
+	if (!bytes->frontend[filter_index(addr, 0)] && !bytes->direct[filter_index(addr, at->port)])
+		return 0;
+	frontend = frontend_at(addr, at->port, proto);
+	return frontend && loopback && frontend->kind != SVCLB_FRONTEND_NODE_PORT ? 0 : frontend;
+}
+
+/* Is `at`, no frontend, another port of a ClusterIP? */
+static __always_inline bool is_unknown_port(const struct endpoint *at, __u8 proto)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+
+	return bytes && bytes->frontend[filter_index(at->addr, 0)] && (proto == IPPROTO_TCP || proto == IPPROTO_UDP) &&
+	       frontend_at(at->addr, 0, 0);
+}
+
+/* As choose_slot(), but another backend than the silent one where there is one. */
+static __always_inline bool choose_other(const struct svclb_service *service, __u32 index, __u32 set, __u32 hash,
+					 const struct endpoint *silent, struct svclb_slot *out)
+{
+	if (!silent)
+		return choose_slot(service, index, set, hash, out);
+	for (__u32 i = 0; i < OTHERS_TRIED; i++) {
+		if (!choose_slot(service, index, set, hash, out))
+			return false;
+		if (out->port != silent->port || !same_addr(out->addr, silent->addr))
+			break;
+		hash = mix(hash, i);
+	}
+	return true;
+}
+
+/* A new backend of the frontend; `silent`, if any, is to be kept away from. 0: `peer` is set; or REFUSE(). */
+static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct svclb_pod *pod,
+				       const struct endpoint *at, const struct svclb_frontend *frontend, __u32 hash,
+				       const struct endpoint *silent, struct svclb_peer *peer)
+{
+	__u32 index = frontend->service;
+	__u32 set = frontend->set;
+	__u8 flags = frontend->flags;
+	const struct svclb_service *service = bpf_map_lookup_elem(&services, &index);
+	__be32 client[SVCLB_ADDR_WORDS];
+	struct svclb_slot slot = {};
+	__u32 affinity_s;
+
+	if (!service)
+		return REFUSE(STALE_SLOT);
+	affinity_s = service->affinity_s;
+	if ((flags & SVCLB_FRONTEND_SOURCE_RANGES) && !caller_allowed(ctx, pod, index, at))
+		return REFUSE(SOURCE_RANGE_DROPPED);
+	if (!svclb_run_count(read_run(service, set)))
+		return refusal(service, set);
+	peer->epoch = *(volatile const __u32 *)&service->epoch;
+	client_of(ctx, pod, at->addr, client);
+	if (!(affinity_s && last_backend(index, set, affinity_s, client, &slot)) &&
+	    !choose_other(service, index, set, hash, silent, &slot))
+		return REFUSE(STALE_SLOT);
+	if (affinity_s)
+		keep_backend(index, client, slot.addr, slot.port);
+	copy_addr(peer->addr, slot.addr);
+	peer->port = slot.port;
+	peer->service = index;
+	peer->backend = slot.backend;
+	count_flow(index, slot.backend);
+	return 0;
+}
+
+/* The call goes no further. Where the hook may not say why, it goes on instead, and so does what the kernel sends: the
+ * catch-all answers it, and counts it, if it is `caught`, for a ClusterIP. EPERM, all that is left, is what the
+ * kernel's own clients try again at once. */
+static __always_inline int refuse_call(__u32 reason, bool caught)
+{
+	/* What is dropped in silence as a packet: a program there can do that, a socket call cannot. */
+	bool silent = reason != SVCLB_REASON_NO_BACKEND_REJECTED && reason != SVCLB_REASON_UNKNOWN_PORT_REJECTED;
+
+	if (!settings.hooks_set_errno || (silent && caught))
+		return CALL_GOES_ON;
+	count_unmet(reason, 0);
+	bpf_set_retval(-ECONNREFUSED);
+	return CALL_REFUSED;
+}
+
+/* Does the socket's last choice for this frontend still hold? */
+static __always_inline bool still_serves(struct svclb_peer *peer, const struct svclb_frontend *frontend)
+{
+	__u32 index = frontend->service;
+	const struct svclb_service *service = bpf_map_lookup_elem(&services, &index);
+	const struct svclb_backend *backend;
+	__u32 epoch;
+
+	if (!service || peer->service != index)
+		return false;
+	epoch = *(volatile const __u32 *)&service->epoch;
+	if (epoch == peer->epoch)
+		return true;
+	backend = find_backend(index, peer->addr, peer->port);
+	if (!backend || !(backend->flags & SVCLB_BACKEND_SERVING))
+		return false;
+	peer->epoch = epoch;
+	return true;
+}
+
+/* Whatever the socket talked to before, it does so no more. */
+static __always_inline int connect_direct(struct bpf_sock_addr *ctx, const struct endpoint *at)
+{
+	struct svclb_socket *socket = find_socket(ctx);
+	struct svclb_socket_peer_key key;
+
+	if (!socket)
+		return CALL_GOES_ON;
+	__builtin_memset(socket, 0, sizeof(*socket));
+	spilled_key(ctx, at->addr, at->port, &key);
+	bpf_map_delete_elem(&socket_peers, &key);
+	return CALL_GOES_ON;
+}
+
+/* For the agent, which can't read a socket's own record. */
+static __always_inline void show_connected(struct bpf_sock_addr *ctx, const struct svclb_peer *peer)
+{
+	struct svclb_socket_peer_key key;
+
+	spilled_key(ctx, peer->addr, peer->port, &key);
+	bpf_map_update_elem(&socket_peers, &key, peer, BPF_ANY);
+}
+
+/* Of a pod only TCP: a UDP conversation moves by itself when its backend leaves as long as it is one of packets, and a
+ * hook for each datagram saves nothing. And nothing that depends on an address which we do not know. */
+static __always_inline bool pod_may_connect(const struct svclb_pod *pod, const struct endpoint *at, __u8 proto)
+{
+	__be32 addr[SVCLB_ADDR_WORDS];
+
+	return proto == IPPROTO_TCP && address_of(pod, at->addr, addr);
+}
+
+/* Leads `at` to a backend, if it is a frontend. Returns what the hook returns. */
+static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint *at)
+{
+	__u8 proto = (__u8)ctx->protocol;
+	const struct svclb_frontend *frontend;
+	const struct svclb_pod *pod = 0;
+	struct svclb_peer peer = {};
+	struct svclb_socket *socket;
+	bool caught;
+	int result;
+
+	if (!is_of_host(ctx)) {
+		pod = pod_of(ctx);
+		if (!pod || !pod_may_connect(pod, at, proto))
+			return CALL_GOES_ON;
+	}
+	frontend = dialled(pod, at, proto);
+	if (!frontend)
+		return is_unknown_port(at, proto) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, true)
+						  : connect_direct(ctx, at);
+	caught = pod || frontend->kind == SVCLB_FRONTEND_CLUSTER_IP;
+	socket = make_socket(ctx);
+	if (!socket) {
+		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
+		return CALL_GOES_ON;
+	}
+	result = choose_peer(ctx, pod, at, frontend, bpf_get_prandom_u32(), 0, &peer);
+	if (result)
+		return refuse_call(REFUSED_REASON(result), caught);
+	copy_addr(peer.frontend, at->addr);
+	peer.frontend_port = at->port;
+	peer.sent_s = now_s();
+	__builtin_memset(socket, 0, sizeof(*socket));
+	socket->peers[0] = peer;
+	socket->next = 1;
+	socket->proto = proto;
+	socket->connected = 1;
+	if (proto == IPPROTO_UDP)
+		show_connected(ctx, &peer);
+	copy_addr(at->addr, peer.addr);
+	at->port = peer.port;
+	return CALL_GOES_ON;
+}
+
+/* connect() with AF_UNSPEC ends what a socket is connected to, and passes no hook. */
+static __always_inline bool still_connected(struct bpf_sock_addr *ctx, struct svclb_socket *socket)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (sk && sk->state != BPF_TCP_ESTABLISHED)
+		socket->connected = 0;
+	return socket->connected;
+}
+
+/* An IPv6 socket that was connected and is so no more: the kernel goes on to keep everybody but that peer from it. */
+static __always_inline bool hears_only(struct bpf_sock_addr *ctx, const struct svclb_peer *peer)
+{
+	struct bpf_sock *sk = ctx->sk;
+	__be32 heard[SVCLB_ADDR_WORDS];
+
+	if (!sk || is_v4_mapped(peer->addr))
+		return false;
+	heard[0] = sk->dst_ip6[0];
+	heard[1] = sk->dst_ip6[1];
+	heard[2] = sk->dst_ip6[2];
+	heard[3] = sk->dst_ip6[3];
+	return same_addr(heard, peer->addr);
+}
+
+/* Sends to a backend itself: its answers are not the frontend's. */
+static __always_inline void send_direct(struct bpf_sock_addr *ctx, const struct endpoint *at)
+{
+	struct svclb_socket *socket = find_socket(ctx);
+	struct svclb_peer *peer;
+
+	/* The kernel names the peer of a connected socket here, if it is an IPv4 one in an IPv6 socket. */
+	if (!socket || still_connected(ctx, socket))
+		return;
+	peer = peer_with_backend(socket, at);
+	if (peer)
+		peer->port = 0;
+	if (socket->spilled) {
+		struct svclb_socket_peer_key key;
+
+		spilled_key(ctx, at->addr, at->port, &key);
+		bpf_map_delete_elem(&socket_peers, &key);
+	}
+}
+
+/* As connect_to(), for one datagram of a socket that need not be connected. */
+static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *at)
+{
+	const struct svclb_frontend *frontend;
+	struct endpoint silent = {};
+	struct svclb_peer fresh = {};
+	struct svclb_socket *socket;
+	struct svclb_peer *peer;
+	bool caught;
+	__u32 hash;
+	__u32 now;
+	int result;
+
+	if (!is_of_host(ctx))
+		return CALL_GOES_ON;
+	frontend = dialled(0, at, IPPROTO_UDP);
+	if (!frontend) {
+		send_direct(ctx, at);
+		return is_unknown_port(at, IPPROTO_UDP) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, true)
+							: CALL_GOES_ON;
+	}
+	caught = frontend->kind == SVCLB_FRONTEND_CLUSTER_IP;
+	socket = make_socket(ctx);
+	if (!socket) {
+		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
+		return CALL_GOES_ON;
+	}
+	still_connected(ctx, socket);
+	now = now_s();
+	hash = mix(settings.hash_seed, (__u32)bpf_get_socket_cookie(ctx));
+	hash = mix(mix(hash, at->addr[3]), at->port);
+	peer = peer_with_frontend(socket, at);
+	if (peer) {
+		if (still_serves(peer, frontend) &&
+		    (peer->answered || now - peer->sent_s <= PATIENCE_S || hears_only(ctx, peer))) {
+			peer->sent_s = now;
+			copy_addr(at->addr, peer->addr);
+			at->port = peer->port;
+			return CALL_GOES_ON;
+		}
+		copy_addr(silent.addr, peer->addr);
+		silent.port = peer->port;
+		hash = mix(hash, now);
+	}
+	result = choose_peer(ctx, 0, at, frontend, hash, &silent, &fresh);
+	if (result)
+		return refuse_call(REFUSED_REASON(result), caught);
+	copy_addr(fresh.frontend, at->addr);
+	fresh.frontend_port = at->port;
+	fresh.sent_s = now;
+	socket->proto = IPPROTO_UDP;
+	remember_peer(ctx, socket, &fresh);
+	copy_addr(at->addr, fresh.addr);
+	at->port = fresh.port;
+	return CALL_GOES_ON;
+}
+
+#endif

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The node's devices and addresses, and what the programs are told of both.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "masquerade.hpp"
+#include "running_agent.hpp"
+#include "status_row.hpp"
+#include "svclb/base/log.hpp"
+
+namespace svclb::agent {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kHostPacketsPause{10};
+constexpr seconds kPodSocketsPause{1};
+constexpr seconds kPodSocketsFailedPause{10};
+
+}  // namespace
+
+// Where they cannot be read, those that are known go on serving.
+void Agent::read_addresses() {
+    const auto found = addresses_.changes();
+    if (!found) return spdlog::error("addresses of the node: {}", found.error().message());
+    if (!*found) return;
+    std::vector<model::Address> addresses;
+    for (const auto& bytes : **found) addresses.push_back({.bytes = bytes});
+    sync_.set_local_addresses(std::move(addresses));
+}
+
+// After a pass: those of the Node object come with what the source tells.
+void Agent::tell_node_ports() {
+    const auto& serving = sync_.cluster().node().node_port_addresses;
+    if (serving == node_port_addresses_) return;
+    node_port_addresses_ = serving;
+    std::string text;
+    for (const auto& address : serving) text += (text.empty() ? "" : ",") + model::to_string(address);
+    spdlog::info("node ports addresses={}", text);
+}
+
+void Agent::set_node_addresses() {
+    svclb_node_addresses row{};
+    for (const auto& address : sync_.cluster().node().primary)
+        std::memcpy(address.family() == model::Family::ipv4 ? row.v4 : row.v6, address.bytes.data(), sizeof(row.v4));
+    datapath_.set_node_addresses(row);
+    datapath_.set_masquerade(masquerade_row(config_.masquerade, sync_.cluster().pod_cidrs()));
+}
+
+// The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
+void Agent::set_service_cidrs() {
+    if (!sync_.complete()) return;
+    auto ranges = sync_.cluster().service_cidrs();
+    ranges.insert(ranges.end(), config_.service_cidrs.begin(), config_.service_cidrs.end());
+    std::ranges::sort(ranges);
+    ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
+    if (ranges == service_cidrs_) return;
+    service_cidrs_ = ranges;
+    std::vector<svclb_cidr> rows(ranges.size());
+    std::ranges::transform(ranges, rows.begin(), abi_cidr);
+    if (auto set = datapath_.set_service_cidrs(rows); !set) spdlog::error("{}", set.error().message());
+    host_packets_due_ = true;
+}
+
+// The tables first, the devices afterwards: a node that starts anew has no packet answered from empty tables, and one
+// whose tables a former agent has filled need not wait for anybody.
+Status Agent::follow_devices() {
+    if (follows_devices_ || !(sync_.complete() || sync_.programmed())) return {};
+    if (auto ready = datapath_.serve(); !ready) return ready;
+    follows_devices_ = true;
+    if (auto watched = event_loop_.watch(devices_.fd()); !watched) return watched;
+    if (auto read = read_devices(); !read) return read;
+    catch_host_packets();
+    note_sync(now());
+    spdlog::info("ready services={} slices={} links={}", sync_.cluster().service_count(), sync_.cluster().slice_count(),
+                 datapath_.attached().size());
+    return {};
+}
+
+Status Agent::read_devices() {
+    const auto changes = devices_.changes();
+    if (!changes) return fail(changes.error());
+    for (const auto& change : *changes) {
+        const auto& device = change.device;
+        const bool uplink = device.kind == datapath::LinkKind::uplink;
+        const auto status =
+            change.gone ? datapath_.detach(device.ifindex) : datapath_.attach(device.ifindex, device.name, device.kind);
+        if (!status)
+            spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
+        else
+            spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached",
+                         uplink ? "uplink" : "pod link", device.name, device.ifindex);
+    }
+    host_packets_due_ = true;
+    pod_sockets_due_ = true;
+    follow_pod_sockets();
+    return {};
+}
+
+// At once when a link comes or goes, every second while a pod has no address yet, and now and then where it fails.
+void Agent::follow_pod_sockets() {
+    if (!pod_sockets_due_ && (pod_sockets_at_s_ == 0 || monotonic_s() < pod_sockets_at_s_)) return;
+    pod_sockets_due_ = false;
+    const auto settled = datapath_.follow_pod_sockets();
+    const auto pause = settled ? kPodSocketsPause : kPodSocketsFailedPause;
+    pod_sockets_at_s_ = settled && *settled ? 0 : monotonic_s() + static_cast<std::uint64_t>(pause.count());
+    const auto& text = datapath_.sockets().pods;
+    put_text(datapath_.status().pod_sockets, text);
+    if (text == pod_sockets_told_) return;
+    pod_sockets_told_ = text;
+    if (settled)
+        spdlog::info("pod sockets: {}", text);
+    else
+        spdlog::warn("pod sockets: {}", text);
+}
+
+// At most once a tick; of addresses nobody tells us, so every few seconds anyway.
+void Agent::catch_host_packets() {
+    if (!follows_devices_ || (!host_packets_due_ && monotonic_s() < host_packets_at_s_)) return;
+    host_packets_due_ = false;
+    host_packets_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kHostPacketsPause.count());
+    std::string text = "switched off";
+    if (!config_.host_packets) {
+        if (auto left = datapath_.leave_host_packets(); !left) text = left.error().message();
+    } else if (const auto caught = datapath_.catch_host_packets(); !caught) {
+        text = fmt::format("not in force: {}", caught.error().message());
+    } else {
+        text = caught->empty() ? "not in force: no Service CIDR is known, or no address of the node" : *caught;
+    }
+    if (text == host_packets_told_) return;
+    host_packets_told_ = text;
+    put_text(datapath_.status().host_packets, text);
+    spdlog::info("host packets: {}", text);
+}
+
+}  // namespace svclb::agent
