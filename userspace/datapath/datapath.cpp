@@ -236,7 +236,7 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (!service_cidrs) return fail(service_cidrs.error());
     auto node_addresses = MappedArray<svclb_node_addresses>::open(made->maps, "node_addresses");
     if (!node_addresses) return fail(node_addresses.error());
-    auto masquerade = MappedArray<svclb_masquerade>::open(loaded->maps, "masquerade");
+    auto masquerade = MappedArray<svclb_masquerade>::open(made->maps, "masquerade");
     if (!masquerade) return fail(masquerade.error());
     std::atomic_ref(agent->rows()[0].abi_version).store(SVCLB_ABI_VERSION, std::memory_order_release);
     if (auto done = pin_maps(dir, made->maps, *pinned); !done) return fail(done.error());
