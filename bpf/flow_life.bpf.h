@@ -13,17 +13,33 @@
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
+/* Writes `work.wire.to` into the packet. 0, or negative. */
+__noinline int rewrite_packet(struct __sk_buff *skb)
+{
+	struct work *work = work_on();
+
+	if (!work)
+		return -1;
+	return rewrite_in_steps(skb, &work->pkt, &work->wire);
+}
+
 /* Applies `work.flow` to the packet. */
 static __always_inline int translate(struct __sk_buff *skb, struct work *work)
 {
 	const struct svclb_flow *flow = &work->flow;
-	struct rewrite *to = &work->to;
 	__u8 kind = flow->kind;
+	long failed;
 
-	translation(to, &work->pkt.tuple, flow);
+	translation(&work->wire.to, &work->pkt.tuple, flow);
 	count_packet(&work->pkt, flow->service, flow->backend);
 	work->pkt.translated = true;
-	if (work->pkt.tuple.proto == IPPROTO_SCTP ? rewrite_sctp(skb) : rewrite_packet(skb, &work->pkt, to))
+	if (work->pkt.tuple.proto == IPPROTO_SCTP)
+		failed = rewrite_sctp(skb);
+	else
+		failed = rewrite_at_once(skb, &work->pkt, &work->wire);
+	if (failed > 0)
+		failed = rewrite_packet(skb);
+	if (failed)
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
 	if (kind == SVCLB_FLOW_HAIRPIN || kind == SVCLB_FLOW_HAIRPIN_REPLY)
 		return send_back(skb);

@@ -141,7 +141,7 @@ static __always_inline const struct svclb_fragment *find_fragments(const struct 
 
 static __always_inline int translate_later(struct __sk_buff *skb, struct work *work, const struct svclb_fragment *as)
 {
-	struct rewrite *to = &work->to;
+	struct rewrite *to = &work->wire.to;
 	__u8 kind = as->kind;
 
 	if (kind == SVCLB_FRAGMENT_UNTRANSLATED)
@@ -260,8 +260,8 @@ __noinline int after_first_fragment(struct __sk_buff *skb, int verdict)
 											 : SVCLB_FRAGMENT_TRANSLATED;
 		as.service = work->flow.service;
 		as.backend = work->flow.backend;
-		copy_addr(as.saddr, work->to.saddr);
-		copy_addr(as.daddr, work->to.daddr);
+		copy_addr(as.saddr, work->wire.to.saddr);
+		copy_addr(as.daddr, work->wire.to.daddr);
 	} else if (verdict != VERDICT_NEXT) {
 		return verdict;
 	}

@@ -142,12 +142,12 @@ static __always_inline long adjust_quoted_transport(struct __sk_buff *skb, const
 	return adjust_checksum(skb, check, diff, udp, change);
 }
 
-/* Makes the quoted packet the one that had been sent before `work.to`, the translation of its answers. Adds to `change`
- * what that changes in the sum over the quote. */
+/* Makes the quoted packet the one that had been sent before `work.wire.to`, the translation of its answers. Adds to
+ * `change` what that changes in the sum over the quote. */
 static __always_inline long rewrite_quote(struct __sk_buff *skb, struct work *work, __u32 *change)
 {
 	const struct packet *quoted = &work->quoted;
-	const struct rewrite *to = &work->to;
+	const struct rewrite *to = &work->wire.to;
 	struct {
 		__be16 sport;
 		__be16 dport;
@@ -175,8 +175,8 @@ static __always_inline long rewrite_error(struct __sk_buff *skb, struct work *wo
 	__u32 addrs;
 
 	copy_addr(outer.saddr,
-		  same_addr(pkt->tuple.saddr, work->quoted.tuple.saddr) ? work->to.saddr : pkt->tuple.saddr);
-	copy_addr(outer.daddr, work->to.daddr);
+		  same_addr(pkt->tuple.saddr, work->quoted.tuple.saddr) ? work->wire.to.saddr : pkt->tuple.saddr);
+	copy_addr(outer.daddr, work->wire.to.daddr);
 	addrs = addr_diff(pkt, &outer);
 	if (rewrite_quote(skb, work, &change))
 		return -1;
@@ -203,7 +203,7 @@ __noinline int translate_error(struct __sk_buff *skb)
 		return VERDICT_NONE;
 	work->flow = *flow;
 	kind = work->flow.kind;
-	translation(&work->to, &work->quoted.tuple, &work->flow);
+	translation(&work->wire.to, &work->quoted.tuple, &work->flow);
 	if (rewrite_error(skb, work))
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
 	if (kind == SVCLB_FLOW_HAIRPIN || kind == SVCLB_FLOW_HAIRPIN_REPLY)

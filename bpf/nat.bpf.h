@@ -23,12 +23,48 @@ static __always_inline __u16 csum_fold(__u32 sum)
 	return ~sum;
 }
 
+#define IP4_FIELDS_SIZE 12 /* from TTL to destination */
+#define IP6_FIELDS_SIZE 32
+#define PORTS_SIZE 4
+#define UDP_REST_SIZE 4 /* from behind the ports to the end of the checksum */
+#define TCP_REST_SIZE 14
+
+/* The transport header from behind its ports on. */
+struct transport_rest {
+	union {
+		struct {
+			__be16 length;
+			__u16 check;
+		} udp;
+		struct {
+			__u32 words[3];
+			__u16 check;
+		} tcp;
+	};
+};
+
 /* The four fields that translation may change. */
 struct rewrite {
 	__be32 saddr[SVCLB_ADDR_WORDS];
 	__be32 daddr[SVCLB_ADDR_WORDS];
 	__be16 sport;
 	__be16 dport;
+};
+
+/* The same as they lie in a packet, with what is between and behind them, so that one store writes it all. */
+struct wire {
+	struct rewrite to;
+	struct transport_rest rest; /* IPv6: right behind `to` */
+	struct {
+		__u8 ttl;
+		__u8 proto;
+		__u16 check;
+		__be32 saddr;
+		__be32 daddr;
+		__be16 sport;
+		__be16 dport;
+		struct transport_rest rest;
+	} v4;
 };
 
 /* What `flow` makes of a packet with the tuple `tuple`. */
@@ -95,59 +131,148 @@ static __always_inline long store_addrs(struct __sk_buff *skb, const struct pack
 	return bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, &v6, sizeof(v6), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* One store where addresses and ports are neighbours, which is always but for IP options and extension headers. */
-static __always_inline long store_v4(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to,
-				     __u32 diff)
+static __always_inline void fill_v4(struct wire *wire, const struct packet *pkt, __u32 addrs)
 {
-	struct {
-		__u8 ttl;
-		__u8 proto;
-		__u16 check;
-		__be32 saddr;
-		__be32 daddr;
-		__be16 sport;
-		__be16 dport;
-	} fields = {
-		.ttl = pkt->ip_ttl,
-		.proto = pkt->tuple.proto,
-		.check = csum_fold(csum_add(diff, (__u16)~pkt->ip_check)),
-		.saddr = to->saddr[3],
-		.daddr = to->daddr[3],
-		.sport = to->sport,
-		.dport = to->dport,
-	};
-
-	if (pkt->l4 == pkt->l3 + IP4_SIZE)
-		return bpf_skb_store_bytes(skb, pkt->l3 + IP4_TTL_OFFSET, &fields, sizeof(fields), 0);
-	if (bpf_skb_store_bytes(skb, pkt->l3 + IP4_TTL_OFFSET, &fields, IP4_SIZE - IP4_TTL_OFFSET, 0))
-		return -1;
-	return bpf_skb_store_bytes(skb, pkt->l4, &to->sport, 4, 0);
+	wire->v4.ttl = pkt->ip_ttl;
+	wire->v4.proto = pkt->tuple.proto;
+	wire->v4.check = csum_fold(csum_add(addrs, (__u16)~pkt->ip_check));
+	wire->v4.saddr = wire->to.saddr[3];
+	wire->v4.daddr = wire->to.daddr[3];
+	wire->v4.sport = wire->to.sport;
+	wire->v4.dport = wire->to.dport;
 }
 
-static __always_inline long store_v6(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to)
+static __always_inline __u32 sum_words(const __be32 *words, int count, __u32 sum)
 {
-	if (pkt->l4 == pkt->l3 + IP6_SIZE)
-		return bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, to, sizeof(*to), 0);
-	if (bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, to, IP6_SIZE - IP6_SADDR_OFFSET, 0))
-		return -1;
-	return bpf_skb_store_bytes(skb, pkt->l4, &to->sport, 4, 0);
+	for (int i = 0; i < count; i++)
+		sum = csum_add(sum, words[i]);
+	return sum;
+}
+
+/* Sum of the pseudo header; the same in both directions. Without words 0 to 2 for IPv4: they are no part of it. */
+static __always_inline __u32 pseudo_sum(const struct packet *pkt, __u8 proto, __u16 length)
+{
+	__u32 sum = csum_add(bpf_htonl(length), bpf_htonl(proto));
+
+	if (!pkt->v6)
+		return csum_add(csum_add(sum, pkt->tuple.saddr[3]), pkt->tuple.daddr[3]);
+	return sum_words(pkt->tuple.saddr, SVCLB_ADDR_WORDS, sum_words(pkt->tuple.daddr, SVCLB_ADDR_WORDS, sum));
+}
+
+static __always_inline __u32 ports_diff(const struct packet *pkt, const struct rewrite *to, __u32 sum)
+{
+	return word_diff((__u32)pkt->tuple.sport | (__u32)pkt->tuple.dport << 16,
+			 (__u32)to->sport | (__u32)to->dport << 16, sum);
+}
+
+/* Behind the ports, in a packet with the usual headers. */
+static __always_inline const struct transport_rest *rest_of(struct __sk_buff *skb, const struct packet *pkt)
+{
+	void *data_end = (void *)(long)skb->data_end;
+	void *data = (void *)(long)skb->data;
+	const struct transport_rest *rest = data + ETH_HLEN + PORTS_SIZE + (pkt->v6 ? IP6_SIZE : IP4_SIZE);
+
+	return (void *)(rest + 1) > data_end ? NULL : rest;
+}
+
+static __always_inline __u16 check_of(const struct transport_rest *rest, bool udp)
+{
+	return udp ? rest->udp.check : rest->tcp.check;
+}
+
+/* Is the checksum complete for sure? One left to a device has to be the pseudo header's sum, but where the packet is
+ * yet to be cut into segments. */
+static __always_inline bool is_complete(struct __sk_buff *skb, const struct packet *pkt, __u16 check)
+{
+	return check != (__u16)~csum_fold(pseudo_sum(pkt, pkt->tuple.proto, pkt->end - pkt->l4)) && !skb->gso_size;
 }
 
 /*
- * Writes `to` into the packet. 0, or negative with the packet in an undefined state (it has to be dropped).
- * The transport checksum goes through the helper, because only the kernel knows whether the packet carries a complete
- * or a partial one. UDP: a zero checksum stays zero, one that computes to zero becomes 0xffff.
+ * Writes `wire.to` into a packet with the usual headers, all of it with one store. 0, or negative with the packet in an
+ * undefined state (it has to be dropped), or 1 where it has to be done step by step.
+ * Whether a checksum is complete or partial, only the kernel knows. Where the packet itself does not tell, its helper
+ * does: it leaves a partial one alone that is to change by something else than the pseudo header.
  */
-static __always_inline long rewrite_packet(struct __sk_buff *skb, const struct packet *pkt, const struct rewrite *to)
+static __always_inline long rewrite_at_once(struct __sk_buff *skb, const struct packet *pkt, struct wire *wire)
+{
+	bool udp = pkt->tuple.proto == IPPROTO_UDP;
+	__u32 size = PORTS_SIZE + (udp ? UDP_REST_SIZE : TCP_REST_SIZE);
+	__u32 addrs = addr_diff(pkt, &wire->to);
+	__u32 all = ports_diff(pkt, &wire->to, addrs);
+	const struct transport_rest *old = rest_of(skb, pkt);
+	struct transport_rest *rest = pkt->v6 ? &wire->rest : &wire->v4.rest;
+	__u16 check;
+
+	if (pkt->l3 != ETH_HLEN || pkt->l4 != ETH_HLEN + (pkt->v6 ? IP6_SIZE : IP4_SIZE) || !old)
+		return 1;
+	check = check_of(old, udp);
+	if (!check)
+		return 1;
+	if (is_complete(skb, pkt, check)) {
+		check = csum_fold(csum_add(all, (__u16)~check));
+		if (udp && !check)
+			check = 0xffff;
+	} else {
+		__u32 at = pkt->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
+		__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
+
+		if (!csum_fold(all) || csum_fold(all) == 0xffff)
+			return 1; /* no change to tell by */
+		if (bpf_l4_csum_replace(skb, at, 0, all, flags))
+			return -1;
+		old = rest_of(skb, pkt);
+		if (!old)
+			return -1;
+		if (check_of(old, udp) != check)
+			return bpf_l4_csum_replace(skb, at, 0, (__u32)~all, flags) ? -1 : 1;
+		check = ~csum_fold(csum_add(addrs, check));
+	}
+	if (udp) {
+		rest->udp.length = old->udp.length;
+		rest->udp.check = check;
+	} else {
+		rest->tcp.words[0] = old->tcp.words[0];
+		rest->tcp.words[1] = old->tcp.words[1];
+		rest->tcp.words[2] = old->tcp.words[2];
+		rest->tcp.check = check;
+	}
+	if (pkt->v6)
+		return bpf_skb_store_bytes(skb, ETH_HLEN + IP6_SADDR_OFFSET, &wire->to, IP6_FIELDS_SIZE + size,
+					   BPF_F_RECOMPUTE_CSUM);
+	fill_v4(wire, pkt, addrs);
+	return bpf_skb_store_bytes(skb, ETH_HLEN + IP4_TTL_OFFSET, &wire->v4, IP4_FIELDS_SIZE + size,
+				   BPF_F_RECOMPUTE_CSUM);
+}
+
+/* Addresses and ports, with one store where they are neighbours, which is always but for IP options and extension
+ * headers. */
+static __always_inline long store_fields(struct __sk_buff *skb, const struct packet *pkt, const struct wire *wire)
+{
+	bool neighbours = pkt->l4 == pkt->l3 + (pkt->v6 ? IP6_SIZE : IP4_SIZE);
+	__u32 ports = neighbours ? PORTS_SIZE : 0;
+
+	if (pkt->v6 ? bpf_skb_store_bytes(skb, pkt->l3 + IP6_SADDR_OFFSET, &wire->to, IP6_FIELDS_SIZE + ports, 0)
+		    : bpf_skb_store_bytes(skb, pkt->l3 + IP4_TTL_OFFSET, &wire->v4, IP4_FIELDS_SIZE + ports, 0))
+		return -1;
+	return neighbours ? 0 : bpf_skb_store_bytes(skb, pkt->l4, &wire->to.sport, PORTS_SIZE, 0);
+}
+
+/*
+ * The same step by step, for any headers. The transport checksum goes through the helper, because only the kernel knows
+ * whether the packet carries a complete or a partial one. UDP: a zero checksum stays zero, one that computes to zero
+ * becomes 0xffff. 0, or negative.
+ */
+static __always_inline long rewrite_in_steps(struct __sk_buff *skb, const struct packet *pkt, struct wire *wire)
 {
 	bool udp = pkt->tuple.proto == IPPROTO_UDP;
 	__u32 csum = pkt->l4 + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
 	__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
-	__u32 diff = addr_diff(pkt, to);
+	__u32 diff = addr_diff(pkt, &wire->to);
 	__u32 old_ports = (__u32)pkt->tuple.sport | (__u32)pkt->tuple.dport << 16;
-	__u32 new_ports = (__u32)to->sport | (__u32)to->dport << 16;
+	__u32 new_ports = (__u32)wire->to.sport | (__u32)wire->to.dport << 16;
 
-	if (pkt->v6 ? store_v6(skb, pkt, to) : store_v4(skb, pkt, to, diff))
+	fill_v4(wire, pkt, diff);
+	if (store_fields(skb, pkt, wire))
 		return -1;
 	if (bpf_l4_csum_replace(skb, csum, 0, diff, BPF_F_PSEUDO_HDR | flags))
 		return -1;

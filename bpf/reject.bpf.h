@@ -80,23 +80,6 @@ static __always_inline int send_back(struct __sk_buff *skb)
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline __u32 sum_words(const __be32 *words, int count, __u32 sum)
-{
-	for (int i = 0; i < count; i++)
-		sum = csum_add(sum, words[i]);
-	return sum;
-}
-
-/* Sum of the pseudo header; the same in both directions. Without words 0 to 2 for IPv4: they are no part of it. */
-static __always_inline __u32 pseudo_sum(const struct packet *pkt, __u8 proto, __u16 length)
-{
-	__u32 sum = csum_add(bpf_htonl(length), bpf_htonl(proto));
-
-	if (!pkt->v6)
-		return csum_add(csum_add(sum, pkt->tuple.saddr[3]), pkt->tuple.daddr[3]);
-	return sum_words(pkt->tuple.saddr, SVCLB_ADDR_WORDS, sum_words(pkt->tuple.daddr, SVCLB_ADDR_WORDS, sum));
-}
-
 /* The IP header of an answer, made from that of the packet: addresses swapped, new length, new hop limit. */
 static __always_inline long answer_ip(struct __sk_buff *skb, struct work *work, __u8 proto, __u16 payload)
 {

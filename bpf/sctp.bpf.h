@@ -87,7 +87,7 @@ static __always_inline long adjust_crc32c(struct __sk_buff *skb, __u32 offset, _
 	return bpf_skb_store_bytes(skb, offset, &check, sizeof(check), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* As rewrite_packet(), for `work.pkt` and `work.to`. */
+/* As rewrite_packet(). */
 __noinline int rewrite_sctp(struct __sk_buff *skb)
 {
 	struct work *work = work_on();
@@ -98,14 +98,14 @@ __noinline int rewrite_sctp(struct __sk_buff *skb)
 		return -1;
 	pkt = &work->pkt;
 	/* The checksum depends on the length of the whole packet, which its first fragment does not tell. */
-	if (pkt->fragment && (pkt->tuple.sport != work->to.sport || pkt->tuple.dport != work->to.dport))
+	if (pkt->fragment && (pkt->tuple.sport != work->wire.to.sport || pkt->tuple.dport != work->wire.to.dport))
 		return -1;
-	if (store_addrs(skb, pkt, work->to.saddr, work->to.daddr, addr_diff(pkt, &work->to)) ||
-	    bpf_skb_store_bytes(skb, pkt->l4, &work->to.sport, 4, BPF_F_RECOMPUTE_CSUM))
+	if (store_addrs(skb, pkt, work->wire.to.saddr, work->wire.to.daddr, addr_diff(pkt, &work->wire.to)) ||
+	    bpf_skb_store_bytes(skb, pkt->l4, &work->wire.to.sport, 4, BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	return adjust_crc32c(skb, pkt->l4 + SCTP_CHECK_OFFSET, pkt->end - pkt->l4,
 			     (__u32)pkt->tuple.sport | (__u32)pkt->tuple.dport << 16,
-			     (__u32)work->to.sport | (__u32)work->to.dport << 16, &ignored);
+			     (__u32)work->wire.to.sport | (__u32)work->wire.to.dport << 16, &ignored);
 }
 
 #endif

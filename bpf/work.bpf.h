@@ -24,7 +24,7 @@ struct work {
 	struct svclb_flow_key6 source_at; /* the flow of kind SOURCE, while it is opened */
 	struct svclb_flow source;
 	struct svclb_slot slot; /* the backend under consideration */
-	struct rewrite to; /* the fields to write */
+	struct wire wire; /* the fields to write */
 	__u32 host; /* the packet comes from the node itself, by way of the catch-all */
 	struct svclb_fragment_key fragment; /* of a fragment: its datagram */
 	struct packet quoted; /* what an ICMP error quotes, with its ends exchanged */

@@ -24,7 +24,7 @@ using test::map_fd;
 
 constexpr std::uint32_t kServices = 16;
 constexpr std::uint32_t kSlots = 16;
-constexpr std::uint32_t kEstablished = 524288;
+constexpr std::uint32_t kEstablished = 524288 + 1;  // one more than a power of two, as the agent has it
 constexpr std::uint32_t kTransient = 65536;
 
 test::Object load_programs() {

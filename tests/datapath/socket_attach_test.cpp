@@ -58,9 +58,10 @@ private:
     fs::path mount_;
 };
 
-constexpr std::array kTypes = {BPF_CGROUP_INET4_CONNECT,     BPF_CGROUP_INET6_CONNECT,    BPF_CGROUP_UDP4_SENDMSG,
-                               BPF_CGROUP_UDP6_SENDMSG,      BPF_CGROUP_UDP4_RECVMSG,     BPF_CGROUP_UDP6_RECVMSG,
-                               BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_GETPEERNAME};
+constexpr std::array kTypes = {
+    BPF_CGROUP_INET4_CONNECT,     BPF_CGROUP_INET6_CONNECT,     BPF_CGROUP_UDP4_SENDMSG,
+    BPF_CGROUP_UDP6_SENDMSG,      BPF_CGROUP_UDP4_RECVMSG,      BPF_CGROUP_UDP6_RECVMSG,
+    BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_INET_SOCK_RELEASE};
 
 std::vector<std::uint32_t> programs_of(const Cgroup& cgroup) {
     std::vector<std::uint32_t> counts;

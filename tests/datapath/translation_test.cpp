@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // A flow to a frontend, out and back: addresses, ports and checksums change, and nothing else does.
+#include <algorithm>
+
+#include "frame_layout.hpp"
 #include "world.hpp"
 
 using namespace svclb::test;
@@ -82,10 +85,14 @@ TEST_CASE("translation: a UDP checksum that computes to zero is sent as 0xffff",
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
     const Endpoint from = in_reply ? world.frontend() : world.client();
     const Endpoint to = in_reply ? world.client() : world.backend();
-    // The payload makes up for everything else in the sum.
-    const Bytes probe = udp(from, to, {0, 0}).frame();
-    const std::size_t checksum_at = probe.size() - 4;
-    const Packet expected = udp(from, to, {probe[checksum_at], probe[checksum_at + 1]});
+    // The payload makes up for everything else in the sum. The shorter one is rewritten step by step.
+    const std::size_t size = GENERATE(2u, 40u);
+    CAPTURE(size);
+    Bytes payload(size, 0);
+    const Bytes probe = udp(from, to, payload).frame();
+    const std::size_t checksum_at = probe.size() - size - 2;
+    std::copy_n(probe.begin() + static_cast<std::ptrdiff_t>(checksum_at), 2, payload.begin());
+    const Packet expected = udp(from, to, payload);
     REQUIRE(expected.frame()[checksum_at] == 0xff);
     REQUIRE(expected.frame()[checksum_at + 1] == 0xff);
 
@@ -95,6 +102,39 @@ TEST_CASE("translation: a UDP checksum that computes to zero is sent as 0xffff",
     } else {
         CHECK_RUN(datapath.from_pod(with_destination(expected, world.frontend())), next, expected);
     }
+}
+
+TEST_CASE("translation: a complete checksum that looks like one left to the device", "[translation]") {
+    const World world = any_world();
+    const bool complete_checksums = GENERATE(false, true);
+    CAPTURE(world, complete_checksums);
+    Datapath& datapath = fresh_datapath();
+    datapath.with_complete_checksums(complete_checksums);
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    datapath.from_pod(world.first(world.client(), world.frontend()));
+
+    // The payload's first word makes the checksum the pseudo header's sum.
+    const auto with_word = [&](std::uint16_t word) {
+        Bytes payload = payload_of(40);
+        payload[0] = static_cast<std::uint8_t>(word >> 8);
+        payload[1] = static_cast<std::uint8_t>(word);
+        return world.proto == IPPROTO_UDP ? udp(world.client(), world.frontend(), payload)
+                                          : tcp(world.client(), world.frontend(), psh | ack, payload);
+    };
+    const Bytes probe = with_word(0).frame();
+    const std::size_t addresses_at = 14 + (world.family == 4 ? 12 : 8);
+    const std::size_t transport_at = 14 + (world.family == 4 ? 20 : 40);
+    const std::size_t checksum_at = transport_at + (world.proto == IPPROTO_UDP ? 6 : 16);
+    const std::uint16_t inverse = internet_checksum(
+        probe, addresses_at, transport_at, static_cast<std::uint32_t>(world.proto + probe.size() - transport_at));
+    const auto checksum_of = [&](const Bytes& frame) {
+        return static_cast<std::uint16_t>(frame[checksum_at] << 8 | frame[checksum_at + 1]);
+    };
+    const std::uint32_t word = std::uint32_t{inverse} + checksum_of(probe);
+    const Packet out = with_word(static_cast<std::uint16_t>((word & 0xffff) + (word >> 16)));
+    REQUIRE(checksum_of(out.frame()) == static_cast<std::uint16_t>(~inverse));
+
+    CHECK_RUN(datapath.from_pod(out), next, with_destination(out, world.backend()));
 }
 
 TEST_CASE("translation: a segmentation-offload packet passes whole", "[translation]") {

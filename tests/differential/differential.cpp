@@ -110,11 +110,13 @@ int run(int argc, char** argv) {
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     std::printf(
-        "%llu steps agree, %.0f a second: %zu packets, %zu new flows, %zu with another source port, %zu ICMP errors\n",
+        "%llu steps agree, %.0f a second: %zu packets, %zu new flows, %zu with another source port, %zu ICMP errors, "
+        "%zu datagrams in fragments\n",
         static_cast<unsigned long long>(steps), static_cast<double>(steps) / seconds, totals.packets, totals.begun,
-        totals.ports_changed, totals.errors);
+        totals.ports_changed, totals.errors, totals.datagrams);
     // A life in which nothing happens would agree as well.
-    const bool lively = steps < 20000 || (totals.begun > steps / 50 && totals.ports_changed > steps / 2000);
+    const bool lively = steps < 20000 || (totals.begun > steps / 50 && totals.ports_changed > steps / 2000 &&
+                                          totals.datagrams > steps / 200);
     if (!lively) std::puts("too little happened");
     return lively ? 0 : 1;
 }

@@ -45,6 +45,7 @@ Totals& Totals::operator+=(const Totals& more) {
     begun += more.begun;
     ports_changed += more.ports_changed;
     errors += more.errors;
+    datagrams += more.datagrams;
     return *this;
 }
 
@@ -88,13 +89,14 @@ std::string Life::live(const std::vector<Step>& steps) {
 }
 
 Totals Life::totals() const {
-    return {packets_, model_.judged_new(), model_.judged_translated_port(), errors_};
+    return {packets_, model_.judged_new(), model_.judged_translated_port(), errors_, datagrams_};
 }
 
 void Life::happen(const Step& step) {
     const std::uint32_t what = step[0] % 100;
     if (what < 30) return dial(step);
-    if (what < 60) return client_speaks(step);
+    if (what < 58) return client_speaks(step);
+    if (what < 62) return send_fragments(step);
     if (what < 88) return backend_speaks(step);
     if (what < 92) return report_error(step);
     if (what < 96) return change_endpoints(step);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct Totals {
     std::size_t begun = 0;
     std::size_t ports_changed = 0;
     std::size_t errors = 0;
+    std::size_t datagrams = 0;  // in fragments, each counted at every hook
     Totals& operator+=(const Totals& more);
 };
 
@@ -59,9 +61,11 @@ private:
     void collect(const Step& step);
     void evict(const Step& step);
     void report_error(const Step& step);
+    void send_fragments(const Step& step);
 
     void send(const Packet& packet);
     Run meet(const Packet& packet, bool to_pod);
+    std::optional<Packet> meet_fragments(const Packet& whole, bool to_pod, std::uint32_t number);
     void create(Port& port, const std::vector<Endpoint>& set);
     void remove(Port& port);
     [[nodiscard]] Packet packet_of(std::uint32_t kind, const Endpoint& from, const Endpoint& to) const;
@@ -77,6 +81,7 @@ private:
     std::vector<Port> ports_;
     std::size_t packets_ = 0;
     std::size_t errors_ = 0;
+    std::uint32_t datagrams_ = 0;  // in fragments: each with an id of its own
     std::size_t lived_ = 0;
     std::string wrong_;
     bool logging_ = false;

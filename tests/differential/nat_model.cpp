@@ -340,6 +340,13 @@ std::string NatModel::judge_error(const Ip& from, const Packet& quoted, bool to_
     return expect_of(*found->second);
 }
 
+bool NatModel::concerns_us(const Packet& sent, bool to_pod) const {
+    const Tuple tuple{sent.source_endpoint(), sent.destination_endpoint(), to_pod};
+    const Flow flow = owner(tuple);
+    if (flow && !flow->direct && !flow->moved) return true;
+    return !to_pod && frontends.contains(tuple.to);
+}
+
 void NatModel::lost(const Tuple& tuple) {
     if (const auto flow = out_.extract(tuple); !flow.empty()) flow.mapped()->moved = true;
     back_.erase(tuple);

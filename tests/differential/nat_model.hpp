@@ -69,6 +69,9 @@ public:
     std::string judge_error(const Ip& from, const Packet& quoted, bool to_pod, const Run& got);
     static Packet error_about(const Ip& from, const Packet& quoted);
 
+    // Is the packet one that is translated, or refused, at this hook?
+    [[nodiscard]] bool concerns_us(const Packet& sent, bool to_pod) const;
+
     // Told by the driver: the entry for these packets was removed.
     void lost(const Tuple& tuple);
 

@@ -58,6 +58,7 @@ std::vector<fs::path> entrances() {
         if (std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; })) note(at->path() / "ns/net");
     }
     std::vector<fs::path> paths;
+    paths.reserve(found.size());
     for (auto& [identity, path] : found) paths.push_back(std::move(path));
     return paths;
 }
@@ -140,8 +141,7 @@ bool PodNamespaces::settled() const {
 }
 
 std::size_t PodNamespaces::served() const {
-    return static_cast<std::size_t>(
-        std::ranges::count_if(pods_, [](const auto& pod) { return pod.second.served(); }));
+    return static_cast<std::size_t>(std::ranges::count_if(pods_, [](const auto& pod) { return pod.second.served(); }));
 }
 
 // By the number that the link names its peer's namespace by.
@@ -206,7 +206,7 @@ Status PodNamespaces::follow(const std::set<int>& pod_links, const MapSet& maps)
     for (const int ifindex : pod_links) pods_.try_emplace(ifindex);
     auto wanted = unsettled();
     if (!wanted) return fail(wanted.error());
-    const auto looked = wanted->empty() ? Status() : look(std::move(*wanted));
+    auto looked = wanted->empty() ? Status() : look(std::move(*wanted));
 
     std::map<std::uint64_t, svclb_pod> rows;
     for (const auto& [ifindex, pod] : pods_)

@@ -126,7 +126,7 @@ Status Sockets::attach(const BpfDir& dir) {
         if (!link) return fail(link.error());
         if (*link && cgroup_of(link->get(), type) == id_of(root_)) {
             links_.insert_or_assign(hook, std::move(*link));
-            adopted.push_back(hook);
+            adopted.emplace_back(hook);
             continue;
         }
         if (*link) outdated.insert_or_assign(hook, std::move(*link));
@@ -195,6 +195,7 @@ bool hooks_set_errno() {
 
 std::vector<std::string_view> socket_hooks() {
     std::vector<std::string_view> names;
+    names.reserve(kPlaces.size());
     for (const auto& place : kPlaces) names.emplace_back(place.hook);
     return names;
 }
