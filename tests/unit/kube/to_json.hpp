@@ -46,6 +46,7 @@ inline const char* text(model::ServiceType type) {
 
 inline Json to_json(const model::Service& service) {
     Json out{{"kind", "Service"}, {"apiVersion", "v1"}, {"metadata", metadata(service.key, service.labels)}};
+    if (!service.annotations.empty()) out["metadata"]["annotations"] = service.annotations;
     put(out["metadata"], "uid", service.uid);
     put(out["metadata"], "creationTimestamp", service.created);
     auto& spec = out["spec"] = {{"type", text(service.type)},
