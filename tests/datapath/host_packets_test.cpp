@@ -4,6 +4,7 @@
 // namespace with some.
 #include <fcntl.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdlib>
@@ -25,6 +26,8 @@ public:
             ::setns(home_.get(), CLONE_NEWNET);
             SKIP("no device can be made here for packets to leave by");
         }
+        // The kernel makes an IPv6 address its own a moment after it was added.
+        for (int i = 0; i < 500 && std::system(kOwnAddress) != 0; i++) ::usleep(10000);  // NOLINT(cert-env33-c)
     }
     ~NodeNetns() { ::setns(home_.get(), CLONE_NEWNET); }
     NodeNetns(const NodeNetns&) = delete;
@@ -37,6 +40,7 @@ private:
         "ip address add 2001:db8::1/64 dev uplink nodad; ip route add 10.244.0.0/16 via 192.0.2.2; "
         "ip -6 route add fd00:244::/32 via 2001:db8::2; echo 1 >/proc/sys/net/ipv4/conf/lo/forwarding; "
         "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding";
+    static constexpr const char* kOwnAddress = "ip -6 route show table local | grep -q '^local 2001:db8::1 '";
     svclb::UniqueFd home_;
 };
 
