@@ -252,6 +252,7 @@ private:
         const auto backends = members_of(index, set);
         if (backends.size() > model::kMostMaglevMembers) return;
         std::vector<model::MaglevMember> members;
+        members.reserve(backends.size());
         for (const BackendRow* backend : backends)
             members.push_back({backend->address, backend->port, backend->weight});
         const auto wanted = model::maglev_table(members);
