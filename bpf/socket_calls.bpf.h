@@ -108,15 +108,15 @@ static __always_inline int choose_peer(struct bpf_sock_addr *ctx, const struct s
 	return 0;
 }
 
-/* The call goes no further. Where the hook may not say why, it goes on instead, and so does what the kernel sends: the
- * catch-all answers it, and counts it, if it is `caught`, for a ClusterIP. EPERM, all that is left, is what the
- * kernel's own clients try again at once. */
-static __always_inline int refuse_call(__u32 reason, bool caught)
+/* The call goes no further. Where the hook may not say why, it goes on instead, and so does what the kernel sends.
+ * EPERM, all that is left, is what the kernel's own clients try again at once. */
+static __always_inline int refuse_call(__u32 reason, const struct svclb_pod *pod)
 {
-	/* What is dropped in silence as a packet: a program there can do that, a socket call cannot. */
+	/* What is dropped in silence as a packet: a pod's link can do that, a socket call cannot. What the node sends
+	 * passes no link, and need not meet the catch-all. */
 	bool silent = reason != SVCLB_REASON_NO_BACKEND_REJECTED && reason != SVCLB_REASON_UNKNOWN_PORT_REJECTED;
 
-	if (!settings.hooks_set_errno || (silent && caught))
+	if (!settings.hooks_set_errno || (silent && pod))
 		return CALL_GOES_ON;
 	count_unmet(reason, 0);
 	bpf_set_retval(-ECONNREFUSED);
@@ -183,7 +183,6 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	const struct svclb_pod *pod = 0;
 	struct svclb_peer peer = {};
 	struct svclb_socket *socket;
-	bool caught;
 	int result;
 
 	if (!is_of_host(ctx)) {
@@ -193,9 +192,8 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	}
 	frontend = dialled(pod, at, proto);
 	if (!frontend)
-		return is_unknown_port(at, proto) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, true)
+		return is_unknown_port(at, proto) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, pod)
 						  : connect_direct(ctx, at);
-	caught = pod || frontend->kind == SVCLB_FRONTEND_CLUSTER_IP;
 	socket = make_socket(ctx);
 	if (!socket) {
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
@@ -203,7 +201,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	}
 	result = choose_peer(ctx, pod, at, frontend, bpf_get_prandom_u32(), 0, &peer);
 	if (result)
-		return refuse_call(REFUSED_REASON(result), caught);
+		return refuse_call(REFUSED_REASON(result), pod);
 	copy_addr(peer.frontend, at->addr);
 	peer.frontend_port = at->port;
 	peer.sent_s = now_s();
@@ -272,7 +270,6 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 	struct svclb_peer fresh = {};
 	struct svclb_socket *socket;
 	struct svclb_peer *peer;
-	bool caught;
 	__u32 hash;
 	__u32 now;
 	int result;
@@ -282,10 +279,9 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 	frontend = dialled(0, at, IPPROTO_UDP);
 	if (!frontend) {
 		send_direct(ctx, at);
-		return is_unknown_port(at, IPPROTO_UDP) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, true)
+		return is_unknown_port(at, IPPROTO_UDP) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, 0)
 							: CALL_GOES_ON;
 	}
-	caught = frontend->kind == SVCLB_FRONTEND_CLUSTER_IP;
 	socket = make_socket(ctx);
 	if (!socket) {
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
@@ -310,7 +306,7 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 	}
 	result = choose_peer(ctx, 0, at, frontend, hash, &silent, &fresh);
 	if (result)
-		return refuse_call(REFUSED_REASON(result), caught);
+		return refuse_call(REFUSED_REASON(result), 0);
 	copy_addr(fresh.frontend, at->addr);
 	fresh.frontend_port = at->port;
 	fresh.sent_s = now;

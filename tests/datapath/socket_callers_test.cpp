@@ -142,6 +142,21 @@ TEST_CASE("sockets: an external address without a backend is refused, whatever t
     CHECK(node.datapath.reasons() == 1);
 }
 
+TEST_CASE("sockets: a ClusterIP without a backend here is refused, whatever the policy", "[sockets]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Node node;
+    if (!node.hooks->set_errno()) SKIP("this kernel lets no hook refuse a call (it came with 5.18)");
+    ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, {},
+                           {.set = SVCLB_SET_LOCAL, .verdict_when_empty = SVCLB_VERDICT_DROP});
+    mark_cluster_ip(node.datapath, world.frontend().addr);
+    CHECK(Socket(family_of(world), type_of(world)).connect(Address(world.frontend())) == ECONNREFUSED);
+    CHECK(node.datapath.reason(SVCLB_REASON_NO_LOCAL_BACKEND_DROPPED).packets == 1);
+    if (world.tcp_flow()) return;
+    CHECK(Socket(family_of(world), SOCK_DGRAM).send_to("?", Address(world.frontend())) == ECONNREFUSED);
+    CHECK(node.datapath.reason(SVCLB_REASON_NO_LOCAL_BACKEND_DROPPED).packets == 2);
+}
+
 TEST_CASE("sockets: a pod that is to be served is, over TCP, and as the client that its address says", "[sockets]") {
     const World world = any_world();
     const bool knows_address = GENERATE(true, false);

@@ -42,10 +42,10 @@ load_host() { # NODE ADDRESS:PORT [OPTION...]
     node_exec -n "$1" "$tools/connect_load" "${@:2}"
 }
 dropped() { ctl -n 2 status -o json | jq '[.drops[] | select(.reason == "NO_LOCAL_BACKEND_DROPPED") | .packets] | add // 0'; }
-silent() { # NODE ADDRESS:PORT [--udp]: nobody answers, and nobody refuses
+refused() { # NODE ADDRESS:PORT [--udp]
     local any=0.0.0.0
     [[ $2 != '['* ]] || any=::
-    [[ $(node_exec -n "$1" python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 0.5 "${@:3}" "$2" "$any" | awk '{ print $2 }') == TIMEOUT ]]
+    [[ $(node_exec -n "$1" python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 0.5 "${@:3}" "$2" "$any" | awk '{ print $2 }') == ECONNREFUSED ]]
 }
 
 start_agent -n 1 "${cidrs[@]}"
@@ -91,7 +91,7 @@ for family in 4 6; do
             holds "$(load 1 40 60)" '.failed == 0 and (.backends | keys) == ["b1", "b2", "b3"]'
         check "and on the other node that one's" holds "$(load 2 40 60)" '.failed == 0 and (.backends | keys) == ["far"]'
         before=$(dropped)
-        check "policy Local: with none on the node there is silence" silent 2 "$(at 41)" $udp
+        check "policy Local: with none on the node it is refused at once" refused 2 "$(at 41)" $udp
         check "which is counted" test "$(dropped)" -gt "$before"
         check "and the other node has one" holds "$(load 1 41 10)" '.failed == 0 and .backends == {b1: 10}'
         check "weights are heard" holds "$(load 1 42 200)" '.failed == 0 and .backends.b1 > 140 and .backends.b2 > 0'
