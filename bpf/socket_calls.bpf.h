@@ -16,6 +16,7 @@
 #include "tables.bpf.h"
 
 #define ECONNREFUSED 111
+#define FAMILY_IPV6 10 /* AF_INET6 */
 
 /* What a hook returns. */
 #define CALL_REFUSED 0
@@ -242,13 +243,23 @@ static __always_inline bool hears_only(struct bpf_sock_addr *ctx, const struct s
 	return same_addr(heard, peer->addr);
 }
 
+/* Of an IPv6 socket that is connected to an IPv4 peer, the kernel asks the hook for each send() as well, and names the
+ * peer. That may be somebody's frontend; for this socket it is the backend that connect() chose. */
+static __always_inline bool is_own_peer(struct bpf_sock_addr *ctx, const struct endpoint *at)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	return sk && sk->family == FAMILY_IPV6 && sk->state == BPF_TCP_ESTABLISHED && sk->dst_ip4 == at->addr[3] &&
+	       sk->dst_port == at->port;
+}
+
 /* Sends to a backend itself: its answers are not the frontend's. */
 static __always_inline void send_direct(struct bpf_sock_addr *ctx, const struct endpoint *at)
 {
 	struct svclb_socket *socket = find_socket(ctx);
 	struct svclb_peer *peer;
 
-	/* The kernel names the peer of a connected socket here, if it is an IPv4 one in an IPv6 socket. */
+	/* What a socket is connected to keeps the name that it was connected by. */
 	if (!socket || still_connected(ctx, socket))
 		return;
 	peer = peer_with_backend(socket, at);

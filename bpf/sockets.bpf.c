@@ -43,6 +43,8 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 	int result;
 
 	read_endpoint4(ctx, &at);
+	if (is_own_peer(ctx, &at))
+		return CALL_GOES_ON;
 	result = send_to(ctx, &at);
 	write_endpoint4(ctx, &at);
 	return result;

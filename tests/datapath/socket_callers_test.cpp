@@ -157,6 +157,33 @@ TEST_CASE("sockets: a ClusterIP without a backend here is refused, whatever the 
     CHECK(node.datapath.reason(SVCLB_REASON_NO_LOCAL_BACKEND_DROPPED).packets == 2);
 }
 
+TEST_CASE(
+    "sockets: an IPv6 socket's conversation with an IPv4 backend stays, were the backend's address a frontend, too",
+    "[sockets]") {
+    const World world{4, IPPROTO_UDP};
+    Node node;
+    set_node_address(node);
+    const Socket server = server_of(world);
+    const Socket other = server_of(world);
+    ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, {server.name()});
+    // At loopback addresses the node port is the backend's very address.
+    ServiceFixture same(node.datapath, 2, {node_port(world).addr, server.name().port}, world.proto, {other.name()},
+                        {.kind = SVCLB_FRONTEND_NODE_PORT});
+
+    const Socket client(AF_INET6, SOCK_DGRAM);
+    REQUIRE(client.connect(Address(world.frontend(), true)) == 0);
+    REQUIRE(client.send("question") == 0);
+    CHECK(node.datapath.service_counter(2).flows == 0);
+    answer_one(server, "answer");
+    const auto received = client.receive();
+    CHECK(received.text == "answer");
+    CHECK(received.from == world.frontend());
+    // Who is connected to nobody, and names it, dials the frontend.
+    const Socket dialling(AF_INET6, SOCK_DGRAM);
+    REQUIRE(dialling.send_to("question", Address(server.name(), true)) == 0);
+    CHECK(node.datapath.service_counter(2).flows == 1);
+}
+
 TEST_CASE("sockets: a pod that is to be served is, over TCP, and as the client that its address says", "[sockets]") {
     const World world = any_world();
     const bool knows_address = GENERATE(true, false);
