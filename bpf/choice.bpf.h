@@ -28,6 +28,11 @@ static __always_inline __u32 now_s(void)
 	return bpf_ktime_get_ns() / 1000000000;
 }
 
+static __always_inline __u32 now_ms(void)
+{
+	return (__u32)(bpf_ktime_get_ns() / 1000000);
+}
+
 /* Atomic: a socket's program, unlike a packet's, can be interrupted by another one on its CPU. The compiler's own way
  * returns the old value, which kernels before 5.12 do not know. */
 static __always_inline void add(__u64 *to, __u64 what)

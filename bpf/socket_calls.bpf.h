@@ -22,9 +22,10 @@
 #define CALL_REFUSED 0
 #define CALL_GOES_ON 1
 
-/* Seconds without an answer after which a datagram that is sent again tries another backend. Resolvers wait 2.5 to 5.
- */
-#define PATIENCE_S 1
+/* After so many milliseconds without an answer the next datagram goes to another backend. Resolvers ask again after 500
+ * at the soonest. A conversation that has been answered before may have more to lose than its next question. */
+#define FIRST_PATIENCE_MS 300
+#define PATIENCE_MS 5000
 #define OTHERS_TRIED 8
 
 /* The frontend that a call names, if it is one. To the node its own ports are served at loopback addresses as well,
@@ -205,7 +206,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 		return refuse_call(REFUSED_REASON(result), pod);
 	copy_addr(peer.frontend, at->addr);
 	peer.frontend_port = at->port;
-	peer.sent_s = now_s();
+	peer.sent_ms = now_ms();
 	__builtin_memset(socket, 0, sizeof(*socket));
 	socket->peers[0] = peer;
 	socket->next = 1;
@@ -273,6 +274,22 @@ static __always_inline void send_direct(struct bpf_sock_addr *ctx, const struct 
 	}
 }
 
+/* Is it time for a datagram to try another backend than this one? Who has never been answered may expect no answers at
+ * all: as long as such datagrams flow, they stay together. Who has been is not held by its own impatience. */
+static __always_inline bool is_silent(struct svclb_peer *peer, __u32 now_ms)
+{
+	__u8 heard = peer->heard;
+	__u32 waited_ms = now_ms - peer->sent_ms;
+
+	if (heard == SVCLB_PEER_HEARD_BEFORE)
+		return waited_ms > PATIENCE_MS;
+	peer->sent_ms = now_ms;
+	if (heard == SVCLB_PEER_NEVER_HEARD)
+		return waited_ms > FIRST_PATIENCE_MS;
+	peer->heard = SVCLB_PEER_HEARD_BEFORE;
+	return false;
+}
+
 /* As connect_to(), for one datagram of a socket that need not be connected. */
 static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *at)
 {
@@ -299,14 +316,12 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 		return CALL_GOES_ON;
 	}
 	still_connected(ctx, socket);
-	now = now_s();
+	now = now_ms();
 	hash = mix(settings.hash_seed, (__u32)bpf_get_socket_cookie(ctx));
 	hash = mix(mix(hash, at->addr[3]), at->port);
 	peer = peer_with_frontend(socket, at);
 	if (peer) {
-		if (still_serves(peer, frontend) &&
-		    (peer->answered || now - peer->sent_s <= PATIENCE_S || hears_only(ctx, peer))) {
-			peer->sent_s = now;
+		if (still_serves(peer, frontend) && (!is_silent(peer, now) || hears_only(ctx, peer))) {
 			copy_addr(at->addr, peer->addr);
 			at->port = peer->port;
 			return CALL_GOES_ON;
@@ -320,7 +335,7 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 		return refuse_call(REFUSED_REASON(result), 0);
 	copy_addr(fresh.frontend, at->addr);
 	fresh.frontend_port = at->port;
-	fresh.sent_s = now;
+	fresh.sent_ms = now;
 	socket->proto = IPPROTO_UDP;
 	remember_peer(ctx, socket, &fresh);
 	copy_addr(at->addr, fresh.addr);

@@ -165,7 +165,7 @@ static __always_inline bool name_peer(struct bpf_sock_addr *ctx, struct endpoint
 	}
 	if (!peer)
 		return false;
-	peer->answered = 1;
+	peer->heard = SVCLB_PEER_HEARD;
 	copy_addr(at->addr, peer->frontend);
 	at->port = peer->frontend_port;
 	return true;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Real sockets through the socket hooks: what they reach, and what they are told of it.
+#include <bpf/bpf.h>
 #include <netinet/tcp.h>
 
+#include <array>
 #include <cerrno>
 #include <map>
 #include <set>
@@ -212,36 +214,86 @@ TEST_CASE("sockets: a draining backend keeps its unconnected sockets", "[sockets
     CHECK(client.receive().text == "still here");
 }
 
-TEST_CASE("sockets: a question that is asked again after a while without an answer goes to another backend",
-          "[sockets]") {
-    const World world = udp_world();
-    CAPTURE(world);
-    Node node;
-    // One in 16^8 chances that eight tries in a row meet the silent one.
+namespace {
+
+// As if that much time had passed since the socket's peers were last written down.
+void let_pass(const Node& node, const Socket& client, std::uint32_t ms) {
+    const int fd = client.fd();
+    svclb_socket row{};
+    REQUIRE(bpf_map_lookup_elem(node.hooks->map("sockets"), &fd, &row) == 0);
+    for (auto& peer : row.peers) peer.sent_ms -= ms;
+    REQUIRE(bpf_map_update_elem(node.hooks->map("sockets"), &fd, &row, BPF_EXIST) == 0);
+}
+
+// Sixteen backends. One in 16^8 chances that eight tries in a row meet the silent one.
+struct Backends {
     std::vector<Socket> servers;
-    std::vector<Endpoint> backends;
-    for (int i = 0; i < 16; i++) {
-        servers.push_back(server_of(world));
-        backends.push_back(servers.back().name());
+    std::vector<Endpoint> names;
+
+    explicit Backends(const World& world) {
+        for (int i = 0; i < 16; i++) {
+            servers.push_back(server_of(world));
+            names.push_back(servers.back().name());
+        }
     }
-    ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, backends);
-    const auto reached = [&servers] {
+    // Who has been asked since the last look.
+    [[nodiscard]] std::set<std::size_t> reached() const {
         std::set<std::size_t> heard;
         for (std::size_t i = 0; i < servers.size(); i++) {
             std::array<char, 16> text{};
             while (::recv(servers[i].fd(), text.data(), text.size(), MSG_DONTWAIT) > 0) heard.insert(i);
         }
         return heard;
-    };
+    }
+};
+
+}  // namespace
+
+TEST_CASE("sockets: a question that is asked again after a while without an answer goes to another backend",
+          "[sockets]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    Node node;
+    const Backends backends(world);
+    ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, backends.names);
     const Socket client(family_of(world), SOCK_DGRAM);
     REQUIRE(client.send_to("question", Address(world.frontend())) == 0);
-    const auto first = reached();
+    const auto first = backends.reached();
     CHECK(first.size() == 1);
-    ::usleep(2'100'000);
+    let_pass(node, client, 500);
     REQUIRE(client.send_to("question", Address(world.frontend())) == 0);
-    const auto second = reached();
+    const auto second = backends.reached();
     CHECK(second.size() == 1);
     CHECK(first != second);
+}
+
+TEST_CASE("sockets: a backend that has answered is left when it is silent for long, however often it is asked",
+          "[sockets]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    Node node;
+    const Backends backends(world);
+    ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, backends.names);
+    const Socket client(family_of(world), SOCK_DGRAM);
+    const auto ask = [&] {
+        REQUIRE(client.send_to("question", Address(world.frontend())) == 0);
+        return backends.reached();
+    };
+    REQUIRE(client.send_to("question", Address(world.frontend())) == 0);
+    for (const auto& server : backends.servers) {
+        std::array<char, 16> text{};
+        Address from;
+        if (::recvfrom(server.fd(), text.data(), text.size(), MSG_DONTWAIT, from.get(), &from.size) > 0)
+            REQUIRE(server.send_to("answer", from) == 0);
+    }
+    REQUIRE(client.receive().text == "answer");
+    let_pass(node, client, 60'000);
+    const auto stays = ask();  // it was heard: the pause was the client's
+    CHECK(stays.size() == 1);
+    let_pass(node, client, 2'000);
+    CHECK(ask() == stays);
+    let_pass(node, client, 4'000);
+    CHECK(ask() != stays);
 }
 
 TEST_CASE("sockets: one socket may talk to any number of frontends", "[sockets]") {

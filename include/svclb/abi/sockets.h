@@ -7,6 +7,12 @@
 
 /* ---------------------------------------------------------------- sockets: written by the socket hooks */
 
+enum svclb_peer_heard {
+	SVCLB_PEER_NEVER_HEARD,
+	SVCLB_PEER_HEARD, /* since the last datagram was sent to it */
+	SVCLB_PEER_HEARD_BEFORE, /* and not since */
+};
+
 /* A frontend that a socket of the node dialled, and the backend which stands for it. */
 struct svclb_peer {
 	__be32 frontend[SVCLB_ADDR_WORDS];
@@ -16,8 +22,8 @@ struct svclb_peer {
 	__u32 service; /* index in services */
 	__u32 backend; /* id in backend_counters */
 	__u32 epoch; /* of the service when the backend was last found serving */
-	__u32 sent_s; /* CLOCK_MONOTONIC seconds of the last send or of connect() */
-	__u8 answered; /* unconnected UDP: the backend has been heard */
+	__u32 sent_ms; /* low bits of CLOCK_MONOTONIC at the last send; HEARD_BEFORE: at the first since it was heard */
+	__u8 heard; /* unconnected UDP: enum svclb_peer_heard */
 	__u8 pad[3]; /* always zero */
 };
 static_assert(sizeof(struct svclb_peer) == 56, "value layout is pinned");
