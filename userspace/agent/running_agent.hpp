@@ -59,7 +59,7 @@ public:
           serving_(config),
           node_health_([this] { return serving_.healthy(); }),
           problems_(datapath_, sync_.cluster(), input_.transport.get(), config.node_name),
-          stale_sockets_(datapath_),
+          stale_sockets_([this](std::uint32_t messages) { return datapath_.end_stale_sockets(messages); }),
           grace_([this] { return datapath_.wait_grace_period(); }),
           source_log_(input_.text) {}
 

@@ -143,9 +143,9 @@ Result<bool> UdpSockets::end(const inet_diag_msg& socket) {
     const int error = -answer.error.error;
     if (error == ENOENT || error == ESTALE) return false;
     if (error == EOPNOTSUPP)
-        return fail(
-            Error::invalid("this kernel ends no UDP socket (CONFIG_INET_DIAG_DESTROY): connected ones are not "
-                           "told that their backend is gone"));
+        return fail_errno(error,
+                          "this kernel ends no UDP socket (CONFIG_INET_DIAG_DESTROY), connected ones are not told that "
+                          "their backend is gone");
     if (error != 0) return fail_errno(error, "end a UDP socket");
     return true;
 }
