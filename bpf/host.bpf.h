@@ -33,15 +33,20 @@ static __always_inline long look_up_route(struct __sk_buff *skb, const struct pa
 	return bpf_fib_lookup(skb, route, sizeof(*route), 0);
 }
 
-/* Of one of the node's addresses? Packets of pods may come this way as well: their links may not be known yet. */
-__noinline int is_from_node(struct __sk_buff *skb)
+/* Notes whether the packet is of one of the node's addresses. Packets of pods may come this way as well: their links
+ * may not be known yet. False: the far end does not forward, so that nobody can tell, and a pod's would get no further.
+ */
+__noinline int tell_sender(struct __sk_buff *skb)
 {
 	struct bpf_fib_lookup route;
 	struct work *work = work_on();
+	long found;
 
 	if (!work)
 		return 0;
-	return look_up_route(skb, &work->pkt, work->pkt.tuple.saddr, &route) == BPF_FIB_LKUP_RET_NOT_FWDED;
+	found = look_up_route(skb, &work->pkt, work->pkt.tuple.saddr, &route);
+	work->host = found == BPF_FIB_LKUP_RET_NOT_FWDED;
+	return found != BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
 /* The packet's destination as it is now. */

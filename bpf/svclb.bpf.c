@@ -56,7 +56,8 @@ int from_host(struct __sk_buff *skb)
 	parsed = parse(skb, &work->pkt, SVCLB_FROM_POD);
 	if (parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
 		return VERDICT_DROP;
-	work->host = is_from_node(skb);
+	if (!tell_sender(skb))
+		return drop(&work->pkt, SVCLB_REASON_HOST_PACKET_UNROUTED);
 	verdict = from_client(skb, work, bytes, parsed);
 	return verdict == VERDICT_NEXT ? leave_host(skb, parsed) : verdict;
 }

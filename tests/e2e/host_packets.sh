@@ -130,6 +130,11 @@ done
 
 stop_agent KILL
 check "with the agent killed it goes on" expect answered 10.96.0.12 80 tcp
+node_exec sysctl -q -w net.ipv6.conf.svclb1.forwarding=0
+unrouted() { ctl status -o json | jq '[.drops[] | select(.reason == "HOST_PACKET_UNROUTED") | .packets] | add // 0'; }
+before=$(unrouted)
+check "where the far end does not forward IPv6 there is silence" expect silence fd00:10:96::12 80 udp
+check "which is counted" test "$(unrouted)" -gt "$before"
 device=$(node_exec cat /proc/net/dev_snmp6/svclb0 | head -n 1)
 start_agent "${options[@]}"
 check "a restarted agent keeps the devices" test "$(node_exec cat /proc/net/dev_snmp6/svclb0 | head -n 1)" = "$device"

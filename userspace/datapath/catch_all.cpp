@@ -15,6 +15,7 @@
 #include <netlink/netlink.h>
 #include <netlink/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
@@ -114,6 +115,16 @@ Route route_to(const svclb_cidr& range) {
 std::map<std::uint32_t, std::uint32_t> ipv4_settings() {
     // A pod's packet, before its own link is known, comes back into the stack here with the pod's address as source.
     return {{IPV4_DEVCONF_FORWARDING, 1}, {IPV4_DEVCONF_RP_FILTER, kLooseReversePath}};
+}
+
+std::string v6_forwarding() {
+    return fmt::format("/proc/sys/net/ipv6/conf/{}/forwarding", kProgramSide);
+}
+// Without such a file there is no IPv6.
+bool forwards_v6() {
+    std::ifstream file(v6_forwarding());
+    char value = 0;
+    return !file || (file >> value && value != '0');
 }
 
 }  // namespace
@@ -222,11 +233,6 @@ Status CatchAll::State::switch_on(const Found& device, const char* name, bool pr
     nla_nest_end(settings.get(), spec);
     // A kernel without IPv6 refuses its part: then there are no IPv6 packets either.
     if (auto set = send(settings, fmt::format("set up the device {}", name)); !set && program_side) return set;
-    if (program_side) {
-        // rtnetlink cannot say this one. A node that forwards IPv6 has it in its defaults already.
-        std::ofstream file(fmt::format("/proc/sys/net/ipv6/conf/{}/forwarding", name));
-        file << 1 << std::flush;
-    }
     const auto up = message_of(RTM_NEWLINK, 0);
     header.ifi_change = IFF_UP | IFF_NOARP;
     header.ifi_flags = IFF_UP | IFF_NOARP;
@@ -342,6 +348,9 @@ Result<int> CatchAll::prepare() {
     }
     if (auto on = state_->switch_on(program_side, kProgramSide, true); !on) return fail(on.error());
     if (auto on = state_->switch_on(route_side, kRouteSide, false); !on) return fail(on.error());
+    // rtnetlink cannot say this one. A node that forwards IPv6 has it in its defaults already; where it has not, and
+    // /proc/sys is for reading only, route() tells.
+    if (!forwards_v6()) std::ofstream(v6_forwarding()) << 1 << std::flush;
     return program_side.ifindex;
 }
 
@@ -361,6 +370,8 @@ Result<std::string> CatchAll::route(std::span<const svclb_cidr> ranges, const st
                              text_of(to.family, to.source));
         wanted.insert(to);
     }
+    const bool v6 = std::ranges::any_of(wanted, [](const Route& to) { return to.family == AF_INET6; });
+    if (v6 && !forwards_v6()) words += fmt::format("; IPv6 is dropped: {} cannot be set to 1", v6_forwarding());
     auto present = state_->routes(device);
     if (!present) return fail(present.error());
     for (const auto& route : *present) {
