@@ -255,12 +255,19 @@ __noinline int found_transient_outward(void)
 	return drop(&work->pkt, SVCLB_REASON_NO_FREE_SOURCE_PORT);
 }
 
-/* A packet at the egress of a pod link or uplink that may belong to a flow. */
-static __always_inline int translate_outward(struct __sk_buff *skb, struct work *work)
+/* A packet at the egress of a pod link or uplink. `reply`: the filter of the answers that are met there. */
+static __always_inline int translate_outward(struct __sk_buff *skb, struct work *work, const __u8 *reply)
 {
-	struct svclb_flow *flow = find_established(&work->pkt.tuple, work->pkt.v6);
+	const struct svclb_wire_filters *wire = wire_filter_bytes();
+	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
+	struct svclb_flow *flow;
 	int verdict;
 
+	if (!wire)
+		return VERDICT_NEXT;
+	if (!reply[filter_index(tuple->saddr, tuple->sport)] && !wire->source[filter_index(tuple->daddr, tuple->dport)])
+		return VERDICT_NEXT;
+	flow = find_established(tuple, work->pkt.v6);
 	if (flow) {
 		follow(work, flow, flow->kind == SVCLB_FLOW_SOURCE);
 		work->flow = *flow;

@@ -98,19 +98,6 @@ static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *w
 	return translate(skb, work);
 }
 
-static __always_inline int handle_to_pod(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes)
-{
-	const struct svclb_wire_filters *wire = wire_filter_bytes();
-	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
-
-	if (!wire)
-		return VERDICT_NEXT;
-	if (!bytes->reply[filter_index(tuple->saddr, tuple->sport)] &&
-	    !wire->source[filter_index(tuple->daddr, tuple->dport)])
-		return VERDICT_NEXT;
-	return translate_outward(skb, work);
-}
-
 /* `work.pkt` has no ports and is meant for a frontend's address. What asks a ClusterIP for something is told that this
  * is not there (behaviour row 1.26); what we cannot translate goes on untouched. */
 static __always_inline int portless_to_frontend(struct __sk_buff *skb, const struct packet *pkt, __u32 parsed)

@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "addr.bpf.h"
+#include "choice.bpf.h"
 #include "socket_peers.bpf.h"
 #include "tables.bpf.h"
 
@@ -62,21 +63,6 @@ static __always_inline void tell_netns(struct bpf_sock_addr *ctx)
 	probe->socket = 0;
 }
 
-/* The node's own address of the family of `addr`. False: it is not known. */
-static __always_inline bool node_address(const __be32 addr[SVCLB_ADDR_WORDS], __be32 out[SVCLB_ADDR_WORDS])
-{
-	__u32 zero = 0;
-	const struct svclb_node_addresses *node = bpf_map_lookup_elem(&node_addresses, &zero);
-
-	if (!node)
-		return false;
-	if (is_v4_mapped(addr))
-		copy_addr(out, node->v4);
-	else
-		copy_addr(out, node->v6);
-	return out[2] || out[3];
-}
-
 /* Of the pod whose socket this is; null: it is nobody's that is served. */
 static __always_inline const struct svclb_pod *pod_of(struct bpf_sock_addr *ctx)
 {
@@ -89,13 +75,19 @@ static __always_inline const struct svclb_pod *pod_of(struct bpf_sock_addr *ctx)
 static __always_inline bool address_of(const struct svclb_pod *pod, const __be32 addr[SVCLB_ADDR_WORDS],
 				       __be32 out[SVCLB_ADDR_WORDS])
 {
-	if (!pod)
-		return node_address(addr, out);
+	const __be32 *own;
+
+	if (!pod) {
+		own = node_address(!is_v4_mapped(addr));
+		if (own)
+			copy_addr(out, own);
+		return own;
+	}
 	if (is_v4_mapped(addr))
 		copy_addr(out, pod->v4);
 	else
 		copy_addr(out, pod->v6);
-	return out[0] || out[2] || out[3];
+	return is_known(out);
 }
 
 /* The client of session affinity: a pod's address, as for its packets. All processes on the host network are one, as

@@ -42,7 +42,7 @@ static __always_inline const struct svclb_frontend *dialled(const struct svclb_p
 		return 0;
 	if (!loopback)
 		copy_addr(addr, at->addr);
-	else if (!node_address(at->addr, addr))
+	else if (!address_of(pod, at->addr, addr))
 		return 0;
 	if (!bytes->frontend[filter_index(addr, 0)] && !bytes->direct[filter_index(addr, at->port)])
 		return 0;
@@ -146,26 +146,15 @@ static __always_inline bool still_serves(struct svclb_peer *peer, const struct s
 }
 
 /* Whatever the socket talked to before, it does so no more. */
-static __always_inline int connect_direct(struct bpf_sock_addr *ctx, const struct endpoint *at)
+static __always_inline int connect_direct(struct bpf_sock_addr *ctx)
 {
 	struct svclb_socket *socket = find_socket(ctx);
-	struct svclb_socket_peer_key key;
 
 	if (!socket)
 		return CALL_GOES_ON;
+	forget_shown(ctx, socket);
 	__builtin_memset(socket, 0, sizeof(*socket));
-	spilled_key(ctx, at->addr, at->port, &key);
-	bpf_map_delete_elem(&socket_peers, &key);
 	return CALL_GOES_ON;
-}
-
-/* For the agent, which can't read a socket's own record. */
-static __always_inline void show_connected(struct bpf_sock_addr *ctx, const struct svclb_peer *peer)
-{
-	struct svclb_socket_peer_key key;
-
-	spilled_key(ctx, peer->addr, peer->port, &key);
-	bpf_map_update_elem(&socket_peers, &key, peer, BPF_ANY);
 }
 
 /* Of a pod only TCP: a UDP conversation moves by itself when its backend leaves as long as it is one of packets, and a
@@ -195,7 +184,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	frontend = dialled(pod, at, proto);
 	if (!frontend)
 		return is_unknown_port(at, proto) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, pod)
-						  : connect_direct(ctx, at);
+						  : connect_direct(ctx);
 	socket = make_socket(ctx);
 	if (!socket) {
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);

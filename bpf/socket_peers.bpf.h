@@ -21,6 +21,16 @@ struct {
 	__type(value, struct svclb_socket);
 } sockets SEC(".maps");
 
+/* Hooks -> agent, by the cookie of a connected UDP socket. Not one with socket_peers: these rows are never read by a
+ * hook, so that they would be the first to be pushed out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct svclb_peer);
+} connected_peers SEC(".maps");
+
 /* Hooks -> hooks. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -94,17 +104,20 @@ static __always_inline void spilled_key(void *ctx, const __be32 addr[SVCLB_ADDR_
 	key->port = port;
 }
 
-/* What the agent has been shown of a socket goes with it. A node that asks its resolver over and over would else push
- * the rows of sockets that live on out of the table, and their owners would never be told that the backend has gone. */
-static __always_inline void forget_shown(struct bpf_sock *ctx)
+/* What the agent can't read where a socket keeps it. */
+static __always_inline void show_connected(struct bpf_sock_addr *ctx, const struct svclb_peer *peer)
 {
-	const struct svclb_socket *socket = bpf_sk_storage_get(&sockets, ctx, 0, 0);
-	struct svclb_socket_peer_key key;
+	__u64 cookie = bpf_get_socket_cookie(ctx);
 
-	if (!socket || socket->proto != IPPROTO_UDP)
-		return;
-	spilled_key(ctx, socket->peers[0].addr, socket->peers[0].port, &key);
-	bpf_map_delete_elem(&socket_peers, &key);
+	bpf_map_update_elem(&connected_peers, &cookie, peer, BPF_ANY);
+}
+
+static __always_inline void forget_shown(void *ctx, const struct svclb_socket *socket)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+
+	if (socket->proto == IPPROTO_UDP)
+		bpf_map_delete_elem(&connected_peers, &cookie);
 }
 
 /* Where a socket keeps this peer, or null. */

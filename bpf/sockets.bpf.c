@@ -109,7 +109,10 @@ int getpeername6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sock_release")
 int sock_release(struct bpf_sock *ctx)
 {
-	forget_shown(ctx);
+	const struct svclb_socket *socket = bpf_sk_storage_get(&sockets, ctx, 0, 0);
+
+	if (socket)
+		forget_shown(ctx, socket);
 	return CALL_GOES_ON;
 }
 

@@ -55,29 +55,6 @@ __noinline int claim_source(__u32 hash, int press)
 	return claim(press);
 }
 
-static __always_inline bool is_known(const __be32 addr[SVCLB_ADDR_WORDS])
-{
-	return addr[0] | addr[1] | addr[2] | addr[3];
-}
-
-/* The node's own address of the packet's family; NULL before any is written. */
-static __always_inline const __be32 *node_address(bool v6)
-{
-	const struct svclb_node_addresses *node;
-	const __be32 *own;
-	__u32 zero = 0;
-
-	node = bpf_map_lookup_elem(&node_addresses, &zero);
-	if (!node)
-		return NULL;
-	own = node->v4;
-	if (v6) {
-		own = node->v6;
-		asm volatile("" : "+r"(own)); /* else the compiler multiplies, and the verifier knows no bound */
-	}
-	return is_known(own) ? own : NULL;
-}
-
 /* `work.source` and its key, all but the port. 0, or REFUSE(). */
 __noinline int prepare_source(void)
 {

@@ -77,7 +77,7 @@ int to_pod(struct __sk_buff *skb)
 		parsed = open_fragment(skb);
 	if (parsed != PARSED_PORTS)
 		return portless_to_pod(skb, parsed);
-	verdict = handle_to_pod(skb, work, bytes);
+	verdict = translate_outward(skb, work, bytes->reply);
 	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
 }
 

@@ -94,14 +94,8 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 static __always_inline int handle_to_wire(struct __sk_buff *skb, struct work *work)
 {
 	const struct svclb_wire_filters *wire = wire_filter_bytes();
-	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
 
-	if (!wire)
-		return VERDICT_NEXT;
-	if (!wire->reply[filter_index(tuple->saddr, tuple->sport)] &&
-	    !wire->source[filter_index(tuple->daddr, tuple->dport)])
-		return VERDICT_NEXT;
-	return translate_outward(skb, work);
+	return wire ? translate_outward(skb, work, wire->reply) : VERDICT_NEXT;
 }
 
 /* A packet without ports: an error about a flow, or a fragment. A ping to a ClusterIP and the like is not answered to

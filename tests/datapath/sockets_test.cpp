@@ -320,6 +320,44 @@ TEST_CASE("sockets: one socket may talk to any number of frontends", "[sockets]"
     }
 }
 
+TEST_CASE("sockets: whom a UDP socket is connected to is shown for as long as it is", "[sockets]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    Node node;
+    const Socket server = server_of(world);
+    const Socket other = server_of(world);
+    const ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, {server.name()});
+    const ServiceFixture another(node.datapath, 2, world.frontend(1), world.proto, {other.name()});
+    const auto shown = [map = node.hooks->map("connected_peers")] {
+        std::vector<std::uint16_t> ports;
+        for (const auto cookie : keys_of<std::uint64_t>(map)) {
+            svclb_peer peer{};
+            REQUIRE(bpf_map_lookup_elem(map, &cookie, &peer) == 0);
+            ports.push_back(ntohs(peer.port));
+        }
+        return ports;
+    };
+    using Ports = std::vector<std::uint16_t>;
+
+    std::optional<Socket> client(std::in_place, family_of(world), SOCK_DGRAM);
+    REQUIRE(client->connect(Address(world.frontend())) == 0);
+    CHECK(shown() == Ports{server.name().port});
+    // Other sockets have more peers than there is room for.
+    for (svclb_socket_peer_key key{}; key.cookie < 70000; key.cookie++) {
+        const svclb_peer peer{};
+        REQUIRE(bpf_map_update_elem(node.hooks->map("socket_peers"), &key, &peer, BPF_ANY) == 0);
+    }
+    CHECK(shown() == Ports{server.name().port});
+    REQUIRE(client->connect(Address(world.frontend(1))) == 0);
+    CHECK(shown() == Ports{other.name().port});
+    REQUIRE(client->connect(Address(server.name())) == 0);
+    CHECK(shown().empty());
+    REQUIRE(client->connect(Address(world.frontend())) == 0);
+    CHECK(shown() == Ports{server.name().port});
+    client.reset();
+    CHECK(shown().empty());
+}
+
 TEST_CASE("sockets: with session affinity all of a network namespace's sockets go to one backend", "[sockets]") {
     const World world = any_world();
     CAPTURE(world);

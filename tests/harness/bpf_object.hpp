@@ -3,6 +3,7 @@
 // programs' tests run on any kernel, in any machine, with nothing but the two capabilities.
 #pragma once
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace svclb::test {
 
@@ -38,6 +40,23 @@ Object load(std::span<const std::byte> bytes, const ObjectOptions& options);
 
 int map_fd(const bpf_object* object, const char* name);
 int program_fd(const bpf_object* object, const char* name);
+
+template <class Key>
+std::vector<Key> keys_of(int fd) {
+    std::vector<Key> keys;
+    Key key{};
+    const Key* previous = nullptr;
+    while (bpf_map_get_next_key(fd, previous, &key) == 0) {
+        keys.push_back(key);
+        previous = &keys.back();
+    }
+    return keys;
+}
+
+template <class Key>
+void empty(int fd) {
+    for (const Key& key : keys_of<Key>(fd)) bpf_map_delete_elem(fd, &key);
+}
 
 // A map with BPF_F_MMAPABLE, or the whole of it, in this process's memory.
 class MappedMap {

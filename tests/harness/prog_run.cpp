@@ -71,23 +71,6 @@ Object load_program(const DatapathOptions& options, const bpf_object* maps, cons
     return load_object(options, object, name);
 }
 
-template <class Key>
-std::vector<Key> keys_of(int fd) {
-    std::vector<Key> keys;
-    Key key{};
-    const Key* previous = nullptr;
-    while (bpf_map_get_next_key(fd, previous, &key) == 0) {
-        keys.push_back(key);
-        previous = &keys.back();
-    }
-    return keys;
-}
-
-template <class Key>
-void empty(int fd) {
-    for (const Key& key : keys_of<Key>(fd)) bpf_map_delete_elem(fd, &key);
-}
-
 std::size_t cpus() {
     static const int count = libbpf_num_possible_cpus();
     if (count <= 0) throw std::runtime_error("the number of CPUs is unknown");

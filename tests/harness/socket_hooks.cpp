@@ -54,9 +54,8 @@ bpf_object* empty_hooks(const Datapath& datapath, bool learn_netns, bool set_err
     static std::map<std::pair<const Datapath*, bool>, Object> loaded;
     auto& object = loaded[{&datapath, learn_netns}];
     if (!object) object = load_hooks(datapath, learn_netns, set_errno);
-    const int peers = map_fd(object.get(), "socket_peers");
-    for (svclb_socket_peer_key key{}; bpf_map_get_next_key(peers, nullptr, &key) == 0;)
-        if (bpf_map_delete_elem(peers, &key) != 0) throw_errno("empty socket_peers");
+    empty<svclb_socket_peer_key>(map_fd(object.get(), "socket_peers"));
+    empty<std::uint64_t>(map_fd(object.get(), "connected_peers"));
     MappedMap(map_fd(object.get(), "netns_probe"), sizeof(svclb_netns_probe)).clear();
     return object.get();
 }

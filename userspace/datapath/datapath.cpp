@@ -27,7 +27,7 @@
 #include <vector>
 
 #include "catch_all.hpp"
-#include "grow.hpp"
+#include "serve_sockets.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -161,38 +161,6 @@ svclb_settings complete(svclb_settings settings) {
     settings.netns_cookie = own_netns_cookie();
     settings.hooks_set_errno = hooks_set_errno() ? 1 : 0;
     return settings;
-}
-
-// What is wrong, if anything.
-std::string open_pods(Core& core, const SocketOptions& options) {
-    if (!options.pods) {
-        const auto forgotten = forget_pods(core.sockets->maps());
-        return forgotten ? "off" : forgotten.error().message();
-    }
-    auto pods = PodNamespaces::open();
-    if (!pods) return pods.error().message();
-    core.pods = std::move(*pods);
-    return "";
-}
-
-// Without them the packet path goes on: no error ends the agent.
-SocketState open_sockets(Core& core, const SocketOptions& options, const MapSet& pinned) {
-    // All hooks or none, a former agent's included: some, or with its programs, would do what nobody keeps in step.
-    const auto none = [&core](std::string text) {
-        if (auto detached = detach_socket_hooks(core.dir); !detached) text += "; " + detached.error().message();
-        return SocketState{.attached = false, .text = std::move(text), .pods = "off"};
-    };
-    if (!options.host) return none("off");
-    auto root = open_cgroup_root(options.cgroup_root);
-    if (!root) return none(root.error().message());
-    auto sockets = Sockets::open(core.dir, core.settings, core.maps, pinned, std::move(*root));
-    if (!sockets) return none(sockets.error().message());
-    core.sockets = std::move(*sockets);
-    const auto& at = core.sockets->root();
-    return {
-        .attached = true,
-        .text = at.whole ? at.path.string() : at.path.string() + ", a part: processes outside of it are not covered",
-        .pods = open_pods(core, options)};
 }
 
 }  // namespace
@@ -344,38 +312,11 @@ const SocketState& Datapath::sockets() const {
 }
 
 Result<bool> Datapath::follow_pod_sockets() {
-    auto& core = state_->core;
-    if (!core.pods) return true;
-    std::set<int> links;
-    for (const auto& link : attached())
-        if (link.kind == LinkKind::pod) links.insert(link.ifindex);
-    const auto followed = core.pods->follow(links, core.sockets->maps());
-    state_->sockets.pods =
-        followed ? fmt::format("{} of {} pod links", core.pods->served(), links.size()) : followed.error().message();
-    if (!followed) return fail(followed.error());
-    return core.pods->settled();
+    return follow_pods(state_->core, state_->sockets);
 }
 
 Result<EndStep> Datapath::end_stale_sockets(std::uint32_t messages) {
-    auto& core = state_->core;
-    if (!core.sockets) return EndStep{.finished = true};
-    if (!core.udp_sockets) {
-        auto opened = UdpSockets::open();
-        if (!opened) return fail(opened.error());
-        core.udp_sockets = std::move(*opened);
-    }
-    const auto peers = MapRef<svclb_socket_peer_key, svclb_peer>::open(core.sockets->maps(), "socket_peers");
-    if (!peers) return fail(peers.error());
-    const auto step = core.udp_sockets->step(messages, [&](const svclb_socket_peer_key& socket) {
-        const auto peer = peers->get(socket);
-        if (!peer || !*peer) return false;  // not through us
-        const auto services = core.tables.services();
-        return (*peer)->service < services.size() && (*peer)->epoch != services[(*peer)->service].epoch &&
-               !core.tables.is_serving((*peer)->service, (*peer)->addr, (*peer)->port);
-    });
-    if (step) return EndStep{.ended = step->ended, .finished = step->finished};
-    core.udp_sockets.reset();  // half an answer is left in it
-    return fail(step.error());
+    return end_stale(state_->core, messages);
 }
 
 Status Datapath::wait_grace_period() const {

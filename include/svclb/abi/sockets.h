@@ -42,8 +42,10 @@ struct svclb_socket {
 };
 static_assert(sizeof(struct svclb_socket) == 232, "value layout is pinned");
 
-/* socket_peers: LRU HASH of struct svclb_peer. For an unconnected socket with many peers: the longest unused ones. For
- * a connected UDP socket: its one, which the agent looks up when a backend has gone. */
+/* connected_peers: HASH, cookie of a connected UDP socket -> its struct svclb_peer, which the agent looks up when a
+ * backend has gone. It goes with the socket.
+ *
+ * socket_peers: LRU HASH of struct svclb_peer. Of an unconnected socket with many peers, the longest unused ones. */
 struct svclb_socket_peer_key {
 	__u64 cookie; /* of the socket */
 	__be32 addr[SVCLB_ADDR_WORDS]; /* of the backend */
