@@ -17,6 +17,14 @@ std::size_t established(const Datapath& datapath) {
         std::ranges::count_if(flows, [](const FlowEntry& entry) { return entry.established; }));
 }
 
+// 61001 and 61002.
+Datapath& with_two_source_ports() {
+    DatapathOptions options;
+    options.settings.source_port_first = 61000;
+    options.settings.source_ports = 3;  // the first one is the catch-all's
+    return datapath_with(options);
+}
+
 }  // namespace
 
 TEST_CASE("uplink: a backend on this node sees the client itself under policy Local", "[uplink]") {
@@ -174,10 +182,7 @@ TEST_CASE("uplink: clients outside use the set that is theirs", "[uplink]") {
 
 TEST_CASE("uplink: each flow that is masqueraded has a port of its own, until there is none", "[uplink]") {
     const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
-    DatapathOptions options;
-    options.settings.source_port_first = 61000;
-    options.settings.source_ports = 3;  // the first one is the catch-all's
-    Datapath& loaded = datapath_with(options);
+    Datapath& loaded = with_two_source_ports();
     for (const World& world :
          {World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_UDP}}) {
         CAPTURE(world, seen);
@@ -204,10 +209,7 @@ TEST_CASE("uplink: each flow that is masqueraded has a port of its own, until th
 
 TEST_CASE("uplink: half-open flows keep nobody from a port, and take none of an established one", "[uplink]") {
     const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
-    DatapathOptions options;
-    options.settings.source_port_first = 61000;
-    options.settings.source_ports = 3;  // the first one is the catch-all's
-    Datapath& loaded = datapath_with(options);
+    Datapath& loaded = with_two_source_ports();
     for (const World& world :
          {World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_UDP}}) {
         CAPTURE(world, seen);

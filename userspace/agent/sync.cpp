@@ -14,6 +14,8 @@
 namespace svclb::agent {
 namespace {
 
+constexpr std::size_t kMostTriggers = 4096;  // while writes fail and fail again
+
 std::set<model::ObjectKey> services_of(const std::vector<model::ServicePortId>& ports) {
     std::set<model::ObjectKey> services;
     for (const auto& port : ports) services.insert(port.service);
@@ -45,7 +47,7 @@ void Sync::take(kube::Change change, RealTime now) {
         if (!retained_ || !slice->family) continue;
         const auto text = slice->annotations.find(std::string{model::kTriggerTimeAnnotation});
         if (text == slice->annotations.end() || text->second == cluster_.trigger_time(slice->key)) continue;
-        if (const auto time = parse_time(text->second); time && *time <= now)
+        if (const auto time = parse_time(text->second); time && *time <= now && triggers_.size() < kMostTriggers)
             triggers_.push_back({*slice->family, *time});
     }
     counts_.services += change.gone_services.size();
@@ -140,6 +142,7 @@ void Sync::retry() {
 }
 
 std::vector<Sync::Trigger> Sync::take_triggers() {
+    if (wants_retry()) return {};
     return std::exchange(triggers_, {});
 }
 

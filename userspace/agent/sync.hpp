@@ -70,7 +70,8 @@ public:
     [[nodiscard]] bool programmed() const { return programmed_; }
     [[nodiscard]] const Cluster& cluster() const { return cluster_; }
 
-    // Times that slices carry, since the last call: see PassReport::delays.
+    // Times that slices carry, since the last call: see PassReport::delays. None while rows are to be written again:
+    // what has not been programmed has no delay yet.
     struct Trigger {
         model::Family family;
         RealTime at;

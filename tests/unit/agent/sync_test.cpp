@@ -331,6 +331,14 @@ TEST_CASE("changed slices tell their trigger times once, those of the first whol
     node.tell(change({slice(kWeb, {"10.0.0.4"}, "yesterday")}));
     node.tell(change({slice(kWeb, {"10.0.0.5"}, "2030-01-01T00:00:00Z")}));  // a clock that is ahead
     CHECK(node.sync->take_triggers().empty());
+
+    node.tables.fault = [](const test::Write& write) { return write.op == test::Op::put_backend ? ENOSPC : 0; };
+    node.tell(change({slice(kWeb, {"10.0.0.6"}, at(12))}));
+    CHECK(node.sync->take_triggers().empty());  // nothing is programmed yet
+    node.tables.fault = nullptr;
+    node.sync->retry();
+    node.sync->pass(kNow);
+    CHECK(node.sync->take_triggers().size() == 1);
 }
 
 }  // namespace svclb::agent
