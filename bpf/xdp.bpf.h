@@ -163,8 +163,8 @@ static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4] && a[5] == b[5];
 }
 
-/* XDP_TX, or XDP_REDIRECT to another uplink; XDP_PASS where the frame is not the node's, or that uplink cannot send what
- * this one's driver hands over. */
+/* XDP_TX, or XDP_REDIRECT to another uplink; XDP_PASS where the frame is not the node's, or that uplink cannot send
+ * what this one's driver hands over. */
 static __always_inline int exit_by(struct xdp_md *ctx, __u32 exit)
 {
 	void *data_end = (void *)(long)ctx->data_end;

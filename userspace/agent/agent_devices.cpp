@@ -89,8 +89,8 @@ Status Agent::read_devices() {
     for (const auto& change : *changes) {
         const auto& device = change.device;
         const bool uplink = device.kind == datapath::LinkKind::uplink;
-        const auto status =
-            change.gone ? datapath_.detach(device.ifindex) : datapath_.attach(device.ifindex, device.name, device.kind);
+        const auto status = change.gone ? datapath_.detach(device.ifindex)
+                                        : datapath_.attach(device.ifindex, device.name, device.kind, device.hardware);
         if (!status)
             spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
         else

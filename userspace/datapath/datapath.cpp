@@ -28,6 +28,7 @@
 
 #include "catch_all.hpp"
 #include "serve_sockets.hpp"
+#include "serve_xdp.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -211,6 +212,9 @@ Result<Datapath> Datapath::open(const Options& options) {
 
     auto links = Links::find(dir, false);
     if (!links) return fail(links.error());
+    if (options.xdp == XdpMode::off || !programs->from_wire) {
+        if (auto left = leave_xdp(made->maps, links->xdp()); !left) return fail(left.error());
+    }
     if (auto replaced = links->replace_programs(*programs, nullptr); !replaced) return fail(replaced.error());
 
     auto state = std::make_unique<State>(State{.core = {.dir = dir,
@@ -230,7 +234,9 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .collector = std::move(*collector),
                                                         .sockets = {},
                                                         .udp_sockets = {},
-                                                        .pods = {}},
+                                                        .pods = {},
+                                                        .xdp = options.xdp,
+                                                        .without_xdp = {}},
                                                .sockets = {},
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
@@ -257,10 +263,13 @@ Status Datapath::serve() {
     return {};
 }
 
-Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
+Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind, bool hardware) {
     if (kind == LinkKind::uplink && !is_ethernet(name)) return {};
     if (auto ready = serve(); !ready) return ready;
-    return state_->core.links.attach(ifindex, name, kind, state_->core.tcx, state_->core.programs);
+    auto& core = state_->core;
+    if (auto attached = core.links.attach(ifindex, name, kind, core.tcx, core.programs); !attached) return attached;
+    return serve_xdp(core,
+                     {.ifindex = ifindex, .name = name, .uplink = kind == LinkKind::uplink, .hardware = hardware});
 }
 
 void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
@@ -300,7 +309,9 @@ Status Datapath::leave_host_packets() {
 }
 
 Status Datapath::detach(int ifindex) {
-    return state_->core.links.detach(ifindex);
+    auto& core = state_->core;
+    if (auto left = leave_xdp(core, ifindex); !left) return left;
+    return core.links.detach(ifindex);
 }
 
 std::vector<AttachedLink> Datapath::attached() const {
