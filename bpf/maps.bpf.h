@@ -10,7 +10,6 @@
 #include <bpf/bpf_helpers.h>
 
 #include "svclb/abi.h"
-#include "svclb/abi/uplinks.h"
 #include "tables.bpf.h"
 
 /* Agent -> svclb-ctl verify: the frontends that ought to be there. The programs never read it. */

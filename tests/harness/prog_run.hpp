@@ -15,7 +15,6 @@
 #include "bpf_object.hpp"
 #include "packet.hpp"
 #include "svclb/abi.h"
-#include "svclb/abi/uplinks.h"
 
 namespace svclb::test {
 

@@ -97,6 +97,7 @@ Status Agent::read_devices() {
             spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached",
                          uplink ? "uplink" : "pod link", device.name, device.ifindex);
     }
+    put_text(datapath_.status().xdp, datapath_.xdp());
     host_packets_due_ = true;
     pod_sockets_due_ = true;
     follow_pod_sockets();

@@ -82,8 +82,8 @@ Result<std::uint64_t> flush_family(const FlowMaps<Key>& maps, const Wanted& want
 }
 
 void end_strings(svclb_agent_status& status) {
-    for (auto* text :
-         {&status.node, &status.source, &status.error, &status.sockets, &status.host_packets, &status.pod_sockets})
+    for (auto* text : {&status.node, &status.source, &status.error, &status.sockets, &status.host_packets,
+                       &status.pod_sockets, &status.xdp})
         (*text)[SVCLB_STRING_SIZE - 1] = '\0';
 }
 
@@ -214,6 +214,18 @@ Result<svclb_drop_counter> Pinned::drop_counter(svclb_reason reason) const {
     const auto index = static_cast<std::uint32_t>(reason);
     // The release that made the map may have known fewer reasons.
     return index < state_->drop_counters.size() ? state_->drop_counters.sum(index) : svclb_drop_counter{};
+}
+
+Result<svclb_xdp_counter> Pinned::xdp_counter() const {
+    if (state_->maps.find("xdp_counters") < 0) return svclb_xdp_counter{};
+    const auto counters = PerCpuRef<svclb_xdp_counter>::open(state_->maps, "xdp_counters");
+    return counters ? counters->sum(0) : fail(counters.error());
+}
+
+Status Pinned::each_xdp_link(const std::function<void(std::uint32_t ifindex, const svclb_xdp_link&)>& visit) const {
+    if (state_->maps.find("xdp_links") < 0) return {};
+    const auto map = MapRef<std::uint32_t, svclb_xdp_link>::open(state_->maps, "xdp_links");
+    return map ? map->each(visit) : fail(map.error());
 }
 
 Result<std::vector<MapInfo>> Pinned::maps(bool count_rows) const {
