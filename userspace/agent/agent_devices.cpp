@@ -88,14 +88,14 @@ Status Agent::read_devices() {
     if (!changes) return fail(changes.error());
     for (const auto& change : *changes) {
         const auto& device = change.device;
-        const bool uplink = device.kind == datapath::LinkKind::uplink;
+        const bool pod = device.kind == datapath::LinkKind::pod;
         const auto status =
             change.gone ? datapath_.detach(device.ifindex) : datapath_.attach(device.ifindex, device.name, device.kind);
         if (!status)
             spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
         else
-            spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached",
-                         uplink ? "uplink" : "pod link", device.name, device.ifindex);
+            spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached", pod ? "pod link" : "uplink",
+                         device.name, device.ifindex);
     }
     host_packets_due_ = true;
     pod_sockets_due_ = true;

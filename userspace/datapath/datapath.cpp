@@ -5,11 +5,7 @@
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <spdlog/spdlog.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -139,14 +135,6 @@ Status pin_maps(const BpfDir& dir, const MapSet& maps, const MapSet& pinned) {
     return {};
 }
 
-bool is_ethernet(const std::string& name) {
-    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    ifreq request{};
-    if (name.size() >= sizeof(request.ifr_name)) return false;
-    name.copy(request.ifr_name, name.size());
-    return ::ioctl(socket.get(), SIOCGIFHWADDR, &request) == 0 && request.ifr_hwaddr.sa_family == ARPHRD_ETHER;
-}
-
 Result<bool> choose_tcx(AttachMode mode) {
     if (mode == AttachMode::clsact) return false;
     const bool tcx = has_tcx();
@@ -258,7 +246,6 @@ Status Datapath::serve() {
 }
 
 Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
-    if (kind == LinkKind::uplink && !is_ethernet(name)) return {};
     if (auto ready = serve(); !ready) return ready;
     return state_->core.links.attach(ifindex, name, kind, state_->core.tcx, state_->core.programs);
 }
@@ -282,7 +269,7 @@ Result<std::string> Datapath::catch_host_packets() {
     std::set<int> uplinks;
     std::set<int> pod_links;
     for (const auto& link : attached()) {
-        if (link.kind == LinkKind::uplink) uplinks.insert(link.ifindex);
+        if (link.kind == LinkKind::uplink || link.kind == LinkKind::tunnel) uplinks.insert(link.ifindex);
         if (link.kind == LinkKind::pod) pod_links.insert(link.ifindex);
     }
     const svclb_service_cidrs& row = state_->core.service_cidrs.rows()[0];

@@ -48,7 +48,8 @@ struct Options {
     SocketOptions sockets{};
 };
 
-enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host };
+// A tunnel is an uplink whose packets have no Ethernet header: TUN, WireGuard, IPIP and the like.
+enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host, tunnel };
 
 struct Hook {
     std::string hook;  // "tc ingress", "tc egress", "connect4"
@@ -109,8 +110,7 @@ public:
     Status serve();
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
     Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
-    // The programs for a device of this kind. An uplink without hardware addresses gets none: our programs read
-    // Ethernet frames.
+    // The programs for a device of this kind.
     Status attach(int ifindex, const std::string& name, LinkKind kind);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
