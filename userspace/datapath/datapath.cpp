@@ -255,6 +255,28 @@ void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
     if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
 }
 
+Status Datapath::set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses) {
+    const auto map = MapRef<std::uint32_t, svclb_node_addresses>::open(state_->core.maps, "tunnel_addresses");
+    if (!map) return fail(map.error());
+    std::map<std::uint32_t, svclb_node_addresses> rows;
+    for (const auto& [ifindex, row] : addresses) rows.emplace(static_cast<std::uint32_t>(ifindex), row);
+    if (!rows.empty()) rows.emplace(0, svclb_node_addresses{});
+    std::vector<std::uint32_t> stale;
+    auto read = map->each([&](std::uint32_t key, const svclb_node_addresses& row) {
+        const auto wanted = rows.find(key);
+        if (wanted == rows.end())
+            stale.push_back(key);
+        else if (std::memcmp(&wanted->second, &row, sizeof(row)) == 0)
+            rows.erase(wanted);
+    });
+    if (!read) return read;
+    for (const auto& [key, row] : rows)
+        if (auto written = map->put(key, row); !written) return written;
+    for (const auto key : stale)
+        if (auto removed = map->remove(key); !removed) return fail(removed.error());
+    return {};
+}
+
 void Datapath::set_masquerade(const svclb_masquerade& masquerade) {
     auto& row = state_->core.masquerade.rows()[0];
     if (std::memcmp(&row, &masquerade, sizeof(row)) != 0) row = masquerade;

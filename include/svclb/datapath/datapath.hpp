@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -112,6 +113,8 @@ public:
     Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
     // The programs for a device of this kind.
     Status attach(int ifindex, const std::string& name, LinkKind kind);
+    // What backends behind a tunnel see as their client, by its ifindex; others see the node's.
+    Status set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
