@@ -5,11 +5,7 @@
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <spdlog/spdlog.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -139,14 +135,6 @@ Status pin_maps(const BpfDir& dir, const MapSet& maps, const MapSet& pinned) {
     return {};
 }
 
-bool is_ethernet(const std::string& name) {
-    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    ifreq request{};
-    if (name.size() >= sizeof(request.ifr_name)) return false;
-    name.copy(request.ifr_name, name.size());
-    return ::ioctl(socket.get(), SIOCGIFHWADDR, &request) == 0 && request.ifr_hwaddr.sa_family == ARPHRD_ETHER;
-}
-
 Result<bool> choose_tcx(AttachMode mode) {
     if (mode == AttachMode::clsact) return false;
     const bool tcx = has_tcx();
@@ -258,7 +246,6 @@ Status Datapath::serve() {
 }
 
 Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
-    if (kind == LinkKind::uplink && !is_ethernet(name)) return {};
     if (auto ready = serve(); !ready) return ready;
     return state_->core.links.attach(ifindex, name, kind, state_->core.tcx, state_->core.programs);
 }
@@ -266,6 +253,28 @@ Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
 void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
     auto& row = state_->core.node_addresses.rows()[0];
     if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
+}
+
+Status Datapath::set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses) {
+    const auto map = MapRef<std::uint32_t, svclb_node_addresses>::open(state_->core.maps, "tunnel_addresses");
+    if (!map) return fail(map.error());
+    std::map<std::uint32_t, svclb_node_addresses> rows;
+    for (const auto& [ifindex, row] : addresses) rows.emplace(static_cast<std::uint32_t>(ifindex), row);
+    if (!rows.empty()) rows.emplace(0, svclb_node_addresses{});
+    std::vector<std::uint32_t> stale;
+    auto read = map->each([&](std::uint32_t key, const svclb_node_addresses& row) {
+        const auto wanted = rows.find(key);
+        if (wanted == rows.end())
+            stale.push_back(key);
+        else if (std::memcmp(&wanted->second, &row, sizeof(row)) == 0)
+            rows.erase(wanted);
+    });
+    if (!read) return read;
+    for (const auto& [key, row] : rows)
+        if (auto written = map->put(key, row); !written) return written;
+    for (const auto key : stale)
+        if (auto removed = map->remove(key); !removed) return fail(removed.error());
+    return {};
 }
 
 void Datapath::set_masquerade(const svclb_masquerade& masquerade) {
@@ -282,7 +291,7 @@ Result<std::string> Datapath::catch_host_packets() {
     std::set<int> uplinks;
     std::set<int> pod_links;
     for (const auto& link : attached()) {
-        if (link.kind == LinkKind::uplink) uplinks.insert(link.ifindex);
+        if (link.kind == LinkKind::uplink || link.kind == LinkKind::tunnel) uplinks.insert(link.ifindex);
         if (link.kind == LinkKind::pod) pod_links.insert(link.ifindex);
     }
     const svclb_service_cidrs& row = state_->core.service_cidrs.rows()[0];

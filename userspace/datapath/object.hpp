@@ -20,6 +20,8 @@ struct Programs {
     UniqueFd from_host;
     UniqueFd from_uplink;
     UniqueFd to_uplink;
+    UniqueFd from_tunnel;
+    UniqueFd to_tunnel;
 };
 
 struct MadeMaps {

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -48,7 +49,8 @@ struct Options {
     SocketOptions sockets{};
 };
 
-enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host };
+// A tunnel is an uplink whose packets have no Ethernet header: TUN, WireGuard, IPIP and the like.
+enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host, tunnel };
 
 struct Hook {
     std::string hook;  // "tc ingress", "tc egress", "connect4"
@@ -109,9 +111,10 @@ public:
     Status serve();
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
     Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
-    // The programs for a device of this kind. An uplink without hardware addresses gets none: our programs read
-    // Ethernet frames.
+    // The programs for a device of this kind.
     Status attach(int ifindex, const std::string& name, LinkKind kind);
+    // What backends behind a tunnel see as their client, by its ifindex; others see the node's.
+    Status set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
