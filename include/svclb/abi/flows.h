@@ -55,6 +55,9 @@ enum svclb_flow_kind {
 	/* Backend to node, met at the same device: the destination becomes addr:port, the client; the source port
 	 * stays. */
 	SVCLB_FLOW_SOURCE_REPLY = 7,
+	/* Client to frontend, met in from_uplink: the packet stays as it is, inside of another one to addr:port. It has
+	 * no reply entry: the backend's node answers the client itself. */
+	SVCLB_FLOW_ENCAPSULATED = 8,
 };
 
 /* svclb_flow.masqueraded: a flow of kind SOURCE belongs to it, and where that is met. */
@@ -127,6 +130,7 @@ enum svclb_fragment_kind {
 	SVCLB_FRAGMENT_UNTRANSLATED = 0,
 	SVCLB_FRAGMENT_TRANSLATED = 1,
 	SVCLB_FRAGMENT_SENT_BACK = 2, /* hairpin */
+	SVCLB_FRAGMENT_ENCAPSULATED = 3, /* to daddr; see SVCLB_FLOW_ENCAPSULATED */
 };
 
 /* What became of its first fragment. */
