@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Direct server return: encapsulation at the node that is dialled, and what the backend's node makes of it. Routes are
 // looked up, hence a network namespace with some.
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+
 #include <algorithm>
 #include <cstring>
 
 #include "fragments.hpp"
+#include "icmp_errors.hpp"
 #include "node_netns.hpp"
 #include "outside.hpp"
 #include "refusal.hpp"
@@ -226,4 +230,230 @@ TEST_CASE("dsr: without being asked for it a node unpacks nothing", "[dsr]") {
     CHECK_RUN(datapath.from_uplink(packet), next, packet);
     CHECK(datapath.reason(SVCLB_REASON_DSR_NOT_TAKEN).packets == 1);
     CHECK(datapath.flows().empty());
+}
+
+TEST_CASE("dsr: an error about an answer goes to the backend's node, and is one about its own packet there", "[dsr]") {
+    const World world = any_world();
+    CAPTURE(world);
+    const Endpoint client = outside_client(world);
+    const Ip router = world.stranger().addr + 9;
+    const Icmp message = world.family == 4 ? Icmp{3, 4, 1400} : Icmp{2, 0, 1400};
+    const Packet error = error_about(router, world.data(external(world), client), message);
+    const Packet other = error_about(router, world.data(external(world), world.other_client()), message);
+    const Packet first = world.first(client, external(world));
+    {
+        const Sender at(world);
+        (void)at.datapath.from_uplink(first);
+        CHECK_RUN(at.datapath.from_uplink(error), redirected, wrapped(world, error));
+        CHECK_RUN(at.datapath.from_uplink(other), next, other);
+    }
+    Receiver at(world);
+    (void)at.datapath.from_uplink(wrapped(world, first));
+    CHECK_RUN(at.datapath.from_uplink(wrapped(world, error)), next,
+              error_about(router, world.data(world.backend(), client), message));
+    at.check_untouched(wrapped(world, other), false);
+    at.check_untouched(wrapped(error, node_address(world), world.backend(1).addr), false);
+    CHECK(at.datapath.reason(SVCLB_REASON_DSR_NOT_TAKEN).packets == 0);
+}
+
+TEST_CASE("dsr: datagrams in fragments", "[dsr]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    const Endpoint client = outside_client(world);
+    const auto pieces = fragments_of(large(client, external(world)));
+    const auto arrive = fragments_of(large(client, world.backend()));
+    SECTION("are encapsulated each, the first one before or after the others") {
+        const Sender at(world);
+        at.datapath.with_complete_checksums(false);  // a packet that takes another one's place has none
+        (void)at.datapath.from_uplink(world.first(client, external(world)));
+        CHECK_RUN(at.datapath.from_uplink(pieces[1]), dropped, pieces[1]);
+        CHECK_RUN(at.datapath.from_uplink(pieces[0]), redirected, wrapped(world, pieces[0]));
+        CHECK(at.datapath.reason(SVCLB_REASON_FRAGMENT_RELEASED).packets == 1);
+        for (const auto& piece : pieces) CHECK_RUN(at.datapath.from_uplink(piece), redirected, wrapped(world, piece));
+    }
+    SECTION("are unpacked each, but for one of no datagram") {
+        Receiver at(world);
+        at.check_untouched(wrapped(world, pieces[1]), false);
+        for (std::size_t i = 0; i < pieces.size(); i++)
+            CHECK_RUN(at.datapath.from_uplink(wrapped(world, pieces[i])), next, arrive[i]);
+        at.check_untouched(wrapped(pieces[1], node_address(world), world.backend(1).addr), false);
+        CHECK(at.datapath.reasons() == 0);
+    }
+}
+
+TEST_CASE("dsr: a backend on the node that is dialled sees the client", "[dsr]") {
+    const World world = any_world();
+    CAPTURE(world);
+    const Sender at(world, with_dsr({world.backend()}));
+    const Outside flow = dial(at.datapath, world, outside_client(world), external(world), Seen::client_here);
+    const Packet in = world.first(flow.forwarded, flow.backend);
+    CHECK_RUN(at.datapath.to_pod(in), next, in);
+    check_reply(at.datapath, flow, answer_of(world, flow));
+    CHECK(at.datapath.reasons() == 0);
+}
+
+TEST_CASE("dsr: where it cannot work the node becomes the source, and that is counted", "[dsr]") {
+    const World world = any_world();
+    CAPTURE(world);
+    const Endpoint client = outside_client(world);
+    const auto check_source = [&](const Sender& at, const Packet& packet, const Endpoint& backend) {
+        const Packet forwarded = with_destination(packet, backend);
+        CHECK_RUN(at.datapath.from_uplink(packet), next, forwarded);
+        const Run out = at.datapath.to_uplink(forwarded);
+        CHECK(source_of(out.frame).addr == node_address(world));
+        CHECK(at.datapath.reason(SVCLB_REASON_DSR_NOT_POSSIBLE).packets == 1);
+        CHECK(at.datapath.reasons() == 1);
+    };
+    SECTION("no route") {
+        const Endpoint unrouted{world.net("198.51.100.1", "fd01::1"), 8080};
+        Sender at(world);
+        at.service.publish({unrouted});
+        check_source(at, world.first(client, external(world)), unrouted);
+    }
+    SECTION("a VLAN tag of the frame's own") {
+        const Sender at(world);
+        Packet packet = world.first(client, external(world));
+        packet.vlans = {7};
+        check_source(at, packet, world.backend());
+    }
+    SECTION("the endpoint names no node") {
+        const Sender at(world);
+        svclb_backend_key key{.service = 1, .addr = {}, .port = htons(world.backend().port), .pad = 0};
+        std::memcpy(key.addr, world.backend().addr.bytes.data(), sizeof(key.addr));
+        svclb_backend row{};
+        REQUIRE(bpf_map_lookup_elem(at.datapath.map("backends"), &key, &row) == 0);
+        row.node = SVCLB_NONE;
+        REQUIRE(bpf_map_update_elem(at.datapath.map("backends"), &key, &row, BPF_ANY) == 0);
+        check_source(at, world.first(client, external(world)), world.backend());
+    }
+    SECTION("a datagram that is to be fragmented on its way") {
+        if (world.family == 6 || world.tcp_flow()) return;
+        const Sender at(world);
+        Packet packet = of_size(world, client, external(world), kMtu);
+        packet.fragment_field = 0;
+        check_source(at, packet, world.backend());
+    }
+}
+
+TEST_CASE("dsr: only who is in a source range may dial, at both nodes", "[dsr]") {
+    const World world = any_world();
+    CAPTURE(world);
+    ServiceOptions options = with_dsr();
+    options.source_ranges = true;
+    const Packet first = world.first(outside_client(world), external(world));
+    {
+        const Sender at(world, options);
+        CHECK_RUN(at.datapath.from_uplink(first), dropped, first);
+        CHECK(at.datapath.reason(SVCLB_REASON_SOURCE_RANGE_DROPPED).packets == 1);
+    }
+    options.on_node = {world.backend()};
+    const Sender at(world, options);
+    const Packet packet = wrapped(world, first);
+    CHECK_RUN(at.datapath.from_uplink(packet), next, packet);
+    CHECK(at.datapath.reason(SVCLB_REASON_DSR_NOT_TAKEN).packets == 1);
+}
+
+TEST_CASE("dsr: flows that are there stay as they are when it is switched on or off", "[dsr]") {
+    const World world = any_world();
+    const bool on = GENERATE(false, true);
+    CAPTURE(world, on);
+    const Endpoint client = outside_client(world);
+    ServiceOptions options = with_dsr();
+    options.dsr = on;
+    const Sender at(world, options);
+    const Packet first = world.first(client, external(world));
+    const Packet data = world.data(client, external(world));
+    const auto check_way = [&](const Packet& packet) {
+        if (on)
+            CHECK_RUN(at.datapath.from_uplink(packet), redirected, wrapped(world, packet));
+        else
+            CHECK_RUN(at.datapath.from_uplink(packet), next, with_destination(packet, world.backend()));
+    };
+    check_way(first);
+    if (!on) {
+        const Packet forwarded = with_destination(first, world.backend());
+        const Run out = at.datapath.to_uplink(forwarded);
+        (void)at.datapath.from_uplink(world.answer(world.backend(), source_of(out.frame)));
+    }
+    options.dsr = !on;
+    const ServiceFixture switched(at.datapath, 1, external(world), world.proto, {world.backend()}, options);
+    check_way(data);
+    check_way(data);
+    const Packet other = world.first({client.addr, 45001}, external(world));
+    CHECK(at.datapath.from_uplink(other).verdict == (on ? next : redirected));
+}
+
+TEST_CASE("dsr: established flows outlive their Service and a flood, at both nodes", "[dsr]") {
+    const World world = tcp_world();
+    const bool sender = GENERATE(false, true);
+    CAPTURE(world, sender);
+    const NodeNetns netns;
+    const Endpoint client = outside_client(world);
+    Datapath& datapath = NodePort::knowing_node(fresh_datapath());
+    ServiceFixture service(datapath, 1, external(world), world.proto, {world.backend()},
+                           with_dsr(sender ? std::vector<Endpoint>{} : std::vector{world.backend()}));
+    const auto send = [&](const Packet& packet) {
+        return datapath.from_uplink(sender ? packet : wrapped(world, packet));
+    };
+    (void)send(world.first(client, external(world)));
+    if (!sender) (void)datapath.to_uplink(world.answer(world.backend(), client));
+    (void)send(tcp(client, external(world), ack));
+    // Ten times the table of half-open flows.
+    for (std::uint32_t i = 0; i < 10240; i++)
+        (void)send(
+            world.first({client.addr + 1 + i / 1000, static_cast<std::uint16_t>(50000 + i % 1000)}, external(world)));
+    service.remove();
+    const Packet data = world.data(client, external(world));
+    const Run run = send(data);
+    CHECK(run.verdict == (sender ? redirected : next));
+    const Packet arrives = sender ? wrapped(world, data) : with_destination(data, world.backend());
+    CHECK(difference(arrives.frame(), run.frame) == std::string());
+    CHECK(datapath.reason(SVCLB_REASON_DSR_NOT_TAKEN).packets == 0);
+}
+
+TEST_CASE("dsr: a SYN that begins anew does so with the backend that the other node names", "[dsr]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    Datapath& datapath = NodePort::knowing_node(fresh_datapath());
+    const ServiceFixture service(datapath, 1, external(world), world.proto, {world.backend(0), world.backend(1)},
+                                 with_dsr({world.backend(0), world.backend(1)}));
+    const Endpoint client = outside_client(world);
+    const Packet first = world.first(client, external(world));
+    const Packet data = world.data(client, external(world));
+    const Ip node = node_address(world);
+    for (std::uint32_t i = 0; i < 4; i++) {
+        const Endpoint backend = world.backend(i % 2);
+        const Endpoint other = world.backend(1 - i % 2);
+        CHECK_RUN(datapath.from_uplink(wrapped(first, node, backend.addr)), next, with_destination(first, backend));
+        const Packet answer = world.answer(backend, client);
+        CHECK_RUN(datapath.to_uplink(answer), next, with_source(answer, external(world)));
+        CHECK_RUN(datapath.from_uplink(wrapped(data, node, backend.addr)), next, with_destination(data, backend));
+        // What is in the middle of a connection moves to no other backend.
+        const Packet stray = wrapped(data, node, other.addr);
+        CHECK_RUN(datapath.from_uplink(stray), next, stray);
+        const Packet reset = tcp(client, external(world), rst);
+        CHECK_RUN(datapath.from_uplink(wrapped(reset, node, backend.addr)), next, with_destination(reset, backend));
+    }
+    CHECK(datapath.reason(SVCLB_REASON_DSR_NOT_TAKEN).packets == 4);
+}
+
+TEST_CASE("dsr: a node that has lost a flow, or never had it, takes it up where the other one says", "[dsr]") {
+    const World world = any_world();
+    CAPTURE(world);
+    const Receiver at(world);
+    const Packet data = world.data(outside_client(world), external(world));
+    CHECK_RUN(at.datapath.from_uplink(wrapped(world, data)), next, with_destination(data, world.backend()));
+    const Packet answer = world.data(world.backend(), outside_client(world));
+    CHECK_RUN(at.datapath.to_uplink(answer), next, with_source(answer, external(world)));
+}
+
+TEST_CASE("dsr: a datagram whose backend has gone is sent to another one at once", "[dsr]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    Sender at(world);
+    const Packet packet = world.data(outside_client(world), external(world));
+    CHECK_RUN(at.datapath.from_uplink(packet), redirected, wrapped(world, packet));
+    at.service.publish({world.backend(1)});
+    at.service.remove_backend(world.backend());
+    CHECK_RUN(at.datapath.from_uplink(packet), redirected, wrapped(packet, node_address(world), world.backend(1).addr));
 }
