@@ -79,4 +79,82 @@ for family in 4 6; do
         }
     done
 done
+
+# uplink_bytes NODE COLUMN: received (2) or sent (10) by the node's uplink.
+uplink_bytes() { node_exec -n "$1" awk -v column="$2" '$1 == "uplink:" { print $column }' /proc/net/dev; }
+
+# bulk ADDRESS [OPTION...]: 20 MB through the Service; prints how many bytes the receiver had when the sender was through.
+bulk() {
+    timeout 60 nsenter --net="/run/netns/$(pod_ns outside)" iperf3 -c "$1" -p 80 -n 20M --json "${@:2}" |
+        jq '.end.sum_received.bytes // 0'
+}
+learned_mtu() { pod_exec outside ip route get "$1" | grep -o 'mtu [0-9]*' | cut -d ' ' -f 2; }
+
+say "bulk transfers, and the size of packets"
+nsenter --net="/run/netns/$(pod_ns b2)" iperf3 -s -p 5201 --forceflush >"$run/iperf3.log" 2>&1 &
+await 5 grep -q listening "$run/iperf3.log"
+exposed bulk 85 5201 b2
+check "the Service is there" await 5 is_direct 1 bulk
+check "and at the other node" await 5 is_direct 2 bulk
+for to in 192.0.2.85 2001:db8::85; do
+    mtu=1480
+    [[ $to != *:* ]] || mtu=1460
+    check "a bulk transfer to $to goes through" test "$(bulk "$to")" -ge 5000000
+    check "the client has learned the MTU $mtu for $to" test "$(learned_mtu "$to")" = "$mtu"
+    before=$(uplink_bytes 1 2)
+    sent=$(uplink_bytes 2 10)
+    check "a bulk transfer from $to goes through" test "$(bulk "$to" -R)" -ge 5000000
+    check "from the backend's node" test $(($(uplink_bytes 2 10) - sent)) -ge 5000000
+    check "past node 1" test $(($(uplink_bytes 1 2) - before)) -le 4000000
+done
+# Behind the router, a link of the client's that takes less than the backend sends.
+ip -n "$prefix-router" link set link250 mtu 1400
+pod_exec outside ip link set eth0 mtu 1400
+for to in 192.0.2.85 2001:db8::85; do
+    check "errors about what the backend sends find it: a transfer from $to" test "$(bulk "$to" -R)" -ge 5000000
+done
+ip -n "$prefix-router" link set link250 mtu 1500
+pod_exec outside ip link set eth0 mtu 1500
+
+say "what is open stays, whatever the annotation says and whoever dies"
+hold_begin v4 outside 192.0.2.83:80 40
+hold_begin v6 outside "[2001:db8::83]:80" 40
+check "connections are open" holds "$(hold_said v4)" '.failed == 0'
+check "in both families" holds "$(hold_said v6)" '.failed == 0'
+load_in outside 192.0.2.83:80 --seconds 6 --rate 100 --bye --timeout-ms 20000 >"$run/load4.json" &
+load4=$!
+load_in outside "[2001:db8::83]:80" --seconds 6 --rate 100 --udp >"$run/load6.json" &
+load6=$!
+mode=snat exposed both 83 8080 b1 b2
+check "the annotation is gone" await 5 is_not_direct 1 both
+check "on both nodes" await 5 is_not_direct 2 both
+check "every open IPv4 connection lives" holds "$(hold_ask v4)" '.ok == 40'
+check "every open IPv6 connection lives" holds "$(hold_ask v6)" '.ok == 40'
+hold_begin snat4 outside 192.0.2.83:80 20
+exposed both 83 8080 b1 b2
+check "it is back" await 5 is_direct 1 both
+check "on both nodes again" await 5 is_direct 2 both
+check "connections by way of the node live" holds "$(hold_ask snat4)" '.ok == 20'
+for node in 1 2; do
+    stop_agent -n $node KILL
+    check "with the agent of node $node killed, new connections reach both backends" \
+        holds "$(load_in outside 192.0.2.83:80 --connections 200 --bye)" '.failed == 0 and (.backends | length) == 2'
+    start_agent -n $node --node-ip "10.0.20$node.2,fd00:78:20$node::2"
+done
+wait $load4 $load6 || true
+check "no TCP request failed" holds "$(cat "$run/load4.json")" '.failed == 0 and .ok > 50'
+check "every open IPv4 connection lives" holds "$(hold_ask v4)" '.ok == 40'
+check "every open IPv6 connection lives" holds "$(hold_ask v6)" '.ok == 40'
+pod_exec outside "$tools/packet_flood" tcp 10.0.250.100 192.0.2.83:80 20000
+pod_exec outside "$tools/packet_flood" tcp fd00:78:250::100 "[2001:db8::83]:80" 20000
+check "after a flood of SYNs every IPv4 connection lives" holds "$(hold_ask v4)" '.ok == 40'
+check "and every IPv6 one" holds "$(hold_ask v6)" '.ok == 40'
+endpoints both "tcp:8080:TCP udp:8080:UDP"
+check "also without any endpoint" holds "$(hold_ask v4)" '.ok == 40'
+
+say "where it cannot work"
+part=other endpoints there "tcp:9091:TCP udp:9091:UDP" b1
+told() { ctl get services default/there -o json | jq -e --arg words "$1" '[.items[].problems[]] | any(contains($words))'; }
+check "endpoints with two ports: the node stays the source" await 5 is_not_direct 1 there
+check "and says why" await 5 told "the endpoints do not all have the same port"
 harness_end

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // The annotation for direct server return: which frontends get it, and what is told where none can.
+#include <algorithm>
+
 #include "fixtures.hpp"
 #include "svclb/model/keys.hpp"
 
