@@ -70,6 +70,62 @@ static __always_inline long route_to_backend(struct __sk_buff *skb, const struct
 	return bpf_fib_lookup(skb, route, sizeof(*route), 0);
 }
 
+#define PATH_MTU_TIMEOUT_S 600 /* as the kernel's own (net.ipv4.route.mtu_expires, net.ipv6.route.mtu_expires) */
+
+/* The smallest MTU of a way that encapsulated packets can go. */
+static __always_inline __u32 least_mtu(const struct packet *pkt)
+{
+	return outer_size(pkt) + (pkt->v6 ? IP6_MTU_MIN : IP4_MTU_MIN);
+}
+
+/* What a router on the way to the backend of `work.flow` has told; 0 where none has. */
+static __always_inline __u32 told_mtu(const struct work *work)
+{
+	const struct svclb_path_mtu *path;
+	struct svclb_path_key key;
+
+	copy_addr(key.addr, work->flow.addr);
+	path = bpf_map_lookup_elem(&path_mtus, &key);
+	return path && now_s() - path->seen_s < PATH_MTU_TIMEOUT_S ? path->mtu : 0;
+}
+
+/* `work.pkt` is ICMP. Is it about the size of an encapsulated packet of this node's, the next one that is too large
+ * will be answered. */
+__noinline int note_path_mtu(struct __sk_buff *skb)
+{
+	struct svclb_path_mtu path = {.seen_s = now_s()};
+	struct work *work = work_on();
+	struct svclb_path_key key = {};
+	const struct packet *pkt;
+	const __be32 *own;
+	struct {
+		__u8 type;
+		__u8 code;
+		__u16 check;
+		__be32 mtu;
+	} icmp;
+
+	if (!work)
+		return 0;
+	pkt = &work->pkt;
+	own = node_address(pkt->v6);
+	if (!own || !same_addr(own, pkt->tuple.daddr) || bpf_skb_load_bytes(skb, pkt->l4, &icmp, sizeof(icmp)))
+		return 0;
+	if (pkt->v6 ? icmp.type != ICMPV6_PKT_TOOBIG : icmp.type != ICMP_DEST_UNREACH || icmp.code != ICMP_FRAG_NEEDED)
+		return 0;
+	work->quoted.v6 = pkt->v6;
+	work->quoted.l3 = pkt->l4 + ICMP_SIZE;
+	if (!(pkt->v6 ? read_quoted_v6(skb, &work->quoted) : read_quoted_v4(skb, &work->quoted)) ||
+	    work->quoted.tuple.proto != outer_proto(pkt) || !same_addr(own, work->quoted.tuple.daddr))
+		return 0;
+	path.mtu = bpf_ntohl(icmp.mtu) & (pkt->v6 ? ~0u : 0xffff);
+	if (path.mtu < least_mtu(pkt))
+		return 0;
+	copy_addr(key.addr, work->quoted.tuple.saddr);
+	bpf_map_update_elem(&path_mtus, &key, &path, BPF_ANY);
+	return 0;
+}
+
 static __always_inline bool may_be_fragmented(struct __sk_buff *skb, const struct packet *pkt)
 {
 	__be16 field = 0;
@@ -79,25 +135,48 @@ static __always_inline bool may_be_fragmented(struct __sk_buff *skb, const struc
 	       !(field & bpf_htons(IP4_DONT_FRAGMENT));
 }
 
-/* Can `work.pkt`, which begins `work.flow`, and what will follow it be encapsulated? */
-__noinline int can_encapsulate(struct __sk_buff *skb)
+#define ANY_SIZE 0xffff
+
+/* The MTU of the way to the backend of `work.flow`. 0: not known, as always before 5.12. */
+static __always_inline __u32 mtu_to_backend(struct __sk_buff *skb, const struct work *work)
+{
+	struct bpf_fib_lookup route;
+
+	if (route_to_backend(skb, work, ANY_SIZE, &route) != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return 0;
+	return route.mtu_result == ANY_SIZE ? 0 : route.mtu_result;
+}
+
+/* Does the way to the backend of `work.flow` lead out of a device where packets are unpacked at the other end? */
+__noinline int has_way(struct __sk_buff *skb)
 {
 	struct bpf_fib_lookup route;
 	struct work *work = work_on();
+	__u32 device;
 	long found;
 
-	if (!work || work->pkt.l3 != ETH_HLEN || skb->vlan_present || !node_address(work->pkt.v6))
+	if (!work)
 		return 0;
-	found = route_to_backend(skb, work, wire_size(skb, &work->pkt) + outer_size(&work->pkt), &route);
-	if (found == BPF_FIB_LKUP_RET_NO_NEIGH)
-		return 1; /* no word about the MTU then */
-	/* Before 5.12 there is never one. */
-	if (route.mtu_result < outer_size(&work->pkt) + (work->pkt.v6 ? IP6_MTU_MIN : IP4_MTU_MIN))
+	found = route_to_backend(skb, work, 1, &route);
+	device = route.ifindex;
+	return (found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH) &&
+	       bpf_map_lookup_elem(&uplink_devices, &device);
+}
+
+/* Can `work.pkt`, which begins `work.flow`, and what will follow it be encapsulated? */
+__noinline int can_encapsulate(struct __sk_buff *skb)
+{
+	struct work *work = work_on();
+	__u32 mtu, outer;
+
+	if (!work || work->pkt.l3 != ETH_HLEN || skb->vlan_present || !node_address(work->pkt.v6) || !has_way(skb))
+		return 0;
+	outer = outer_size(&work->pkt);
+	mtu = mtu_to_backend(skb, work);
+	if (mtu < least_mtu(&work->pkt))
 		return 0;
 	/* Who lets routers fragment may not listen to what is said about its packets' size. */
-	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return !may_be_fragmented(skb, &work->pkt);
-	return found == BPF_FIB_LKUP_RET_SUCCESS;
+	return wire_size(skb, &work->pkt) + outer <= mtu || !may_be_fragmented(skb, &work->pkt);
 }
 
 /*
@@ -227,7 +306,7 @@ __noinline int encapsulate(struct __sk_buff *skb)
 	struct bpf_redir_neigh next = {};
 	struct bpf_fib_lookup route;
 	struct work *work = work_on();
-	__u32 size, outer;
+	__u32 size, outer, mtu;
 	long found;
 
 	if (!work)
@@ -236,6 +315,9 @@ __noinline int encapsulate(struct __sk_buff *skb)
 		return drop(&work->pkt, SVCLB_REASON_NO_NODE_ADDRESS);
 	size = wire_size(skb, &work->pkt);
 	outer = outer_size(&work->pkt);
+	mtu = size + outer > least_mtu(&work->pkt) ? told_mtu(work) : 0;
+	if (mtu && size + outer > mtu)
+		return tell_too_big(skb, mtu - outer);
 	found = route_to_backend(skb, work, size + outer, &route);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return tell_too_big(skb, route.mtu_result - outer);
@@ -293,6 +375,7 @@ __noinline int open_named(__u32 index)
 	if (!backend || !(backend->flags & SVCLB_BACKEND_ON_NODE))
 		return 0;
 	work->slot.backend = backend->id;
+	remove_established(&work->pkt.tuple, work->pkt.v6); /* a flow that this one takes the place of */
 	begin_flow(&work->flow, index, *(volatile const __u32 *)&service->epoch);
 	result = open_towards(work, work->pkt.tuple.sport);
 	if (result == CLAIM_FAILED || (result == TAKEN && open_translated(tuple_hash(&work->pkt.tuple))))
@@ -336,7 +419,6 @@ __noinline int has_named_flow(void)
 		count_reason(&work->outer, SVCLB_REASON_DSR_NOT_TAKEN);
 		return 0;
 	}
-	remove_established(&work->pkt.tuple, work->pkt.v6);
 	if (open_named(index))
 		return 1;
 	count_reason(&work->outer, SVCLB_REASON_DSR_NOT_TAKEN);

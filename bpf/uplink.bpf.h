@@ -123,6 +123,8 @@ __noinline int portless_wire(struct __sk_buff *skb, __u32 parsed)
 
 		if (verdict != VERDICT_NONE)
 			return verdict;
+		if (pkt->tuple.direction == SVCLB_FROM_WIRE)
+			note_path_mtu(skb);
 	}
 	if (settings.external_cluster_ip || pkt->tuple.direction != SVCLB_FROM_WIRE ||
 	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)] || !is_cluster_ip(&pkt->tuple))

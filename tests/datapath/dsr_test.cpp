@@ -3,6 +3,7 @@
 // looked up, hence a network namespace with some.
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <net/if.h>
 
 #include <algorithm>
 #include <cstring>
@@ -49,12 +50,21 @@ ServiceOptions with_dsr(std::vector<Endpoint> on_node = {}) {
     return {.kind = SVCLB_FRONTEND_EXTERNAL_IP, .on_node = std::move(on_node), .dsr = true};
 }
 
+// The one device that packets are unpacked behind.
+void set_uplink(Datapath& datapath, const char* name) {
+    const std::uint32_t device = if_nametoindex(name);
+    const std::uint32_t yes = 1;
+    REQUIRE(bpf_map_update_elem(datapath.map("uplink_devices"), &device, &yes, BPF_ANY) == 0);
+}
+
 // The node that is dialled: its backends are elsewhere.
 struct Sender {
     explicit Sender(const World& at, const ServiceOptions& options = with_dsr())
         : world(at),
           datapath(NodePort::knowing_node(fresh_datapath())),
-          service(datapath, 1, external(at), at.proto, {at.backend()}, options) {}
+          service(datapath, 1, external(at), at.proto, {at.backend()}, options) {
+        set_uplink(datapath, "uplink");
+    }
     NodeNetns netns;
     World world;
     Datapath& datapath;
@@ -220,6 +230,22 @@ TEST_CASE("dsr: what is not for a backend of the frontend here stays untouched",
     }
 }
 
+TEST_CASE("dsr: a flow that is there does not end by a packet that is not taken", "[dsr]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Receiver at(world);
+    const Endpoint client = outside_client(world);
+    const Packet data = world.data(client, external(world));
+    (void)at.datapath.from_uplink(wrapped(world, world.first(client, external(world))));
+    (void)at.datapath.to_uplink(world.answer(world.backend(), client));
+    (void)at.datapath.from_uplink(wrapped(world, data));
+    REQUIRE(std::ranges::all_of(at.datapath.flows(), &FlowEntry::established));
+    at.check_untouched(wrapped(data, node_address(world), world.backend(1).addr), true);
+    at.check_untouched(wrapped(world.first(client, external(world)), node_address(world), world.backend(1).addr), true);
+    CHECK_RUN(at.datapath.from_uplink(wrapped(world, data)), next, with_destination(data, world.backend()));
+    CHECK(std::ranges::all_of(at.datapath.flows(), &FlowEntry::established));
+}
+
 TEST_CASE("dsr: without being asked for it a node unpacks nothing", "[dsr]") {
     const World world = any_world();
     CAPTURE(world);
@@ -310,6 +336,12 @@ TEST_CASE("dsr: where it cannot work the node becomes the source, and that is co
         at.service.publish({unrouted});
         check_source(at, world.first(client, external(world)), unrouted);
     }
+    SECTION("the way leads out of a device that is no uplink") {
+        const Sender at(world);
+        const std::uint32_t device = if_nametoindex("uplink");
+        REQUIRE(bpf_map_delete_elem(at.datapath.map("uplink_devices"), &device) == 0);
+        check_source(at, world.first(client, external(world)), world.backend());
+    }
     SECTION("a VLAN tag of the frame's own") {
         const Sender at(world);
         Packet packet = world.first(client, external(world));
@@ -390,6 +422,7 @@ TEST_CASE("dsr: established flows outlive their Service and a flood, at both nod
     const NodeNetns netns;
     const Endpoint client = outside_client(world);
     Datapath& datapath = NodePort::knowing_node(fresh_datapath());
+    set_uplink(datapath, "uplink");
     ServiceFixture service(datapath, 1, external(world), world.proto, {world.backend()},
                            with_dsr(sender ? std::vector<Endpoint>{} : std::vector{world.backend()}));
     const auto send = [&](const Packet& packet) {
@@ -456,4 +489,37 @@ TEST_CASE("dsr: a datagram whose backend has gone is sent to another one at once
     at.service.publish({world.backend(1)});
     at.service.remove_backend(world.backend());
     CHECK_RUN(at.datapath.from_uplink(packet), redirected, wrapped(packet, node_address(world), world.backend(1).addr));
+}
+
+TEST_CASE("dsr: what a router between the nodes says about a packet's size is told to the clients", "[dsr]") {
+    const World world = any_world();
+    CAPTURE(world);
+    const Sender at(world);
+    Datapath& datapath = at.datapath;
+    expect_cut_packets(datapath);
+    const Endpoint client = outside_client(world);
+    const Ip node = node_address(world);
+    const std::size_t outer = outer_size(world);
+    const auto fits = static_cast<std::uint32_t>(1400 - outer);
+    (void)datapath.from_uplink(world.first(client, external(world)));
+    const Packet larger = of_size(world, client, external(world), fits + 1);
+    const auto error = [&](const Packet& about, std::uint32_t mtu) {
+        const Icmp message = world.family == 4 ? Icmp{3, 4, mtu} : Icmp{2, 0, mtu};
+        return error_about(world.net("10.0.0.254", "fd00:77::fe"), about, message, world.family == 4 ? 8 : 548);
+    };
+    const auto check_passes = [&](const Packet& packet) { CHECK_RUN(datapath.from_uplink(packet), next, packet); };
+
+    // Not about what this node has encapsulated, or smaller than any way is.
+    check_passes(error(wrapped(larger, world.backend(1).addr, world.backend().addr), 1400));
+    check_passes(error(wrapped(larger, node, world.backend(1).addr), 1400));
+    Packet other = wrapped(world, larger);
+    other.transport = OtherProtocol{static_cast<std::uint8_t>(world.family == 4 ? 47 : 4)};
+    check_passes(error(other, 1400));
+    check_passes(error(wrapped(world, larger), static_cast<std::uint32_t>(outer) + (world.family == 4 ? 575 : 1279)));
+    CHECK_RUN(datapath.from_uplink(larger), redirected, wrapped(world, larger));
+
+    check_passes(error(wrapped(world, larger), 1400));
+    CHECK_RUN(datapath.from_uplink(larger), redirected, too_big_for(larger, fits));
+    const Packet largest = of_size(world, client, external(world), fits);
+    CHECK_RUN(datapath.from_uplink(largest), redirected, wrapped(world, largest));
 }

@@ -81,7 +81,7 @@ for family in 4 6; do
 done
 
 # uplink_bytes NODE COLUMN: received (2) or sent (10) by the node's uplink.
-uplink_bytes() { node_exec -n "$1" awk -v column="$2" '$1 == "uplink:" { print $column }' /proc/net/dev; }
+uplink_bytes() { node_exec -n "$1" cat /proc/net/dev | awk -v column="$2" '$1 == "uplink:" { print $column }'; }
 
 # bulk ADDRESS [OPTION...]: 20 MB through the Service; prints how many bytes the receiver had when the sender was through.
 bulk() {
@@ -107,6 +107,12 @@ for to in 192.0.2.85 2001:db8::85; do
     check "from the backend's node" test $(($(uplink_bytes 2 10) - sent)) -ge 5000000
     check "past node 1" test $(($(uplink_bytes 1 2) - before)) -le 4000000
 done
+# Devices that take no super-packets: the kernel cuts them, with the outer header, and without it again.
+node_exec -n 1 ethtool -K uplink tso off gso off
+node_exec -n 2 ethtool -K v-b2 tso off gso off
+for to in 192.0.2.85 2001:db8::85; do
+    check "cut by the kernel, a transfer to $to goes through" test "$(bulk "$to")" -ge 5000000
+done
 # Behind the router, a link of the client's that takes less than the backend sends.
 ip -n "$prefix-router" link set link250 mtu 1400
 pod_exec outside ip link set eth0 mtu 1400
@@ -115,6 +121,18 @@ for to in 192.0.2.85 2001:db8::85; do
 done
 ip -n "$prefix-router" link set link250 mtu 1500
 pod_exec outside ip link set eth0 mtu 1500
+
+# Between the nodes, a link that takes less than their own devices: the router tells node 1, and that the client.
+ip -n "$prefix-router" link set link202 mtu 1400
+node_exec -n 2 ip link set uplink mtu 1400
+for to in 192.0.2.85 2001:db8::85; do
+    mtu=1380
+    [[ $to != *:* ]] || mtu=1360
+    check "errors about encapsulated packets are passed on: a transfer to $to" test "$(bulk "$to")" -ge 5000000
+    check "the client has learned the MTU $mtu for $to" test "$(learned_mtu "$to")" = "$mtu"
+done
+ip -n "$prefix-router" link set link202 mtu 1500
+node_exec -n 2 ip link set uplink mtu 1500
 
 say "what is open stays, whatever the annotation says and whoever dies"
 hold_begin v4 outside 192.0.2.83:80 40
@@ -151,6 +169,21 @@ check "after a flood of SYNs every IPv4 connection lives" holds "$(hold_ask v4)"
 check "and every IPv6 one" holds "$(hold_ask v6)" '.ok == 40'
 endpoints both "tcp:8080:TCP udp:8080:UDP"
 check "also without any endpoint" holds "$(hold_ask v4)" '.ok == 40'
+
+say "the router asks another node"
+exposed moved 86 8080 b2
+check "the Service is there" await 5 is_direct 1 moved
+check "and at the other node" await 5 is_direct 2 moved
+hold_begin moved4 outside 192.0.2.86:80 20
+hold_begin moved6 outside "[2001:db8::86]:80" 20
+check "connections by way of node 1 are open" holds "$(hold_said moved4)" '.failed == 0'
+check "in both families" holds "$(hold_said moved6)" '.failed == 0'
+external_by 2
+check "the backend's own node goes on with them" holds "$(hold_ask moved4)" '.ok == 20'
+check "in IPv6, too" holds "$(hold_ask moved6)" '.ok == 20'
+external_by 1
+check "and node 1 once more" holds "$(hold_ask moved4)" '.ok == 20'
+check "in IPv6 as well" holds "$(hold_ask moved6)" '.ok == 20'
 
 say "where it cannot work"
 part=other endpoints there "tcp:9091:TCP udp:9091:UDP" b1

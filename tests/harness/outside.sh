@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # names of netns.sh
 # To source behind netns.sh: nodes and a client outside, the pod "outside", meet at a router. Link N has the addresses
 # 10.0.N.0/24 and fd00:78:N::/64, the router .1 and the other end .2; node I has link 20I, the client 250.
 
+# shellcheck disable=SC2034 # for the scripts that source this
 outside4=10.0.250.2 outside6=fd00:78:250::2
 
 # routed NAMESPACE DEVICE NUMBER: one link to the router.

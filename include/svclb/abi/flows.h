@@ -145,6 +145,19 @@ struct svclb_fragment {
 };
 static_assert(sizeof(struct svclb_fragment) == 48, "value layout is pinned");
 
+/* ---------------------------------------------------------------- path_mtus: LRU HASH, written by the programs */
+
+/* A backend's address, to which packets go encapsulated. */
+struct svclb_path_key {
+	__be32 addr[SVCLB_ADDR_WORDS];
+};
+
+/* What a router on the way has said about the size of such packets. */
+struct svclb_path_mtu {
+	__u32 mtu;
+	__u32 seen_s; /* CLOCK_MONOTONIC seconds */
+};
+
 /* ---------------------------------------------------------------- rejects: LRU HASH, written by the programs */
 
 struct svclb_reject_key {
