@@ -240,6 +240,8 @@ void Datapath::clear() {
         throw std::runtime_error("cannot clear the uplinks' filters");
     empty<svclb_frontend_key>(map("frontends"));
     empty<svclb_source_range>(map("source_ranges"));
+    empty<std::uint32_t>(map("uplink_devices"));
+    empty<svclb_path_key>(map("path_mtus"));
     empty<svclb_backend_key>(map("backends"));
     empty<svclb_flow_key4>(map("established4"));
     empty<svclb_flow_key4>(map("transient4"));
