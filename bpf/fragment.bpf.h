@@ -252,7 +252,7 @@ __noinline int after_first_fragment(struct __sk_buff *skb, int verdict)
 	struct held_key at;
 	__u8 kind;
 
-	if (!work || !fragments_may_concern(&work->pkt.tuple))
+	if (!work || verdict == VERDICT_DROP || !fragments_may_concern(&work->pkt.tuple))
 		return verdict;
 	if (work->pkt.translated) {
 		kind = work->flow.kind;
