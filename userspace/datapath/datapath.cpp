@@ -24,6 +24,7 @@
 
 #include "catch_all.hpp"
 #include "serve_sockets.hpp"
+#include "serve_xdp.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -202,6 +203,9 @@ Result<Datapath> Datapath::open(const Options& options) {
     auto links = Links::find(dir, false);
     if (!links) return fail(links.error());
     if (auto kept = uplink_devices->keep(links->attached()); !kept) return fail(kept.error());
+    if (options.xdp == XdpMode::off || !programs->from_wire) {
+        if (auto left = leave_xdp(made->maps, links->xdp()); !left) return fail(left.error());
+    }
     if (auto replaced = links->replace_programs(*programs, nullptr); !replaced) return fail(replaced.error());
 
     auto state = std::make_unique<State>(State{.core = {.dir = dir,
@@ -222,7 +226,9 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .collector = std::move(*collector),
                                                         .sockets = {},
                                                         .udp_sockets = {},
-                                                        .pods = {}},
+                                                        .pods = {},
+                                                        .xdp = options.xdp,
+                                                        .without_xdp = {}},
                                                .sockets = {},
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
@@ -249,11 +255,13 @@ Status Datapath::serve() {
     return {};
 }
 
-Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
+Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind, bool hardware) {
     if (auto ready = serve(); !ready) return ready;
     auto& core = state_->core;
     if (auto attached = core.links.attach(ifindex, name, kind, core.tcx, core.programs); !attached) return attached;
-    return core.uplink_devices.set(ifindex, kind == LinkKind::uplink);
+    const bool uplink = kind == LinkKind::uplink;
+    if (auto set = core.uplink_devices.set(ifindex, uplink); !set) return set;
+    return serve_xdp(core, {.ifindex = ifindex, .name = name, .uplink = uplink, .hardware = hardware});
 }
 
 void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
@@ -317,6 +325,7 @@ Status Datapath::leave_host_packets() {
 Status Datapath::detach(int ifindex) {
     auto& core = state_->core;
     if (auto unset = core.uplink_devices.set(ifindex, false); !unset) return unset;
+    if (auto left = leave_xdp(core, ifindex); !left) return left;
     return core.links.detach(ifindex);
 }
 
