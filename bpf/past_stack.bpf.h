@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * What from_uplink itself sends on to another node where XDP serves the uplink: the packets of connections that XDP has
- * left to it. The kernel's connection tracking would see these alone, the first ones and the last, and no window between
- * them: firewalls drop what it calls invalid, and it would keep a connection of whose end it has not heard for days.
- * Datagrams have neither windows nor ends; theirs go by the stack.
+ * left to it. The kernel's connection tracking would see these alone, the first ones and the last, and no window
+ * between them: firewalls drop what it calls invalid, and it would keep a connection of whose end it has not heard for
+ * days. Datagrams have neither windows nor ends; theirs go by the stack.
  */
 #ifndef SVCLB_PAST_STACK_BPF_H
 #define SVCLB_PAST_STACK_BPF_H
@@ -16,6 +16,14 @@
 
 #define IP6_HOP_LIMIT_OFFSET 7
 #define TCP_OFFSET_OFFSET 12 /* of the byte that has the header's length */
+
+/* 0 = XDP does not serve the device. */
+static __always_inline __u8 xdp_mode_of(__u32 ifindex)
+{
+	const struct svclb_xdp_link *link = bpf_map_lookup_elem(&xdp_links, &ifindex);
+
+	return link ? link->mode : 0;
+}
 
 /* One hop less. False: there is none left, or the packet cannot be read. */
 static __always_inline bool take_hop(struct __sk_buff *skb, const struct packet *pkt)
@@ -49,8 +57,8 @@ static __always_inline __u32 length_on_wire(struct __sk_buff *skb, const struct 
 	return pkt->l4 - pkt->l3 + (words >> 4) * 4 + skb->gso_size;
 }
 
-/* `work.pkt` has been translated at an uplink's ingress, by `work.flow`. VERDICT_NEXT leaves it to the stack: also where
- * that has to answer it with an error. */
+/* `work.pkt` has been translated at an uplink's ingress, by `work.flow`. VERDICT_NEXT leaves it to the stack: also
+ * where that has to answer it with an error. */
 __noinline int past_stack(struct __sk_buff *skb)
 {
 	struct bpf_fib_lookup route = {};
@@ -61,7 +69,7 @@ __noinline int past_stack(struct __sk_buff *skb)
 	__be32 addr[SVCLB_ADDR_WORDS];
 	long found;
 
-	if (!work || !bpf_map_lookup_elem(&xdp_links, &entry))
+	if (!work || !xdp_mode_of(entry))
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
 	if (load_destination(skb, pkt, addr))
@@ -79,7 +87,8 @@ __noinline int past_stack(struct __sk_buff *skb)
 		route.ipv4_dst = addr[3];
 	}
 	found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+	if ((found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH) ||
+	    xdp_mode_of(route.ifindex) != xdp_mode_of(entry))
 		return VERDICT_NEXT;
 	next.nh_family = route.family;
 	if (route.family == FIB_INET6)
@@ -91,12 +100,14 @@ __noinline int past_stack(struct __sk_buff *skb)
 	return bpf_redirect_neigh(route.ifindex, &next, sizeof(next), 0);
 }
 
-/* Is the packet, translated by `work.flow` at an uplink's ingress, of a connection that leaves by an uplink again? */
-static __always_inline bool leaves_again(const struct work *work, __u8 proto)
+/* Was the packet, or that which it is an error about, translated at an uplink's ingress, and is of a connection that
+ * leaves by an uplink again? */
+static __always_inline bool leaves_again(const struct work *work, __u32 parsed)
 {
+	__u8 proto = parsed == PARSED_PORTS ? work->pkt.tuple.proto : work->quoted.tuple.proto;
 	const struct svclb_flow *flow = &work->flow;
 
-	return has_connections(proto) && work->pkt.translated && !work->pkt.fragment &&
+	return work->pkt.translated && proto == IPPROTO_TCP && !work->pkt.fragment &&
 	       (flow->kind == SVCLB_FLOW_SOURCE_REPLY ||
 		(flow->kind == SVCLB_FLOW_FORWARD && flow->masqueraded == SVCLB_MASQUERADED_AT_UPLINK));
 }

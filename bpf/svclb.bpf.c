@@ -83,17 +83,11 @@ int to_pod(struct __sk_buff *skb)
 }
 
 /* What comes in from outside and from other nodes; the answers to flows of the node itself among it. */
-SEC("tcx/ingress")
-int from_uplink(struct __sk_buff *skb)
+static __always_inline int from_outside(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes,
+					__u32 parsed)
 {
-	const struct svclb_filters *bytes = filter_bytes();
-	struct work *work = work_on();
-	__u32 parsed;
 	int verdict;
 
-	if (!work || !bytes)
-		return VERDICT_NEXT;
-	parsed = parse(skb, &work->pkt, SVCLB_FROM_WIRE);
 	if (parsed == PARSED_PORTS && bytes->direct[filter_index(work->pkt.tuple.daddr, 0)]) {
 		verdict = to_host(skb);
 		if (verdict != VERDICT_NONE)
@@ -103,12 +97,43 @@ int from_uplink(struct __sk_buff *skb)
 	return handle_wire(skb, work, parsed, false);
 }
 
+SEC("tcx/ingress")
+int from_uplink(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	return from_outside(skb, work, bytes, parse(skb, &work->pkt, SVCLB_FROM_WIRE));
+}
+
 SEC("tcx/egress")
 int to_uplink(struct __sk_buff *skb)
 {
 	struct work *work = work_on();
 
 	return work ? handle_wire(skb, work, parse(skb, &work->pkt, SVCLB_TO_WIRE), true) : VERDICT_NEXT;
+}
+
+/* The same for uplinks whose packets have no Ethernet header. */
+SEC("tcx/ingress")
+int from_tunnel(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	return from_outside(skb, work, bytes, parse_bare(skb, &work->pkt, SVCLB_FROM_WIRE));
+}
+
+SEC("tcx/egress")
+int to_tunnel(struct __sk_buff *skb)
+{
+	struct work *work = work_on();
+
+	return work ? handle_wire(skb, work, parse_bare(skb, &work->pkt, SVCLB_TO_WIRE), true) : VERDICT_NEXT;
 }
 
 /* At uplinks, before from_uplink. */

@@ -28,6 +28,7 @@ add_executable(packet_tests
     collision_test.cpp
     counters_test.cpp
     draining_test.cpp
+    dsr_test.cpp
     external_test.cpp
     flow_life_test.cpp
     fragments_test.cpp

@@ -94,12 +94,14 @@ say "in the driver"
 through "turned round at XDP" -ge 500
 check "desired and programmed state agree" ctl verify
 
+client_port=41000
 # conversations SECONDS: one of each kind, each with a question every 2 ms.
 conversations() {
     local seconds=$1 n=0 kind
     talking=()
-    for kind in "10.0.201.2:30080 $client4:41000" "--udp 10.0.201.2:30080 $client4:41000" \
-        "[fd00:78:201::2]:30080 [$client6]:41000" "--udp [fd00:78:201::2]:30080 [$client6]:41000"; do
+    client_port=$((client_port + 1))
+    for kind in "10.0.201.2:30080 $client4:$client_port" "--udp 10.0.201.2:30080 $client4:$client_port" \
+        "[fd00:78:201::2]:30080 [$client6]:$client_port" "--udp [fd00:78:201::2]:30080 [$client6]:$client_port"; do
         n=$((n + 1))
         # shellcheck disable=SC2086 # several words
         talk --seconds "$seconds" --pause 0.002 $kind >"$run/talk$n" &
@@ -112,6 +114,23 @@ unbroken() { # SENTENCE
         check "$1: conversation $n is unbroken" holds "$(cat "$run/talk$n")" '.lost == 0 and .error == "" and .answered > 100'
     done
 }
+
+say "a firewall that drops what connection tracking calls invalid"
+node_exec nft -f - <<'RULES'
+table inet firewall {
+    chain forward {
+        type filter hook forward priority 0
+        ct state invalid counter drop
+    }
+}
+RULES
+conversations 3
+unbroken "firewall"
+check "drops nothing" holds "$(node_exec nft -j list chain inet firewall forward)" \
+    '[.nftables[].rule.expr[]?.counter | select(.) | .packets] == [0]'
+check "connection tracking knows datagrams, and no connection" \
+    test "$(node_exec awk '{ print $3 }' /proc/net/nf_conntrack | grep -v icmp | sort -u)" = udp
+node_exec nft delete table inet firewall
 
 say "the agent is killed, and comes back"
 conversations 6

@@ -82,6 +82,10 @@ public:
 
     Run from_wire(const Bytes& frame) { return run("from_wire", frame, {}); }
 
+    // Uplinks that XDP serves.
+    void put_xdp_link(std::uint32_t ifindex, const Mac& mac, svclb_xdp_mode mode = SVCLB_XDP_NATIVE);
+    void remove_xdp_link(std::uint32_t ifindex);
+
     // The descriptor of a program; has the verifier look at it unless it has.
     int program(const char* name);
 

@@ -18,6 +18,7 @@
 #include "sockets.hpp"
 #include "svclb/abi.h"
 #include "udp_sockets.hpp"
+#include "uplink_devices.hpp"
 
 namespace svclb::datapath {
 
@@ -42,6 +43,7 @@ struct Core {
     MappedArray<svclb_service_cidrs> service_cidrs;
     MappedArray<svclb_node_addresses> node_addresses;
     MappedArray<svclb_masquerade> masquerade;
+    UplinkDevices uplink_devices;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
     std::optional<Sockets> sockets;         // nothing where they are switched off, or refused

@@ -40,19 +40,29 @@ constexpr bpf_attach_type attach_type_of(Side side) {
 constexpr const char* name_of(Side side) {
     return side == Side::ingress ? "ingress" : "egress";
 }
-constexpr std::array kKinds = {LinkKind::pod, LinkKind::uplink, LinkKind::host};
+constexpr std::array kKinds = {LinkKind::pod, LinkKind::uplink, LinkKind::host, LinkKind::tunnel};
 std::string pin_name_of(Place place) {
-    const char* kind = place.kind == LinkKind::pod ? "" : place.kind == LinkKind::host ? "host-" : "uplink-";
+    const char* kind = place.kind == LinkKind::host     ? "host-"
+                       : place.kind == LinkKind::uplink ? "uplink-"
+                       : place.kind == LinkKind::tunnel ? "tunnel-"
+                                                        : "";
     return fmt::format("{}{}", kind, name_of(place.side));
 }
 constexpr std::size_t index_of(Side side) {
     return static_cast<std::size_t>(side);
 }
 int program_for(Place place, const Programs& programs) {
-    if (place.side == Side::egress)
-        return (place.kind == LinkKind::uplink ? programs.to_uplink : programs.to_pod).get();
-    if (place.kind == LinkKind::pod) return programs.from_pod.get();
-    return (place.kind == LinkKind::host ? programs.from_host : programs.from_uplink).get();
+    const bool out = place.side == Side::egress;
+    switch (place.kind) {
+        case LinkKind::uplink:
+            return (out ? programs.to_uplink : programs.from_uplink).get();
+        case LinkKind::tunnel:
+            return (out ? programs.to_tunnel : programs.from_tunnel).get();
+        case LinkKind::host:
+            return (out ? programs.to_pod : programs.from_host).get();
+        default:
+            return (out ? programs.to_pod : programs.from_pod).get();
+    }
 }
 
 std::string name_of(int ifindex) {

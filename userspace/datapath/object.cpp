@@ -335,7 +335,9 @@ Result<Programs> load_programs(const svclb_settings& settings, const MapSet& map
                                       {"to_pod", &programs.to_pod},
                                       {"from_host", &programs.from_host},
                                       {"from_uplink", &programs.from_uplink},
-                                      {"to_uplink", &programs.to_uplink}}) {
+                                      {"to_uplink", &programs.to_uplink},
+                                      {"from_tunnel", &programs.from_tunnel},
+                                      {"to_tunnel", &programs.to_tunnel}}) {
         const auto found = fds->find(name);
         if (found == fds->end()) return fail(Error::invalid(fmt::format("BPF object has no program {}", name)));
         *place = std::move(found->second);

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -54,7 +55,8 @@ struct Options {
     XdpMode xdp = XdpMode::automatic;
 };
 
-enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host };
+// A tunnel is an uplink whose packets have no Ethernet header: TUN, WireGuard, IPIP and the like.
+enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host, tunnel };
 
 struct Hook {
     std::string hook;  // "tc ingress", "tc egress", "xdp", "connect4"
@@ -115,10 +117,11 @@ public:
     Status serve();
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
     Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
-    // The programs for a device of this kind. An uplink without hardware addresses gets none: our programs read
-    // Ethernet frames. XDP is tried beside them; where it is refused, a warning says so once. `hardware`: no virtual
-    // device.
+    // The programs for a device of this kind. XDP is tried beside them at an uplink; where it is refused, a warning
+    // says so once. `hardware`: no virtual device.
     Status attach(int ifindex, const std::string& name, LinkKind kind, bool hardware = false);
+    // What backends behind a tunnel see as their client, by its ifindex; others see the node's.
+    Status set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
