@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "svclb/abi.h"
+#include "svclb/abi/uplinks.h"
 #include "tables.bpf.h"
 
 /* Agent -> svclb-ctl verify: the frontends that ought to be there. The programs never read it. */
@@ -202,6 +203,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct svclb_xdp_counter);
 } xdp_counters SEC(".maps");
+
+/* Agent -> svclb-ctl: which uplinks XDP serves, and why it does not serve the others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_string);
+} xdp_text SEC(".maps");
 
 struct barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -72,6 +72,9 @@ __noinline int past_stack(struct __sk_buff *skb)
 	if (!work || !xdp_mode_of(entry))
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
+	/* A tag, beside the packet or in it, is the stack's to take off. */
+	if (skb->vlan_present || pkt->l3 != ETH_HLEN)
+		return VERDICT_NEXT;
 	if (load_destination(skb, pkt, addr))
 		return VERDICT_NEXT;
 	route.ifindex = entry;

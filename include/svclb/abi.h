@@ -18,6 +18,5 @@
 #include "svclb/abi/sockets.h"
 #include "svclb/abi/status.h"
 #include "svclb/abi/tables.h"
-#include "svclb/abi/uplinks.h"
 
 #endif

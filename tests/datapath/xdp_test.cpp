@@ -61,6 +61,17 @@ private:
     int home_;
 };
 
+void put_xdp_link(const Datapath& datapath, std::uint32_t ifindex, const Mac& mac,
+                  svclb_xdp_mode mode = SVCLB_XDP_NATIVE) {
+    svclb_xdp_link row{};
+    std::copy(mac.begin(), mac.end(), row.mac);
+    row.mode = mode;
+    REQUIRE(bpf_map_update_elem(datapath.map("xdp_links"), &ifindex, &row, BPF_ANY) == 0);
+}
+void remove_xdp_link(const Datapath& datapath, std::uint32_t ifindex) {
+    bpf_map_delete_elem(datapath.map("xdp_links"), &ifindex);
+}
+
 World xdp_world() {
     return any_world();
 }
@@ -81,9 +92,9 @@ struct TurnedFlow {
     void serve(bool on) const {
         for (const auto& [ifindex, link] : links) {
             if (on)
-                datapath.put_xdp_link(ifindex, link.first, link.second);
+                put_xdp_link(datapath, ifindex, link.first, link.second);
             else
-                datapath.remove_xdp_link(ifindex);
+                remove_xdp_link(datapath, ifindex);
         }
     }
 
@@ -386,10 +397,10 @@ TEST_CASE("xdp: flows that are not established, or whose backend is here, go up"
     const RoutedNetns netns;
     const NodePort at(world, seen);
     const auto check = [&](const Packet& packet) {
-        at.datapath.put_xdp_link(kEntry, packet.to_mac);
-        at.datapath.put_xdp_link(TurnedFlow::uplink(), kUplink);
+        put_xdp_link(at.datapath, kEntry, packet.to_mac);
+        put_xdp_link(at.datapath, TurnedFlow::uplink(), kUplink);
         const Run run = at.datapath.from_wire(packet.frame());
-        at.datapath.remove_xdp_link(kEntry);
+        remove_xdp_link(at.datapath, kEntry);
         CHECK(run.verdict == xdp_pass);
         CHECK(difference(packet.frame(), run.frame) == std::string());
     };
@@ -487,6 +498,17 @@ TEST_CASE("xdp: what it leaves of a connection goes past the stack, and datagram
     check(packets[0], false);
     turned.serve(false);
     check(packets[1], false);
+}
+
+TEST_CASE("xdp: a connection with a VLAN tag stays the stack's", "[xdp]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    const RoutedNetns netns;
+    TurnedFlow turned(world);
+    turned.serve(true);
+    Packet packet = turned.out();
+    packet.vlans = {7};
+    CHECK_RUN(turned.datapath.from_uplink(packet), next, with_destination(packet, turned.flow.backend));
 }
 
 TEST_CASE("xdp: a super-packet goes past the stack as far as its segments fit", "[xdp]") {

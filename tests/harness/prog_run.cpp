@@ -315,18 +315,6 @@ svclb_counter Datapath::backend_counter(std::uint32_t id) const {
     return sum_of<svclb_counter>(map("backend_counters"), id);
 }
 
-void Datapath::put_xdp_link(std::uint32_t ifindex, const Mac& mac, svclb_xdp_mode mode) {
-    svclb_xdp_link row{};
-    std::memcpy(row.mac, mac.data(), mac.size());
-    row.mode = static_cast<std::uint8_t>(mode);
-    if (bpf_map_update_elem(map("xdp_links"), &ifindex, &row, BPF_ANY) != 0)
-        throw std::runtime_error("cannot store an uplink");
-}
-
-void Datapath::remove_xdp_link(std::uint32_t ifindex) {
-    bpf_map_delete_elem(map("xdp_links"), &ifindex);
-}
-
 svclb_xdp_counter Datapath::xdp_counter() const {
     return sum_of<svclb_xdp_counter>(map("xdp_counters"), 0);
 }

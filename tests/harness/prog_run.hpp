@@ -15,6 +15,7 @@
 #include "bpf_object.hpp"
 #include "packet.hpp"
 #include "svclb/abi.h"
+#include "svclb/abi/uplinks.h"
 
 namespace svclb::test {
 
@@ -81,10 +82,6 @@ public:
     Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run("to_uplink", packet.frame(), gso); }
 
     Run from_wire(const Bytes& frame) { return run("from_wire", frame, {}); }
-
-    // Uplinks that XDP serves.
-    void put_xdp_link(std::uint32_t ifindex, const Mac& mac, svclb_xdp_mode mode = SVCLB_XDP_NATIVE);
-    void remove_xdp_link(std::uint32_t ifindex);
 
     // The descriptor of a program; has the verifier look at it unless it has.
     int program(const char* name);

@@ -112,7 +112,6 @@ Status Agent::read_devices() {
             spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached", pod ? "pod link" : "uplink",
                          device.name, device.ifindex);
     }
-    put_text(datapath_.status().xdp, datapath_.xdp());
     set_tunnel_addresses();
     host_packets_due_ = true;
     pod_sockets_due_ = true;

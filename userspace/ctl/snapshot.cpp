@@ -198,6 +198,7 @@ Status read_drops(const datapath::Pinned& pinned, Snapshot& out) {
     auto xdp = pinned.xdp_counter();
     if (!xdp) return fail(std::move(xdp.error()));
     out.xdp = *xdp;
+    out.xdp_text = pinned.xdp_text();
     return {};
 }
 

@@ -132,6 +132,7 @@ struct Snapshot {
     std::vector<Problem> problems;  // sorted
     std::vector<Drop> drops;        // every reason, in the order of abi.h
     svclb_xdp_counter xdp{};
+    std::string xdp_text;
     std::vector<datapath::AttachedLink> links;
     std::set<int> xdp_links;  // ifindexes of uplinks that the programs take to be served by XDP
     std::vector<datapath::MapInfo> maps;

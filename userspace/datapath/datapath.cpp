@@ -333,10 +333,6 @@ std::vector<AttachedLink> Datapath::attached() const {
     return state_->core.links.attached();
 }
 
-std::string Datapath::xdp() const {
-    return xdp_text(state_->core);
-}
-
 const SocketState& Datapath::sockets() const {
     return state_->sockets;
 }

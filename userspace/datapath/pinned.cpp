@@ -82,8 +82,8 @@ Result<std::uint64_t> flush_family(const FlowMaps<Key>& maps, const Wanted& want
 }
 
 void end_strings(svclb_agent_status& status) {
-    for (auto* text : {&status.node, &status.source, &status.error, &status.sockets, &status.host_packets,
-                       &status.pod_sockets, &status.xdp})
+    for (auto* text :
+         {&status.node, &status.source, &status.error, &status.sockets, &status.host_packets, &status.pod_sockets})
         (*text)[SVCLB_STRING_SIZE - 1] = '\0';
 }
 
@@ -220,6 +220,15 @@ Result<svclb_xdp_counter> Pinned::xdp_counter() const {
     if (state_->maps.find("xdp_counters") < 0) return svclb_xdp_counter{};
     const auto counters = PerCpuRef<svclb_xdp_counter>::open(state_->maps, "xdp_counters");
     return counters ? counters->sum(0) : fail(counters.error());
+}
+
+std::string Pinned::xdp_text() const {
+    svclb_string row{};
+    const std::uint32_t index = 0;
+    const int fd = state_->maps.find("xdp_text");
+    if (fd < 0 || bpf_map_lookup_elem(fd, &index, &row) != 0) return {};
+    row.text[sizeof(row.text) - 1] = '\0';
+    return row.text;
 }
 
 Status Pinned::each_xdp_link(const std::function<void(std::uint32_t ifindex, const svclb_xdp_link&)>& visit) const {

@@ -63,24 +63,6 @@ Status forget(Core& core, int ifindex) {
     return core.links.xdp().detach(ifindex);
 }
 
-}  // namespace
-
-Status serve_xdp(Core& core, const XdpDevice& device) {
-    const auto mode = mode_for(core.xdp, device);
-    if (!mode) return leave_xdp(core, device.ifindex);
-    const auto attached = attach(core, device, *mode);
-    if (attached) {
-        core.without_xdp.erase(device.ifindex);
-        return {};
-    }
-    auto& told = core.without_xdp[device.ifindex];
-    if (const auto why = fmt::format("not on {}: {}", device.name, attached.error().message()); told != why) {
-        told = why;
-        spdlog::warn("xdp: {}; tc serves it", why);
-    }
-    return forget(core, device.ifindex);
-}
-
 std::string xdp_text(const Core& core) {
     if (core.xdp == XdpMode::off) return "off";
     std::string text;
@@ -93,9 +75,38 @@ std::string xdp_text(const Core& core) {
     return text.empty() ? "no uplink for it" : text;
 }
 
+// For svclb-ctl.
+Status tell(const Core& core) {
+    const auto row = MapRef<std::uint32_t, svclb_string>::open(core.maps, "xdp_text");
+    if (!row) return fail(row.error());
+    svclb_string text{};
+    xdp_text(core).copy(text.text, sizeof(text.text) - 1);
+    return row->put(0, text);
+}
+
+}  // namespace
+
+Status serve_xdp(Core& core, const XdpDevice& device) {
+    const auto mode = mode_for(core.xdp, device);
+    if (!mode) return leave_xdp(core, device.ifindex);
+    const auto attached = attach(core, device, *mode);
+    if (attached) {
+        core.without_xdp.erase(device.ifindex);
+        return tell(core);
+    }
+    auto& told = core.without_xdp[device.ifindex];
+    if (const auto why = fmt::format("not on {}: {}", device.name, attached.error().message()); told != why) {
+        told = why;
+        spdlog::warn("xdp: {}; tc serves it", why);
+    }
+    if (auto forgotten = forget(core, device.ifindex); !forgotten) return forgotten;
+    return tell(core);
+}
+
 Status leave_xdp(Core& core, int ifindex) {
     core.without_xdp.erase(ifindex);
-    return forget(core, ifindex);
+    if (auto forgotten = forget(core, ifindex); !forgotten) return forgotten;
+    return tell(core);
 }
 
 Status leave_xdp(const MapSet& maps, XdpLinks& links) {

@@ -21,9 +21,6 @@ struct XdpDevice {
 Status serve_xdp(Core& core, const XdpDevice& device);
 
 Status leave_xdp(Core& core, int ifindex);
-// Who is served, and who is not and why.
-[[nodiscard]] std::string xdp_text(const Core& core);
-
 // All devices.
 Status leave_xdp(const MapSet& maps, XdpLinks& links);
 

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "bpf_dir.hpp"
-#include "svclb/abi.h"
+#include "svclb/abi/uplinks.h"
 #include "svclb/base/result.hpp"
 #include "svclb/base/unique_fd.hpp"
 

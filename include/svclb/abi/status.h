@@ -152,8 +152,6 @@ struct svclb_agent_status {
 	char host_packets[SVCLB_STRING_SIZE]; /* what the catch-all has in force, or why it has nothing */
 	__u64 sockets_ended; /* connected UDP sockets whose backend no longer served */
 	char pod_sockets[SVCLB_STRING_SIZE]; /* how many pods' sockets are served, or why none */
-	/* From here on since release 0.4. */
-	char xdp[SVCLB_STRING_SIZE]; /* which uplinks XDP serves, or why it does not */
 };
 
 #endif

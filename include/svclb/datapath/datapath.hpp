@@ -125,8 +125,6 @@ public:
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
-    // Which uplinks XDP serves, and why it does not serve the others, in words.
-    [[nodiscard]] std::string xdp() const;
     [[nodiscard]] const SocketState& sockets() const;
 
     // Has the socket hooks, if they are to serve pods, know the namespaces behind the pod links that are attached. To

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "svclb/abi.h"
+#include "svclb/abi/uplinks.h"
 #include "svclb/base/result.hpp"
 #include "svclb/datapath/datapath.hpp"
 
@@ -73,6 +74,8 @@ public:
     [[nodiscard]] Result<svclb_drop_counter> drop_counter(svclb_reason reason) const;
     // Nothing where the agent is of a release without XDP; as the next one.
     [[nodiscard]] Result<svclb_xdp_counter> xdp_counter() const;
+    // Which uplinks XDP serves, and why it does not serve the others.
+    [[nodiscard]] std::string xdp_text() const;
 
     // Without `count_rows`, which walks over every hash, their entries are 0.
     [[nodiscard]] Result<std::vector<MapInfo>> maps(bool count_rows = true) const;
