@@ -31,7 +31,8 @@ static __always_inline int translate(struct __sk_buff *skb, struct work *work)
 	long failed;
 
 	translation(&work->wire.to, &work->pkt.tuple, flow);
-	count_packet(&work->pkt, flow->service, flow->backend);
+	if (kind != SVCLB_FLOW_SOURCE && kind != SVCLB_FLOW_SOURCE_REPLY)
+		count_packet(&work->pkt, flow->service, flow->backend); /* at the other step */
 	work->pkt.translated = true;
 	if (work->pkt.tuple.proto == IPPROTO_SCTP)
 		failed = rewrite_sctp(skb);

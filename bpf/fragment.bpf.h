@@ -258,7 +258,7 @@ __noinline int after_first_fragment(struct __sk_buff *skb, int verdict)
 	struct held_key at;
 	__u8 kind;
 
-	if (!work || !fragments_may_concern(&work->pkt.tuple))
+	if (!work || verdict == VERDICT_DROP || !fragments_may_concern(&work->pkt.tuple))
 		return verdict;
 	if (verdict == VERDICT_ENCAPSULATE) {
 		as.kind = SVCLB_FRAGMENT_ENCAPSULATED;

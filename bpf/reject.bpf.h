@@ -81,6 +81,15 @@ static __always_inline int send_back(struct __sk_buff *skb)
 	return bpf_redirect(skb->ifindex, 0);
 }
 
+/* The same where packets have no Ethernet header. A route is looked up, for a tunnel without a fixed far end (tunl0)
+ * takes that from it; the helper wants a header that it can remove. */
+static __always_inline int send_back_bare(struct __sk_buff *skb)
+{
+	if (bpf_skb_change_head(skb, ETH_HLEN, 0))
+		return VERDICT_DROP;
+	return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
+}
+
 /* The IP header of an answer, made from that of the packet: addresses swapped, new length, new hop limit. */
 static __always_inline long answer_ip(struct __sk_buff *skb, struct work *work, __u8 proto, __u16 payload)
 {
@@ -279,7 +288,7 @@ __noinline int reject(struct __sk_buff *skb, __u32 reason)
 	if (pkt->tuple.proto == IPPROTO_TCP && has_plain_ip(pkt) ? answer_reset(skb, work)
 								 : answer_unreachable(skb, work))
 		return drop(pkt, SVCLB_REASON_REJECT_FAILED);
-	return send_back(skb);
+	return pkt->l3 ? send_back(skb) : send_back_bare(skb);
 }
 
 /* `work.pkt` is a ping to a ClusterIP. Returns the verdict. */

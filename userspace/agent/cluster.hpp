@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "leftovers.hpp"
 #include "svclb/kube/source.hpp"
 #include "svclb/model/build.hpp"
 #include "svclb/model/desired.hpp"
@@ -41,6 +42,12 @@ public:
     using Held = std::function<bool(const model::ObjectKey&)>;
     std::vector<Built> take_changes(const Held& held);
 
+    // From the next time that the Service is built until forget_leftovers; less and less of them, see drop_named.
+    void keep(const model::ObjectKey& service, Leftovers leftovers);
+    void forget_leftovers(const model::ObjectKey& service);
+    // Services that have any.
+    [[nodiscard]] std::vector<model::ObjectKey> with_leftovers() const;
+
     [[nodiscard]] bool has_service(const model::ObjectKey& key) const { return services_.contains(key); }
     // "" where there is none.
     [[nodiscard]] std::string uid_of(const model::ObjectKey& service) const;
@@ -57,6 +64,7 @@ public:
     [[nodiscard]] std::size_t slice_count() const { return slices_.size(); }
 
 private:
+    void build(const model::Service& service, Built& built);
     void put(model::Service service);
     void put(model::EndpointSlice slice);
     void put(const model::Node& node);
@@ -76,6 +84,7 @@ private:
     std::map<model::ObjectKey, model::Service> services_;
     std::map<model::ObjectKey, model::EndpointSlice> slices_;
     std::map<model::ObjectKey, std::set<model::ObjectKey>> slices_of_;  // by Service
+    std::map<model::ObjectKey, Leftovers> leftovers_;                   // by Service
     std::map<std::string, model::ServiceCidr> service_cidrs_;           // by name
     std::set<model::ObjectKey> dirty_;                                  // Services
 };

@@ -82,6 +82,7 @@ std::string frontend_text(const FlowRow& row) {
 std::string link_kind_text(datapath::LinkKind kind) {
     if (kind == datapath::LinkKind::cgroup) return "cgroup";
     if (kind == datapath::LinkKind::host) return "host";
+    if (kind == datapath::LinkKind::tunnel) return "tunnel";
     return kind == datapath::LinkKind::pod ? "pod" : "uplink";
 }
 

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <future>
+#include <map>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "bpf_dir.hpp"
 #include "collect.hpp"
@@ -47,6 +49,8 @@ struct Core {
     std::optional<Sockets> sockets;         // nothing where they are switched off, or refused
     std::optional<UdpSockets> udp_sockets;  // once needed
     std::optional<PodNamespaces> pods;      // where their sockets are served
+    XdpMode xdp = XdpMode::off;
+    std::map<int, std::string> without_xdp;  // by ifindex: why
 };
 
 // Tells svclb-ctl what has come to be.
