@@ -76,10 +76,11 @@ std::optional<std::strong_ordering> compare_versions(std::string_view a, std::st
 
 ApiObject read_sighting(ObjectKind kind, const Sighting& sighting) {
     Problems problems;
-    auto read = read_object(kind, sighting.value, problems);
+    auto read = read_object(kind, sighting.value, problems, Writer::api_server);
     ApiObject out;
     for (const auto& problem : problems.take()) out.problems.push_back(to_string("", problem));
     out.object = std::move(read.object);
+    out.uid = std::move(read.uid);
     if (kind == ObjectKind::service) out.service = read.key.value_or(model::ObjectKey{});
     if (kind == ObjectKind::endpoint_slice) out.service = std::move(read.owner);
     return out;

@@ -32,7 +32,8 @@ struct Sighting {
 struct ApiObject {
     std::optional<model::Object> object;  // nothing where it is invalid
     model::ObjectKey service;             // the Service that it concerns; the name is "" where there is none
-    std::vector<std::string> problems;    // printable lines, why it is invalid
+    std::string uid;
+    std::vector<std::string> problems;  // printable lines: why it is invalid, or what it is taken without
 };
 [[nodiscard]] ApiObject read_sighting(ObjectKind kind, const Sighting& sighting);
 
