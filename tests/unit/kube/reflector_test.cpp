@@ -3,6 +3,7 @@
 #include "reflector.hpp"
 
 #include <catch2/generators/catch_generators.hpp>
+#include <random>
 #include <set>
 
 #include "fake_transport.hpp"
@@ -171,6 +172,57 @@ TEST_CASE("a server without streaming lists is asked for pages, by 400, 422 or w
     CHECK(world.transport.at("/s").request.silence == 150s);
     CHECK(world.reflector->state().lists == 2);
     CHECK(world.reflector->state().watches == 1);
+}
+
+TEST_CASE("streamed lists are tried again by a list ten minutes on") {
+    World world;
+    world.begin_with_pages();
+    world.pass(599s);
+    world.refuse(410, status(410, "Expired"));
+    world.pass(kBackoff);
+    CHECK(world.target() == "/s?limit=500");
+    world.whole(list("Service", "20", {service("a", "3"), service("b", "4")}));
+    world.refuse(410, status(410, "Expired"));
+    world.pass(1min);
+    CHECK(world.target() == kStream);
+    world.refuse(422, status(422, "Invalid"));
+    world.run();
+    CHECK(world.target() == "/s?limit=500");
+    CHECK(world.problems.empty());
+}
+
+TEST_CASE("waits and the length of watches are spread, within their bounds") {
+    World world;
+    world.surroundings.random = [engine = std::mt19937_64(GENERATE(1U, 2U, 3U))]() mutable {
+        return std::uniform_real_distribution<double>()(engine);
+    };
+    std::set<std::chrono::milliseconds> waits;
+    Backoff backoff;
+    std::chrono::milliseconds least = Backoff::kFirst;
+    for (int i = 0; i < 100; ++i) {
+        const auto wait = backoff.next(world.surroundings, std::nullopt);
+        CHECK(wait >= least);
+        CHECK(wait <= 2 * least);
+        least = std::min(2 * least, Backoff::kLast);
+        waits.insert(wait);
+        // Never sooner than the server says.
+        CHECK(backoff.next(world.surroundings, std::chrono::seconds(60)) == 60s);
+        least = std::min(2 * least, Backoff::kLast);
+    }
+    CHECK(waits.size() > 90);
+    std::set<int> lengths;
+    world.begin();
+    for (int i = 0; i < 100; ++i) {
+        world.clock.pass(1min);
+        world.end();
+        const auto target = world.target();
+        const auto at = target.find("timeoutSeconds=") + std::string_view("timeoutSeconds=").size();
+        lengths.insert(std::stoi(target.substr(at)));
+        world.answer("");
+    }
+    CHECK(*lengths.begin() >= 300);
+    CHECK(*lengths.rbegin() < 600);
+    CHECK(lengths.size() > 50);
 }
 
 TEST_CASE("a slow list is not taken for one without an end") {
