@@ -153,7 +153,7 @@ void Reflector::on_end(const Status& status) {
 Status Reflector::take_items(std::string_view bytes) {
     const ListSplitter::Sink sink{
         .item = [this](std::string_view json) -> Status {
-            const auto sighting = reader_.item(json);
+            const auto sighting = reader_.item(json, items_.cut());
             if (!sighting) return fail(sighting.error());
             objects_.list(*sighting);
             return {};
@@ -198,7 +198,7 @@ void Reflector::end_watch() {
 }
 
 Status Reflector::take_event(std::string_view json) {
-    const auto event = reader_.event(json);
+    const auto event = reader_.event(json, events_.cut());
     if (!event) return fail(event.error());
     eventful_ = true;
     const auto& sighting = event->sighting;

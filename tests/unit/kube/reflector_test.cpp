@@ -571,6 +571,43 @@ TEST_CASE("an object of 1.5 MB in pieces") {
     CHECK(world.names == Names{"a", "b", "large"});
 }
 
+TEST_CASE("an object beyond the limit keeps its last good content, in lists and watches, and stops no other") {
+    World world;
+    world.begin();
+    const auto large = [](const std::string& version) {
+        auto text = service("b", version);
+        const auto at = text.find(R"("creationTimestamp")");
+        return text.insert(at, R"("annotations":{"x":")" + std::string(9U << 20U, 'y') + R"("},)");
+    };
+    const std::string line = "Service default/b: longer than 8 MiB";
+    world.go_on(event("MODIFIED", large("11")) + event("ADDED", service("c", "12")));
+    CHECK(world.names == Names{"a", "b", "c"});
+    CHECK(world.problems == std::vector<std::string>{line});
+    std::vector<Refusal> refusals;
+    world.reflector->add_refusals(refusals);
+    REQUIRE(refusals.size() == 1);
+    CHECK(refusals[0].what == "longer than 8 MiB");
+    CHECK(refusals[0].service == model::ObjectKey{"default", "b"});
+
+    world.go_on(event("ERROR", status(410, "Expired")));
+    world.pass(kBackoff);
+    SECTION("streamed") {
+        world.answer(event("ADDED", service("a", "3")) + event("ADDED", large("11")) + list_end("Service", "20"));
+    }
+    SECTION("paged") {
+        world.refuse(422, status(422, "Invalid"));
+        world.run();
+        world.whole(list("Service", "20", {service("a", "3"), large("13")}));
+    }
+    CHECK(world.names == Names{"a", "b"});
+    CHECK(world.problems == std::vector<std::string>{line});
+    if (world.target().find("sendInitialEvents") == std::string::npos) world.answer("");
+    world.go_on(event("MODIFIED", service("b", "21")));
+    refusals.clear();
+    world.reflector->add_refusals(refusals);
+    CHECK(refusals.empty());
+}
+
 TEST_CASE("an object that is invalid in a list is kept from removal, and counts when it is good again") {
     World world;
     world.begin();
