@@ -58,9 +58,13 @@ Result<bool> follow_pods(Core& core, SocketState& state) {
     for (const auto& link : core.links.attached())
         if (link.kind == LinkKind::pod) links.insert(link.ifindex);
     const auto followed = core.pods->follow(links, core.sockets->maps());
+    if (!followed) {
+        state.pods = followed.error().message();
+        return fail(followed.error());
+    }
+    const auto& problem = core.pods->problem();
     state.pods =
-        followed ? fmt::format("{} of {} pod links", core.pods->served(), links.size()) : followed.error().message();
-    if (!followed) return fail(followed.error());
+        fmt::format("{} of {} pod links{}{}", core.pods->served(), links.size(), problem.empty() ? "" : "; ", problem);
     return core.pods->settled();
 }
 
