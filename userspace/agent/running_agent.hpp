@@ -85,6 +85,7 @@ private:
     Status read_devices();
     void catch_host_packets();
     void follow_pod_sockets();
+    void end_stale_sockets();
     void tick();
     void collect_flows();
     void begin_grace_period();
