@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <map>
 
 #include "outside.hpp"
 
@@ -60,11 +61,15 @@ private:
     int home_;
 };
 
-void put_link(Datapath& datapath, std::uint32_t ifindex, const Mac& mac, svclb_xdp_mode mode = SVCLB_XDP_NATIVE) {
+void put_xdp_link(const Datapath& datapath, std::uint32_t ifindex, const Mac& mac,
+                  svclb_xdp_mode mode = SVCLB_XDP_NATIVE) {
     svclb_xdp_link row{};
     std::copy(mac.begin(), mac.end(), row.mac);
     row.mode = mode;
     REQUIRE(bpf_map_update_elem(datapath.map("xdp_links"), &ifindex, &row, BPF_ANY) == 0);
+}
+void remove_xdp_link(const Datapath& datapath, std::uint32_t ifindex) {
+    bpf_map_delete_elem(datapath.map("xdp_links"), &ifindex);
 }
 
 World xdp_world() {
@@ -75,10 +80,23 @@ World xdp_world() {
 struct TurnedFlow {
     explicit TurnedFlow(const World& at)
         : world(at), port(at, Seen::node_elsewhere), datapath(port.datapath), flow(establish(port)) {
-        put_link(datapath, kEntry, Packet{}.to_mac);
-        put_link(datapath, uplink(), kUplink);
+        put_link(kEntry, Packet{}.to_mac);
+        put_link(uplink(), kUplink);
     }
     static std::uint32_t uplink() { return ::if_nametoindex("uplink"); }
+
+    // The uplinks that XDP serves, from serve() on.
+    void put_link(std::uint32_t ifindex, const Mac& mac, svclb_xdp_mode mode = SVCLB_XDP_NATIVE) {
+        links[ifindex] = {mac, mode};
+    }
+    void serve(bool on) const {
+        for (const auto& [ifindex, link] : links) {
+            if (on)
+                put_xdp_link(datapath, ifindex, link.first, link.second);
+            else
+                remove_xdp_link(datapath, ifindex);
+        }
+    }
 
     [[nodiscard]] Packet out() const { return world.data(flow.client, flow.dialled); }
     [[nodiscard]] Packet back() const { return data_from(world, flow); }
@@ -108,7 +126,9 @@ struct TurnedFlow {
         for (;;) {
             freshen();
             const auto before = tick();
+            serve(true);
             Run ran = run();
+            serve(false);
             freshen();
             if (tick() == before) return ran;
         }
@@ -121,6 +141,7 @@ struct TurnedFlow {
     NodePort port;
     Datapath& datapath;
     Outside flow;
+    std::map<std::uint32_t, std::pair<Mac, svclb_xdp_mode>> links{};
 };
 
 Packet forwarded(Packet packet) {
@@ -220,14 +241,14 @@ TEST_CASE("xdp: only uplinks that it serves alike exchange frames", "[xdp]") {
     const RoutedNetns netns;
     TurnedFlow turned(world);
     const std::uint32_t exit = TurnedFlow::uplink();
-    put_link(turned.datapath, exit, kUplink, SVCLB_XDP_GENERIC);
+    turned.put_link(exit, kUplink, SVCLB_XDP_GENERIC);
     check_passed(turned, turned.out());
-    put_link(turned.datapath, kEntry, Packet{}.to_mac, SVCLB_XDP_GENERIC);
+    turned.put_link(kEntry, Packet{}.to_mac, SVCLB_XDP_GENERIC);
     CHECK(turned.wire(turned.out().frame()).verdict == xdp_redirect);
-    REQUIRE(bpf_map_delete_elem(turned.datapath.map("xdp_links"), &exit) == 0);
+    turned.links.erase(exit);
     check_passed(turned, turned.out());
-    put_link(turned.datapath, exit, kUplink);
-    REQUIRE(bpf_map_delete_elem(turned.datapath.map("xdp_links"), &kEntry) == 0);
+    turned.put_link(exit, kUplink);
+    turned.links.erase(kEntry);
     check_passed(turned, turned.out());
 }
 
@@ -309,9 +330,7 @@ TEST_CASE("xdp: what begins or ends a connection goes up", "[xdp]") {
     for (const unsigned flags : {unsigned{syn}, syn | ack, fin | ack, unsigned{rst}, rst | ack})
         for (Packet packet : {turned.out(), turned.back()}) {
             packet.tcp().flags = static_cast<std::uint8_t>(flags);
-            const Run run = turned.datapath.from_wire(packet.frame());
-            CHECK(run.verdict == xdp_pass);
-            CHECK(difference(packet.frame(), run.frame) == std::string());
+            check_passed(turned, packet);
         }
 }
 
@@ -377,10 +396,11 @@ TEST_CASE("xdp: flows that are not established, or whose backend is here, go up"
     CAPTURE(world, seen);
     const RoutedNetns netns;
     const NodePort at(world, seen);
-    put_link(at.datapath, kEntry, Packet{}.to_mac);
-    put_link(at.datapath, TurnedFlow::uplink(), kUplink);
     const auto check = [&](const Packet& packet) {
+        put_xdp_link(at.datapath, kEntry, packet.to_mac);
+        put_xdp_link(at.datapath, TurnedFlow::uplink(), kUplink);
         const Run run = at.datapath.from_wire(packet.frame());
+        remove_xdp_link(at.datapath, kEntry);
         CHECK(run.verdict == xdp_pass);
         CHECK(difference(packet.frame(), run.frame) == std::string());
     };
@@ -407,6 +427,7 @@ TEST_CASE("xdp: datagrams whose backend no longer serves go up at once, and move
     CHECK(turned.wire(turned.out().frame()).verdict == xdp_redirect);
     turned.port.service.publish({world.backend(1)});
     turned.port.service.remove_backend(world.backend(0));
+    turned.serve(true);
     const Run run = turned.datapath.from_wire(turned.out().frame());
     CHECK(run.verdict == xdp_pass);
     CHECK_RUN(turned.datapath.from_uplink(turned.out()), next, with_destination(turned.out(), world.backend(1)));
@@ -439,4 +460,68 @@ TEST_CASE("xdp: a packet counts as at tc", "[xdp]") {
     CHECK(at_xdp == at_tc);
     CHECK(at_xdp == std::vector<std::uint64_t>{1, packet.frame().size()});
     CHECK(turned.datapath.xdp_counter().packets >= 1);
+}
+
+TEST_CASE("xdp: what it leaves of a connection goes past the stack, and datagrams do not", "[xdp]") {
+    const World world = xdp_world();
+    CAPTURE(world);
+    const RoutedNetns netns;
+    TurnedFlow turned(world);
+    Datapath& datapath = turned.datapath;
+    const Packet packets[] = {turned.out(), turned.back()};
+    const auto half_way = [&](const Packet& packet) {
+        return packet.source == turned.flow.client.addr ? with_destination(packet, turned.flow.backend)
+                                                        : with_destination(packet, turned.flow.forwarded);
+    };
+    const auto check = [&](const Packet& packet, bool goes_past) {
+        Packet expected = half_way(packet);
+        if (goes_past) expected.ttl--;
+        CHECK_RUN(datapath.from_uplink(packet), goes_past ? redirected : next, expected);
+    };
+    turned.serve(true);
+    for (Packet packet : packets) {
+        const bool tcp = world.tcp_flow();
+        check(packet, tcp);
+        Packet large = packet;
+        large.payload = payload_of(kMtu - (packet.frame().size() - packet.payload.size() - 14));
+        check(large, tcp);
+        large.payload.push_back(1);
+        check(large, false);  // the stack answers it
+        packet.ttl = 2;
+        check(packet, tcp);
+        packet.ttl = 1;
+        check(packet, false);
+    }
+    REQUIRE(RoutedNetns::run("neigh del " + to_string(world.net("10.0.0.254", "fd00:77::fe")) + " dev uplink"));
+    check(packets[0], world.tcp_flow());
+    REQUIRE(RoutedNetns::run(world.family == 4 ? "route del default" : "-6 route del default"));
+    check(packets[0], false);
+    turned.serve(false);
+    check(packets[1], false);
+}
+
+TEST_CASE("xdp: a connection with a VLAN tag stays the stack's", "[xdp]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    const RoutedNetns netns;
+    TurnedFlow turned(world);
+    turned.serve(true);
+    Packet packet = turned.out();
+    packet.vlans = {7};
+    CHECK_RUN(turned.datapath.from_uplink(packet), next, with_destination(packet, turned.flow.backend));
+}
+
+TEST_CASE("xdp: a super-packet goes past the stack as far as its segments fit", "[xdp]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    const RoutedNetns netns;
+    TurnedFlow turned(world);
+    turned.serve(true);
+    Packet packet = turned.out();
+    const auto fits = static_cast<std::uint32_t>(kMtu - (packet.frame().size() - packet.payload.size() - 14));
+    packet.payload = payload_of(std::size_t{3} * fits);
+    Packet expected = with_destination(packet, turned.flow.backend);
+    CHECK_RUN(turned.datapath.from_uplink(packet, {.size = fits + 1, .segments = 3}), next, expected);
+    expected.ttl--;
+    CHECK_RUN(turned.datapath.from_uplink(packet, {.size = fits, .segments = 3}), redirected, expected);
 }

@@ -109,10 +109,9 @@ void Agent::read_source() {
         put_text(datapath_.status().error, change.error().message());
         return;
     }
-    auto& invalid_objects = datapath_.status().invalid_objects;
-    if (!change->problems.empty() || change->invalid_objects != invalid_objects)
+    if (!change->problems.empty() || change->refusals_changed)
         problems_.tell_refused(change->problems, input_.source->refusals(), now());
-    invalid_objects = change->invalid_objects;
+    datapath_.status().invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
     run_due_pass();
 }
