@@ -66,22 +66,25 @@ static __always_inline bool is_known(const __be32 addr[SVCLB_ADDR_WORDS])
 	return addr[0] | addr[1] | addr[2] | addr[3];
 }
 
+static __always_inline const __be32 *address_in(const struct svclb_node_addresses *row, bool v6)
+{
+	const __be32 *own = row->v4;
+
+	if (v6) {
+		own = row->v6;
+		asm volatile("" : "+r"(own)); /* else the compiler multiplies, and the verifier knows no bound */
+	}
+	return is_known(own) ? own : NULL;
+}
+
 /* The node's own address of a family; NULL before any is written. */
 static __always_inline const __be32 *node_address(bool v6)
 {
 	const struct svclb_node_addresses *node;
-	const __be32 *own;
 	__u32 zero = 0;
 
 	node = bpf_map_lookup_elem(&node_addresses, &zero);
-	if (!node)
-		return NULL;
-	own = node->v4;
-	if (v6) {
-		own = node->v6;
-		asm volatile("" : "+r"(own)); /* else the compiler multiplies, and the verifier knows no bound */
-	}
-	return is_known(own) ? own : NULL;
+	return node ? address_in(node, v6) : NULL;
 }
 
 static __always_inline struct svclb_filters *filter_bytes(void)

@@ -68,7 +68,6 @@ static __always_inline long load_destination(struct __sk_buff *skb, const struct
 __noinline int leave_host(struct __sk_buff *skb, __u32 parsed)
 {
 	struct svclb_filters *bytes = filter_bytes();
-	struct bpf_redir_neigh next = {};
 	struct bpf_fib_lookup route;
 	struct work *work = work_on();
 	__be32 addr[SVCLB_ADDR_WORDS];
@@ -88,23 +87,22 @@ __noinline int leave_host(struct __sk_buff *skb, __u32 parsed)
 	link = skb->ifindex;
 	bpf_map_update_elem(&host_link, &zero, &link, BPF_ANY);
 	bytes->direct[filter_index(work->pkt.tuple.saddr, 0)] = 1;
-	next.nh_family = route.family;
-	if (route.family == FIB_INET6)
-		copy_addr(next.ipv6_nh, route.ipv6_dst);
-	else
-		next.ipv4_nh = route.ipv4_dst;
-	return bpf_redirect_neigh(route.ifindex, &next, sizeof(next), 0);
+	/* With the next hop left to the helper, the packet has its route with it: tunl0 sends none without. */
+	return bpf_redirect_neigh(route.ifindex, NULL, 0, 0);
 }
 
 /* If `work.pkt` answers a flow of the node itself: to the catch-all, behind which to_pod translates it. */
 __noinline int to_host(struct __sk_buff *skb)
 {
-	static const __u8 mac[ETH_ALEN] = SVCLB_HOST_LINK_MAC;
 	const struct svclb_flow *flow;
 	struct work *work = work_on();
 	const __u32 *link;
 	__u32 zero = 0;
-	__u8 to[ETH_ALEN];
+	struct {
+		__u8 to[ETH_ALEN];
+		__u8 from[ETH_ALEN];
+		__be16 protocol;
+	} mac = {.to = SVCLB_HOST_LINK_MAC};
 
 	if (!work)
 		return VERDICT_NONE;
@@ -116,8 +114,9 @@ __noinline int to_host(struct __sk_buff *skb)
 	link = bpf_map_lookup_elem(&host_link, &zero);
 	if (!flow || !link || !flow->host || flow->kind != SVCLB_FLOW_REPLY)
 		return VERDICT_NONE;
-	__builtin_memcpy(to, mac, sizeof(to));
-	if (bpf_skb_store_bytes(skb, 0, to, sizeof(to), 0))
+	mac.protocol = bpf_htons(work->pkt.v6 ? ETH_P_IPV6 : ETH_P_IP);
+	if (work->pkt.l3 ? bpf_skb_store_bytes(skb, 0, mac.to, sizeof(mac.to), 0)
+			 : bpf_skb_change_head(skb, ETH_HLEN, 0) || bpf_skb_store_bytes(skb, 0, &mac, sizeof(mac), 0))
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
 	return bpf_redirect(*link, 0);
 }

@@ -67,7 +67,7 @@ struct packet {
 	struct svclb_flow_key6 tuple;
 	__u32 length; /* of the whole frame */
 	__u32 end; /* offset of the end of the IP packet: the frame may be padded */
-	__u16 l3; /* offset of the IP header */
+	__u16 l3; /* offset of the IP header; 0: there is none before it */
 	__u16 l4; /* offset of the transport header */
 	__u16 ip_check; /* IPv4 header checksum as found */
 	__u8 ip_ttl; /* IPv4 */
@@ -313,12 +313,12 @@ static __always_inline enum parsed parse_v6(struct __sk_buff *skb, void *data, v
 	return parse_transport(data, data_end, offset, pkt);
 }
 
-static __always_inline enum parsed parse_once(struct __sk_buff *skb, struct packet *pkt)
+/* `l3`: where the device's own header ends, ETH_HLEN or 0. */
+static __always_inline enum parsed parse_once(struct __sk_buff *skb, struct packet *pkt, __u32 l3)
 {
 	void *data = (void *)(long)skb->data;
 	void *data_end = (void *)(long)skb->data_end;
 	__be16 protocol = skb->protocol;
-	__u32 l3 = ETH_HLEN;
 
 	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
 		struct {
@@ -346,23 +346,35 @@ static __always_inline enum parsed parse_once(struct __sk_buff *skb, struct pack
 }
 
 /* A driver may leave headers in page fragments: pull them in once, then what is still missing is truly missing. */
-static __noinline enum parsed parse_pulled(struct __sk_buff *skb, struct packet *pkt)
+static __noinline enum parsed parse_pulled(struct __sk_buff *skb, struct packet *pkt, __u32 l3)
 {
 	if (bpf_skb_pull_data(skb, skb->len < HEADERS_MAX ? skb->len : HEADERS_MAX))
 		return PARSED_TRUNCATED;
-	return parse_once(skb, pkt);
+	return parse_once(skb, pkt, l3);
+}
+
+static __always_inline enum parsed parse_at(struct __sk_buff *skb, struct packet *pkt, enum svclb_direction direction,
+					    __u32 l3)
+{
+	enum parsed result = parse_once(skb, pkt, l3);
+
+	if (result == PARSED_TRUNCATED || result == PARSED_NO_ADDRESSES)
+		result = parse_pulled(skb, pkt, l3);
+	pkt->tuple.direction = direction;
+	pkt->tuple.pad = 0;
+	return result;
 }
 
 /* Fills `pkt`; the packet is met in the program for `direction`. */
 static __always_inline enum parsed parse(struct __sk_buff *skb, struct packet *pkt, enum svclb_direction direction)
 {
-	enum parsed result = parse_once(skb, pkt);
+	return parse_at(skb, pkt, direction, ETH_HLEN);
+}
 
-	if (result == PARSED_TRUNCATED || result == PARSED_NO_ADDRESSES)
-		result = parse_pulled(skb, pkt);
-	pkt->tuple.direction = direction;
-	pkt->tuple.pad = 0;
-	return result;
+/* The same where packets begin with the IP header: TUN, WireGuard, IPIP and the like. */
+static __always_inline enum parsed parse_bare(struct __sk_buff *skb, struct packet *pkt, enum svclb_direction direction)
+{
+	return parse_at(skb, pkt, direction, 0);
 }
 
 #endif

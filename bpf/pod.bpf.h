@@ -91,7 +91,7 @@ static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *w
 			return VERDICT_NEXT;
 		verdict = begin(skb);
 		if (verdict == VERDICT_NONE && work->flow.masqueraded)
-			verdict = keep_source();
+			verdict = keep_source(skb);
 		if (verdict != VERDICT_NONE)
 			return verdict;
 	}

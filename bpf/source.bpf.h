@@ -8,6 +8,7 @@
 #define SVCLB_SOURCE_BPF_H
 
 #include "flow.bpf.h"
+#include "host.bpf.h"
 #include "maps.bpf.h"
 #include "service.bpf.h"
 #include "source_range.bpf.h"
@@ -55,8 +56,29 @@ __noinline int claim_source(__u32 hash, int press)
 	return claim(press);
 }
 
+/*
+ * The node's address where the backend is reached by the tunnel that `work.flow` is routed to, which has one: the far
+ * end lets in nothing else (WireGuard's allowed addresses, reverse path filters), and would answer by another way.
+ */
+static __always_inline const __be32 *tunnel_address(struct __sk_buff *skb, const struct work *work)
+{
+	const struct svclb_node_addresses *row;
+	struct bpf_fib_lookup route;
+	__u32 key = 0;
+	long found;
+
+	if (work->flow.masqueraded != SVCLB_MASQUERADED_AT_UPLINK || !bpf_map_lookup_elem(&tunnel_addresses, &key))
+		return NULL;
+	found = look_up_route(skb, &work->pkt, work->flow.addr, &route);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return NULL;
+	key = route.ifindex;
+	row = bpf_map_lookup_elem(&tunnel_addresses, &key);
+	return row ? address_in(row, work->pkt.v6) : NULL;
+}
+
 /* `work.source` and its key, all but the port. 0, or REFUSE(). */
-__noinline int prepare_source(void)
+__noinline int prepare_source(struct __sk_buff *skb)
 {
 	struct work *work = work_on();
 	struct svclb_flow_key6 *at;
@@ -65,7 +87,9 @@ __noinline int prepare_source(void)
 
 	if (!work)
 		return REFUSE(FLOW_TABLE_FAILED);
-	own = node_address(work->pkt.v6);
+	own = tunnel_address(skb, work);
+	if (!own)
+		own = node_address(work->pkt.v6);
 	if (!own)
 		return REFUSE(NO_NODE_ADDRESS);
 	at = &work->source_at;
@@ -105,10 +129,10 @@ __noinline int finish_source(void)
 }
 
 /* Gives `work.flow`, which is masqueraded, a port of this node. 0, or REFUSE(). */
-__noinline int open_source(void)
+__noinline int open_source(struct __sk_buff *skb)
 {
 	struct work *work = work_on();
-	int result = prepare_source();
+	int result = prepare_source(skb);
 	__u32 hash;
 
 	if (!work)
@@ -132,7 +156,7 @@ __noinline int open_source(void)
 }
 
 /* The flow of kind SOURCE that belongs to `work.flow`, if one does, is in order. VERDICT_NONE, or a verdict. */
-__noinline int keep_source(void)
+__noinline int keep_source(struct __sk_buff *skb)
 {
 	struct work *work = work_on();
 	const struct svclb_flow *source;
@@ -148,7 +172,7 @@ __noinline int keep_source(void)
 		source = find_transient(&work->source_at, work->pkt.v6);
 	if (source && source->kind == SVCLB_FLOW_SOURCE)
 		return VERDICT_NONE;
-	result = open_source();
+	result = open_source(skb);
 	return result ? drop(&work->pkt, REFUSED_REASON(result)) : VERDICT_NONE;
 }
 
@@ -168,7 +192,7 @@ __noinline int is_local_client(void)
 	range = &row->v4;
 	if (work->pkt.v6) {
 		range = &row->v6;
-		asm volatile("" : "+r"(range)); /* as in node_address() */
+		asm volatile("" : "+r"(range)); /* as in address_in() */
 	}
 	return in_range(work->pkt.tuple.saddr, range);
 }
@@ -185,6 +209,21 @@ static __always_inline bool masquerades(__u8 kind, __u8 outside_set, bool local)
 	return !local || (row && row->all);
 }
 
+/* Notes in `work.flow`, which is transient, and both its entries. */
+static __always_inline void set_masqueraded(struct work *work, __u8 masqueraded)
+{
+	struct svclb_flow *entry;
+
+	work->flow.masqueraded = masqueraded;
+	entry = find_transient(&work->pkt.tuple, work->pkt.v6);
+	if (entry)
+		entry->masqueraded = masqueraded;
+	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
+	entry = find_transient(&work->reply_at, work->pkt.v6);
+	if (entry)
+		entry->masqueraded = masqueraded;
+}
+
 /*
  * `work.flow` has just been opened. Notes in both its entries whether its source becomes the node: where the policy
  * wants that, and where it alone makes the answers come back, which is for clients outside whose backend is
@@ -195,7 +234,6 @@ __noinline int note_source(int wanted)
 {
 	const struct svclb_backend *backend;
 	struct work *work = work_on();
-	struct svclb_flow *entry;
 	bool here;
 
 	if (!work || work->flow.kind != SVCLB_FLOW_FORWARD || work->host)
@@ -206,14 +244,7 @@ __noinline int note_source(int wanted)
 		if (!wanted || !node_address(work->pkt.v6))
 			return 0;
 	}
-	work->flow.masqueraded = here ? SVCLB_MASQUERADED_AT_POD : SVCLB_MASQUERADED_AT_UPLINK;
-	entry = find_transient(&work->pkt.tuple, work->pkt.v6);
-	if (entry)
-		entry->masqueraded = work->flow.masqueraded;
-	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
-	entry = find_transient(&work->reply_at, work->pkt.v6);
-	if (entry)
-		entry->masqueraded = work->flow.masqueraded;
+	set_masqueraded(work, here ? SVCLB_MASQUERADED_AT_POD : SVCLB_MASQUERADED_AT_UPLINK);
 	return 0;
 }
 

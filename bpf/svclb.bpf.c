@@ -15,6 +15,7 @@
 #include "uplink.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
+#include "xdp.bpf.h"
 
 /* `work.pkt`, from a pod or from the node itself. */
 static __always_inline int from_client(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes,
@@ -82,17 +83,11 @@ int to_pod(struct __sk_buff *skb)
 }
 
 /* What comes in from outside and from other nodes; the answers to flows of the node itself among it. */
-SEC("tcx/ingress")
-int from_uplink(struct __sk_buff *skb)
+static __always_inline int from_outside(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes,
+					__u32 parsed)
 {
-	const struct svclb_filters *bytes = filter_bytes();
-	struct work *work = work_on();
-	__u32 parsed;
 	int verdict;
 
-	if (!work || !bytes)
-		return VERDICT_NEXT;
-	parsed = parse(skb, &work->pkt, SVCLB_FROM_WIRE);
 	if (parsed == PARSED_PORTS && bytes->direct[filter_index(work->pkt.tuple.daddr, 0)]) {
 		verdict = to_host(skb);
 		if (verdict != VERDICT_NONE)
@@ -102,12 +97,52 @@ int from_uplink(struct __sk_buff *skb)
 	return handle_wire(skb, work, parsed, false);
 }
 
+SEC("tcx/ingress")
+int from_uplink(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	return from_outside(skb, work, bytes, parse(skb, &work->pkt, SVCLB_FROM_WIRE));
+}
+
 SEC("tcx/egress")
 int to_uplink(struct __sk_buff *skb)
 {
 	struct work *work = work_on();
 
 	return work ? handle_wire(skb, work, parse(skb, &work->pkt, SVCLB_TO_WIRE), true) : VERDICT_NEXT;
+}
+
+/* The same for uplinks whose packets have no Ethernet header. */
+SEC("tcx/ingress")
+int from_tunnel(struct __sk_buff *skb)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+
+	if (!work || !bytes)
+		return VERDICT_NEXT;
+	return from_outside(skb, work, bytes, parse_bare(skb, &work->pkt, SVCLB_FROM_WIRE));
+}
+
+SEC("tcx/egress")
+int to_tunnel(struct __sk_buff *skb)
+{
+	struct work *work = work_on();
+
+	return work ? handle_wire(skb, work, parse_bare(skb, &work->pkt, SVCLB_TO_WIRE), true) : VERDICT_NEXT;
+}
+
+/* At uplinks, before from_uplink. */
+SEC("xdp")
+int from_wire(struct xdp_md *ctx)
+{
+	struct work *work = work_on();
+
+	return work ? turn_round(ctx, work) : XDP_PASS;
 }
 
 char svclb_license[] SEC("license") = "GPL";

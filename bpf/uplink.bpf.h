@@ -8,9 +8,11 @@
 #ifndef SVCLB_UPLINK_BPF_H
 #define SVCLB_UPLINK_BPF_H
 
+#include "dsr.bpf.h"
 #include "flow_life.bpf.h"
 #include "fragment.bpf.h"
 #include "icmp.bpf.h"
+#include "past_stack.bpf.h"
 #include "service.bpf.h"
 #include "source.bpf.h"
 
@@ -21,6 +23,7 @@ static __always_inline int open_from_wire(struct __sk_buff *skb)
 	struct work *work = work_on();
 	const struct packet *pkt;
 	int result;
+	__u8 flags;
 
 	if (!work)
 		return VERDICT_DROP;
@@ -31,8 +34,13 @@ static __always_inline int open_from_wire(struct __sk_buff *skb)
 						    : drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
 	if (frontend->kind == SVCLB_FRONTEND_CLUSTER_IP && !settings.external_cluster_ip)
 		return drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
+	flags = frontend->flags;
 	result = open_to(work, frontend);
-	return result ? refuse(skb, pkt, result) : VERDICT_NONE;
+	if (result)
+		return refuse(skb, pkt, result);
+	if (flags & SVCLB_FRONTEND_DSR)
+		note_dsr(skb);
+	return VERDICT_NONE;
 }
 
 /* `work.pkt` has no established flow. VERDICT_NONE: `work.flow` says how to translate. */
@@ -84,11 +92,11 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 	if (!found_established(work)) {
 		verdict = begin_from_wire(skb);
 		if (verdict == VERDICT_NONE && work->flow.masqueraded)
-			verdict = keep_source();
+			verdict = keep_source(skb);
 		if (verdict != VERDICT_NONE)
 			return verdict;
 	}
-	return translate(skb, work);
+	return work->flow.kind == SVCLB_FLOW_ENCAPSULATED ? VERDICT_ENCAPSULATE : translate(skb, work);
 }
 
 static __always_inline int handle_to_wire(struct __sk_buff *skb, struct work *work)
@@ -116,6 +124,8 @@ __noinline int portless_wire(struct __sk_buff *skb, __u32 parsed)
 
 		if (verdict != VERDICT_NONE)
 			return verdict;
+		if (pkt->tuple.direction == SVCLB_FROM_WIRE)
+			note_path_mtu(skb);
 	}
 	if (settings.external_cluster_ip || pkt->tuple.direction != SVCLB_FROM_WIRE ||
 	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)] || !is_cluster_ip(&pkt->tuple))
@@ -128,12 +138,22 @@ static __always_inline int handle_wire(struct __sk_buff *skb, struct work *work,
 	int verdict;
 
 	work->host = 0;
+	if (!going_out && parsed == PARSED_OTHER && is_encapsulated(&work->pkt))
+		parsed = unwrap(skb);
 	if (parsed == PARSED_FRAGMENT)
 		parsed = open_fragment(skb);
-	if (parsed != PARSED_PORTS)
-		return portless_wire(skb, parsed);
-	verdict = going_out ? handle_to_wire(skb, work) : handle_from_wire(skb, work);
-	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
+	if (parsed != PARSED_PORTS) {
+		verdict = portless_wire(skb, parsed);
+	} else {
+		verdict = going_out ? handle_to_wire(skb, work) : handle_from_wire(skb, work);
+		if (work->pkt.fragment)
+			verdict = after_first_fragment(skb, verdict);
+	}
+	if (going_out)
+		return verdict;
+	if (verdict == VERDICT_ENCAPSULATE)
+		return encapsulate(skb);
+	return verdict == VERDICT_NEXT && leaves_again(work, parsed) ? past_stack(skb) : verdict;
 }
 
 #endif

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,6 +34,20 @@ void Agent::read_addresses() {
     std::vector<model::Address> addresses;
     for (const auto& bytes : **found) addresses.push_back({.bytes = bytes});
     sync_.set_local_addresses(std::move(addresses));
+    set_tunnel_addresses();
+}
+
+void Agent::set_tunnel_addresses() {
+    std::map<int, svclb_node_addresses> rows;
+    for (const auto& link : datapath_.attached()) {
+        const auto own = addresses_.by_device().find(link.ifindex);
+        if (link.kind != datapath::LinkKind::tunnel || own == addresses_.by_device().end()) continue;
+        auto& row = rows[link.ifindex];
+        std::memcpy(row.v4, own->second.v4.data(), sizeof(row.v4));
+        std::memcpy(row.v6, own->second.v6.data(), sizeof(row.v6));
+    }
+    if (auto set = datapath_.set_tunnel_addresses(rows); !set)
+        spdlog::error("addresses of tunnels: {}", set.error().message());
 }
 
 // After a pass: those of the Node object come with what the source tells.
@@ -88,15 +103,16 @@ Status Agent::read_devices() {
     if (!changes) return fail(changes.error());
     for (const auto& change : *changes) {
         const auto& device = change.device;
-        const bool uplink = device.kind == datapath::LinkKind::uplink;
-        const auto status =
-            change.gone ? datapath_.detach(device.ifindex) : datapath_.attach(device.ifindex, device.name, device.kind);
+        const bool pod = device.kind == datapath::LinkKind::pod;
+        const auto status = change.gone ? datapath_.detach(device.ifindex)
+                                        : datapath_.attach(device.ifindex, device.name, device.kind, device.hardware);
         if (!status)
             spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
         else
-            spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached",
-                         uplink ? "uplink" : "pod link", device.name, device.ifindex);
+            spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached", pod ? "pod link" : "uplink",
+                         device.name, device.ifindex);
     }
+    set_tunnel_addresses();
     host_packets_due_ = true;
     pod_sockets_due_ = true;
     follow_pod_sockets();

@@ -38,8 +38,11 @@ bool depends_on_addresses(const model::Service& service) {
 }  // namespace
 
 Cluster::Cluster(std::string node_name, std::vector<model::Address> own_addresses, model::NodePortAddresses node_ports,
-                 model::Algorithm algorithm)
-    : own_addresses_(std::move(own_addresses)), node_ports_(std::move(node_ports)), algorithm_(algorithm) {
+                 model::Algorithm algorithm, bool masquerade_all)
+    : own_addresses_(std::move(own_addresses)),
+      node_ports_(std::move(node_ports)),
+      algorithm_(algorithm),
+      masquerade_all_(masquerade_all) {
     set_node({.name = std::move(node_name), .zone = {}, .primary = {}, .node_port_addresses = {}});
 }
 
@@ -193,6 +196,7 @@ bool Cluster::set_node(model::NodeView node) {
     addresses.insert(addresses.end(), others.begin(), others.end());
     node.primary = model::primary_of(addresses);
     node.algorithm = algorithm_;
+    node.masquerade_all = masquerade_all_;
     node.node_port_addresses = model::serving_addresses(node_ports_, node.primary, local_addresses_);
     const bool same_zone = node.zone == node_.zone;
     const bool same_addresses =

@@ -24,7 +24,8 @@ class Cluster {
 public:
     // `node_name` is this node's, known or not yet known as an object. `own_addresses` go before that object's.
     explicit Cluster(std::string node_name, std::vector<model::Address> own_addresses = {},
-                     model::NodePortAddresses node_ports = {}, model::Algorithm algorithm = model::Algorithm::random);
+                     model::NodePortAddresses node_ports = {}, model::Algorithm algorithm = model::Algorithm::random,
+                     bool masquerade_all = false);
 
     void apply(kube::Change change);
     // The addresses of the node's devices. True if that makes a difference to any Service.
@@ -76,6 +77,7 @@ private:
     std::vector<model::Address> own_addresses_;
     model::NodePortAddresses node_ports_;
     model::Algorithm algorithm_;  // of Services that ask for none
+    bool masquerade_all_;
     std::vector<model::Address> local_addresses_;
     model::NodeView node_;
     std::vector<model::Cidr> pod_cidrs_;

@@ -54,7 +54,8 @@ public:
                  .api = input_.api_seed,
                  .node_addresses = config.node_addresses,
                  .node_ports = config.node_ports,
-                 .algorithm = config.algorithm},
+                 .algorithm = config.algorithm,
+                 .masquerade_all = config.masquerade.all},
                 reconciler_),
           serving_(config),
           node_health_([this] { return serving_.healthy(); }),
@@ -78,6 +79,7 @@ private:
     void read_addresses();
     void tell_node_ports();
     void set_node_addresses();
+    void set_tunnel_addresses();
     void serve_health_checks();
     Status follow_devices();
     Status read_devices();

@@ -31,7 +31,7 @@ std::string service_text(const model::ObjectKey& key) {
 Sync::Sync(SyncOptions options, reconcile::Reconciler& reconciler)
     : reconciler_(reconciler),
       cluster_(std::move(options.node_name), std::move(options.node_addresses), std::move(options.node_ports),
-               options.algorithm),
+               options.algorithm, options.masquerade_all),
       api_(std::move(options.api), reconciler.programmed(api_service_key())),
       adopted_(services_of(reconciler.programmed())) {
     programmed_ = !adopted_.empty();

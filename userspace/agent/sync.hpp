@@ -41,6 +41,7 @@ struct SyncOptions {
     std::vector<model::Address> node_addresses{};  // see Cluster
     model::NodePortAddresses node_ports{};
     model::Algorithm algorithm = model::Algorithm::random;
+    bool masquerade_all = false;
 };
 
 class Sync {

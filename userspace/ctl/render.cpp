@@ -82,6 +82,7 @@ std::string frontend_text(const FlowRow& row) {
 std::string link_kind_text(datapath::LinkKind kind) {
     if (kind == datapath::LinkKind::cgroup) return "cgroup";
     if (kind == datapath::LinkKind::host) return "host";
+    if (kind == datapath::LinkKind::tunnel) return "tunnel";
     return kind == datapath::LinkKind::pod ? "pod" : "uplink";
 }
 
@@ -115,7 +116,8 @@ Json service_json(const ServiceItem& item) {
                              {"kind", frontend_kind_text(row.kind)},
                              {"policy", set_text(row.set)},
                              {"outsidePolicy", set_text(row.outside_set)},
-                             {"restricted", (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0}});
+                             {"restricted", (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0},
+                             {"dsr", (row.flags & SVCLB_FRONTEND_DSR) != 0}});
     Json ranges = Json::array();
     for (const model::Cidr& range : item.source_ranges) ranges.push_back(model::to_string(range));
     Json backends = Json::array();

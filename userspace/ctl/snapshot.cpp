@@ -195,6 +195,10 @@ Status read_drops(const datapath::Pinned& pinned, Snapshot& out) {
         out.drops[reason].packets = counter->packets;
         out.drops[reason].bytes = counter->bytes;
     }
+    auto xdp = pinned.xdp_counter();
+    if (!xdp) return fail(std::move(xdp.error()));
+    out.xdp = *xdp;
+    out.xdp_text = pinned.xdp_text();
     return {};
 }
 
@@ -237,7 +241,9 @@ Address address_of(std::span<const __be32, SVCLB_ADDR_WORDS> words) {
 
 bool flow_row(const datapath::FlowKey& key, const svclb_flow& flow, std::uint64_t now_s, FlowRow& row) {
     const bool direct = flow.kind == SVCLB_FLOW_DIRECT;
-    if (!direct && flow.kind != SVCLB_FLOW_FORWARD && flow.kind != SVCLB_FLOW_HAIRPIN) return false;
+    if (!direct && flow.kind != SVCLB_FLOW_FORWARD && flow.kind != SVCLB_FLOW_HAIRPIN &&
+        flow.kind != SVCLB_FLOW_ENCAPSULATED)
+        return false;
     const Tuple tuple = std::visit([](const auto& k) { return tuple_of(k); }, key);
     FlowRow found{.service = flow.service,
                   .backend_id = flow.backend,
@@ -293,6 +299,10 @@ Result<Snapshot> read_snapshot(const std::filesystem::path& bpf_dir, const Parts
         if (!links) return fail(std::move(links.error()));
         out.links = std::move(*links);
         std::ranges::sort(out.links, {}, &datapath::AttachedLink::ifindex);
+        const auto add = [&out](std::uint32_t ifindex, const svclb_xdp_link&) {
+            out.xdp_links.insert(static_cast<int>(ifindex));
+        };
+        if (auto read = pinned->each_xdp_link(add); !read) return fail(std::move(read.error()));
     }
     if (parts.maps) {
         auto maps = pinned->maps();

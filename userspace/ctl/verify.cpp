@@ -103,9 +103,10 @@ private:
     }
     [[nodiscard]] std::string target_text(const FrontendRow& row) const {
         return fmt::format(
-            "{} by the {} set{}{}, service index {} ({})", frontend_kind_text(row.kind), set_text(row.set),
+            "{} by the {} set{}{}{}, service index {} ({})", frontend_kind_text(row.kind), set_text(row.set),
             row.outside_set == row.set ? "" : fmt::format(", from outside {}", set_text(row.outside_set)),
-            (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0 ? ", by source ranges" : "", row.service,
+            (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0 ? ", by source ranges" : "",
+            (row.flags & SVCLB_FRONTEND_DSR) != 0 ? ", direct server return" : "", row.service,
             owner_text(row.service));
     }
 
@@ -338,6 +339,21 @@ private:
                         found.empty() ? "no hook" : "only " + found);
             }
         }
+        check_xdp();
+    }
+
+    // What the programs believe of an uplink and what is on it.
+    void check_xdp() {
+        std::set<int> attached;
+        for (const datapath::AttachedLink& link : s_.links)
+            if (std::ranges::any_of(link.hooks, [](const auto& hook) { return hook.hook == "xdp"; }))
+                attached.insert(link.ifindex);
+        for (const int ifindex : attached)
+            if (!s_.xdp_links.contains(ifindex))
+                differs(fmt::format("link ifindex {}", ifindex), "xdp_links", "a row", "none, but XDP is attached");
+        for (const int ifindex : s_.xdp_links)
+            if (!attached.contains(ifindex))
+                differs(fmt::format("link ifindex {}", ifindex), "links", "xdp", "not attached");
     }
 
     // All of them where the agent says that they are in force, else none.

@@ -36,13 +36,20 @@ std::optional<AddressBytes> address_in(nlmsghdr* message) {
     return link_local ? std::nullopt : std::optional(bytes);
 }
 
+bool is_mapped(const AddressBytes& address) {
+    constexpr AddressBytes kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return std::equal(kMapped.begin(), kMapped.begin() + 12, address.begin());
+}
+
 }  // namespace
 
 struct Addresses::State {
     netlink::Socket events;
     netlink::Socket questions;
     bool list = true;
-    std::optional<std::vector<AddressBytes>> told;
+    bool told = false;
+    std::vector<std::pair<int, AddressBytes>> known;  // in the kernel's order: the primary one of a device comes first
+    std::map<int, LinkAddresses> by_device;
 };
 
 Addresses::Addresses(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -65,6 +72,10 @@ int Addresses::fd() const {
     return nl_socket_get_fd(state_->events.get());
 }
 
+const std::map<int, LinkAddresses>& Addresses::by_device() const {
+    return state_->by_device;
+}
+
 Result<std::optional<std::vector<AddressBytes>>> Addresses::changes() {
     auto& state = *state_;
     const auto lost = netlink::read_events(state.events.get(), [&](nlmsghdr* message) {
@@ -74,18 +85,26 @@ Result<std::optional<std::vector<AddressBytes>>> Addresses::changes() {
     if (!lost) return fail(lost.error());
     if (!state.list && !*lost) return std::nullopt;
 
-    std::vector<AddressBytes> found;
+    std::vector<std::pair<int, AddressBytes>> known;
     const auto listed =
         netlink::ask(state.questions.get(), RTM_GETADDR, NLM_F_DUMP, ifaddrmsg{}, [&](nlmsghdr* message) {
             const auto address = message->nlmsg_type == RTM_NEWADDR ? address_in(message) : std::nullopt;
-            if (address) found.push_back(*address);
+            if (address) known.emplace_back(static_cast<const ifaddrmsg*>(nlmsg_data(message))->ifa_index, *address);
         });
     if (!listed) return fail(listed.error());
     state.list = false;
+    if (std::exchange(state.told, true) && state.known == known) return std::nullopt;
+    state.known = std::move(known);
+    state.by_device.clear();
+    std::vector<AddressBytes> found;
+    for (const auto& [ifindex, address] : state.known) {
+        auto& link = state.by_device[ifindex];
+        auto& first = is_mapped(address) ? link.v4 : link.v6;
+        if (first == AddressBytes{}) first = address;
+        found.push_back(address);
+    }
     std::ranges::sort(found);
     found.erase(std::unique(found.begin(), found.end()), found.end());
-    if (state.told == found) return std::nullopt;
-    state.told = found;
     return found;
 }
 

@@ -5,11 +5,7 @@
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <spdlog/spdlog.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,6 +24,7 @@
 
 #include "catch_all.hpp"
 #include "serve_sockets.hpp"
+#include "serve_xdp.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -139,14 +136,6 @@ Status pin_maps(const BpfDir& dir, const MapSet& maps, const MapSet& pinned) {
     return {};
 }
 
-bool is_ethernet(const std::string& name) {
-    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    ifreq request{};
-    if (name.size() >= sizeof(request.ifr_name)) return false;
-    name.copy(request.ifr_name, name.size());
-    return ::ioctl(socket.get(), SIOCGIFHWADDR, &request) == 0 && request.ifr_hwaddr.sa_family == ARPHRD_ETHER;
-}
-
 Result<bool> choose_tcx(AttachMode mode) {
     if (mode == AttachMode::clsact) return false;
     const bool tcx = has_tcx();
@@ -206,11 +195,17 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (!node_addresses) return fail(node_addresses.error());
     auto masquerade = MappedArray<svclb_masquerade>::open(made->maps, "masquerade");
     if (!masquerade) return fail(masquerade.error());
+    auto uplink_devices = UplinkDevices::open(made->maps);
+    if (!uplink_devices) return fail(uplink_devices.error());
     std::atomic_ref(agent->rows()[0].abi_version).store(SVCLB_ABI_VERSION, std::memory_order_release);
     if (auto done = pin_maps(dir, made->maps, *pinned); !done) return fail(done.error());
 
     auto links = Links::find(dir, false);
     if (!links) return fail(links.error());
+    if (auto kept = uplink_devices->keep(links->attached()); !kept) return fail(kept.error());
+    if (options.xdp == XdpMode::off || !programs->from_wire) {
+        if (auto left = leave_xdp(made->maps, links->xdp()); !left) return fail(left.error());
+    }
     if (auto replaced = links->replace_programs(*programs, nullptr); !replaced) return fail(replaced.error());
 
     auto state = std::make_unique<State>(State{.core = {.dir = dir,
@@ -226,11 +221,14 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .service_cidrs = std::move(*service_cidrs),
                                                         .node_addresses = std::move(*node_addresses),
                                                         .masquerade = std::move(*masquerade),
+                                                        .uplink_devices = *uplink_devices,
                                                         .tables = std::move(*tables),
                                                         .collector = std::move(*collector),
                                                         .sockets = {},
                                                         .udp_sockets = {},
-                                                        .pods = {}},
+                                                        .pods = {},
+                                                        .xdp = options.xdp,
+                                                        .without_xdp = {}},
                                                .sockets = {},
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
@@ -257,15 +255,40 @@ Status Datapath::serve() {
     return {};
 }
 
-Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
-    if (kind == LinkKind::uplink && !is_ethernet(name)) return {};
+Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind, bool hardware) {
     if (auto ready = serve(); !ready) return ready;
-    return state_->core.links.attach(ifindex, name, kind, state_->core.tcx, state_->core.programs);
+    auto& core = state_->core;
+    if (auto attached = core.links.attach(ifindex, name, kind, core.tcx, core.programs); !attached) return attached;
+    const bool uplink = kind == LinkKind::uplink;
+    if (auto set = core.uplink_devices.set(ifindex, uplink); !set) return set;
+    return serve_xdp(core, {.ifindex = ifindex, .name = name, .uplink = uplink, .hardware = hardware});
 }
 
 void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
     auto& row = state_->core.node_addresses.rows()[0];
     if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
+}
+
+Status Datapath::set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses) {
+    const auto map = MapRef<std::uint32_t, svclb_node_addresses>::open(state_->core.maps, "tunnel_addresses");
+    if (!map) return fail(map.error());
+    std::map<std::uint32_t, svclb_node_addresses> rows;
+    for (const auto& [ifindex, row] : addresses) rows.emplace(static_cast<std::uint32_t>(ifindex), row);
+    if (!rows.empty()) rows.emplace(0, svclb_node_addresses{});
+    std::vector<std::uint32_t> stale;
+    auto read = map->each([&](std::uint32_t key, const svclb_node_addresses& row) {
+        const auto wanted = rows.find(key);
+        if (wanted == rows.end())
+            stale.push_back(key);
+        else if (std::memcmp(&wanted->second, &row, sizeof(row)) == 0)
+            rows.erase(wanted);
+    });
+    if (!read) return read;
+    for (const auto& [key, row] : rows)
+        if (auto written = map->put(key, row); !written) return written;
+    for (const auto key : stale)
+        if (auto removed = map->remove(key); !removed) return fail(removed.error());
+    return {};
 }
 
 void Datapath::set_masquerade(const svclb_masquerade& masquerade) {
@@ -282,7 +305,7 @@ Result<std::string> Datapath::catch_host_packets() {
     std::set<int> uplinks;
     std::set<int> pod_links;
     for (const auto& link : attached()) {
-        if (link.kind == LinkKind::uplink) uplinks.insert(link.ifindex);
+        if (link.kind == LinkKind::uplink || link.kind == LinkKind::tunnel) uplinks.insert(link.ifindex);
         if (link.kind == LinkKind::pod) pod_links.insert(link.ifindex);
     }
     const svclb_service_cidrs& row = state_->core.service_cidrs.rows()[0];
@@ -300,7 +323,10 @@ Status Datapath::leave_host_packets() {
 }
 
 Status Datapath::detach(int ifindex) {
-    return state_->core.links.detach(ifindex);
+    auto& core = state_->core;
+    if (auto unset = core.uplink_devices.set(ifindex, false); !unset) return unset;
+    if (auto left = leave_xdp(core, ifindex); !left) return left;
+    return core.links.detach(ifindex);
 }
 
 std::vector<AttachedLink> Datapath::attached() const {

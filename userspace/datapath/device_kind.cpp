@@ -26,9 +26,12 @@ std::optional<LinkKind> kind_of(const DeviceFacts& device, bool leads_out, const
     if (device.name == kRouteSide || device.name == kProgramSide) return std::nullopt;
     const Match uplink = match(patterns.uplinks, device.name);
     const Match pod = match(patterns.pod_links, device.name);
-    if (uplink == Match::yes) return LinkKind::uplink;
-    if (pod == Match::yes) return LinkKind::pod;
-    if (uplink == Match::by_discovery && leads_out) return LinkKind::uplink;
+    const bool bare = device.framing == Framing::bare;
+    const LinkKind out = bare ? LinkKind::tunnel : LinkKind::uplink;
+    if (device.framing == Framing::other) return std::nullopt;
+    if (uplink == Match::yes) return out;
+    if (pod == Match::yes && !bare) return LinkKind::pod;
+    if (uplink == Match::by_discovery && (leads_out || bare)) return out;
     const bool pair = device.type == "veth" || device.type == "netkit";
     if (pod == Match::by_discovery && pair && device.peer_elsewhere) return LinkKind::pod;
     return std::nullopt;

@@ -4,9 +4,9 @@
 // netkit nor, in this version, every form of next hop.
 #include "svclb/datapath/devices.hpp"
 
+#include <linux/if_arp.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
@@ -28,10 +28,28 @@ namespace {
 
 using netlink::ask;
 
+Framing framing_of(unsigned hardware_type) {
+    switch (hardware_type) {
+        case ARPHRD_ETHER:
+            return Framing::ethernet;
+        case ARPHRD_NONE:  // TUN, WireGuard
+        case ARPHRD_TUNNEL:
+        case ARPHRD_TUNNEL6:
+        case ARPHRD_SIT:
+        case ARPHRD_IPGRE:
+        case ARPHRD_IP6GRE:
+        case ARPHRD_RAWIP:
+        case ARPHRD_PPP:
+            return Framing::bare;
+        default:
+            return Framing::other;
+    }
+}
+
 DeviceFacts facts_of(nlmsghdr* message) {
     std::array<nlattr*, IFLA_MAX + 1> attributes{};
     const auto* header = static_cast<const ifinfomsg*>(nlmsg_data(message));
-    DeviceFacts device{.ifindex = header->ifi_index, .name = {}, .type = {}};
+    DeviceFacts device{.ifindex = header->ifi_index, .name = {}, .type = {}, .framing = framing_of(header->ifi_type)};
     if (nlmsg_parse(message, sizeof(*header), attributes.data(), IFLA_MAX, nullptr) < 0) return device;
     if (attributes[IFLA_IFNAME] != nullptr) device.name = nla_get_string(attributes[IFLA_IFNAME]);
     device.peer_elsewhere = attributes[IFLA_LINK_NETNSID] != nullptr;

@@ -27,9 +27,17 @@ struct Place {
 
 // The program of a place, which is also how a filter of ours is recognised.
 constexpr const char* program_of(Place place) {
-    if (place.side == Side::egress) return place.kind == LinkKind::uplink ? "to_uplink" : "to_pod";
-    if (place.kind == LinkKind::pod) return "from_pod";
-    return place.kind == LinkKind::host ? "from_host" : "from_uplink";
+    const bool out = place.side == Side::egress;
+    switch (place.kind) {
+        case LinkKind::uplink:
+            return out ? "to_uplink" : "from_uplink";
+        case LinkKind::tunnel:
+            return out ? "to_tunnel" : "from_tunnel";
+        case LinkKind::host:
+            return out ? "to_pod" : "from_host";
+        default:
+            return out ? "to_pod" : "from_pod";
+    }
 }
 
 // Makes the clsact qdisc where there is none; replaces a filter of ours in place.

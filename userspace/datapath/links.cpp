@@ -40,19 +40,29 @@ constexpr bpf_attach_type attach_type_of(Side side) {
 constexpr const char* name_of(Side side) {
     return side == Side::ingress ? "ingress" : "egress";
 }
-constexpr std::array kKinds = {LinkKind::pod, LinkKind::uplink, LinkKind::host};
+constexpr std::array kKinds = {LinkKind::pod, LinkKind::uplink, LinkKind::host, LinkKind::tunnel};
 std::string pin_name_of(Place place) {
-    const char* kind = place.kind == LinkKind::pod ? "" : place.kind == LinkKind::host ? "host-" : "uplink-";
+    const char* kind = place.kind == LinkKind::host     ? "host-"
+                       : place.kind == LinkKind::uplink ? "uplink-"
+                       : place.kind == LinkKind::tunnel ? "tunnel-"
+                                                        : "";
     return fmt::format("{}{}", kind, name_of(place.side));
 }
 constexpr std::size_t index_of(Side side) {
     return static_cast<std::size_t>(side);
 }
 int program_for(Place place, const Programs& programs) {
-    if (place.side == Side::egress)
-        return (place.kind == LinkKind::uplink ? programs.to_uplink : programs.to_pod).get();
-    if (place.kind == LinkKind::pod) return programs.from_pod.get();
-    return (place.kind == LinkKind::host ? programs.from_host : programs.from_uplink).get();
+    const bool out = place.side == Side::egress;
+    switch (place.kind) {
+        case LinkKind::uplink:
+            return (out ? programs.to_uplink : programs.from_uplink).get();
+        case LinkKind::tunnel:
+            return (out ? programs.to_tunnel : programs.from_tunnel).get();
+        case LinkKind::host:
+            return (out ? programs.to_pod : programs.from_host).get();
+        default:
+            return (out ? programs.to_pod : programs.from_pod).get();
+    }
 }
 
 std::string name_of(int ifindex) {
@@ -147,6 +157,9 @@ Result<Links> Links::find(const BpfDir& dir, bool read_only) {
 
 Status Links::adopt_pin(const std::string& file, bool read_only) {
     if (file.starts_with(kSocketPinPrefix)) return {};
+    const auto is_xdp = xdp_.adopt_pin(file, read_only);
+    if (!is_xdp) return fail(is_xdp.error());
+    if (*is_xdp) return {};
     const auto place = parse_pin_name(file);
     if (!place) {
         spdlog::warn("unknown pin path={}", (dir_.links() / file).string());
@@ -194,7 +207,7 @@ Status Links::replace_programs(const Programs& programs, const Programs* before)
         }
         return replaced;
     }
-    return {};
+    return xdp_.replace_program(programs.from_wire.get());
 }
 
 Status Links::attach_tcx(int ifindex, Side side, Attachment& attachment, const Programs& programs) {
@@ -257,6 +270,7 @@ Status Links::attach_both(int ifindex, Attachment& attachment, bool tcx, const P
 }
 
 Status Links::detach(int ifindex) {
+    if (auto detached = xdp_.detach(ifindex); !detached) return detached;
     const auto found = attachments_.find(ifindex);
     if (found == attachments_.end()) return {};
     for (const Side side : kSides) {
@@ -277,6 +291,7 @@ std::vector<AttachedLink> Links::attached() const {
             if (attachment.tcx[index_of(side)]) link.hooks.push_back({hook, "tcx"});
             if (attachment.filter[index_of(side)]) link.hooks.push_back({hook, "clsact"});
         }
+        if (const auto mode = xdp_.mode_on(ifindex)) link.hooks.push_back({"xdp", svclb::datapath::name_of(*mode)});
         links.push_back(std::move(link));
     }
     return links;

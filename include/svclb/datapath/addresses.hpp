@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -13,6 +14,12 @@
 namespace svclb::datapath {
 
 using AddressBytes = std::array<std::uint8_t, 16>;  // IPv4 in its mapped form, as abi.h has it
+
+struct LinkAddresses {  // the first of each family; all zero: none
+    AddressBytes v4{};
+    AddressBytes v6{};
+    bool operator==(const LinkAddresses&) const = default;
+};
 
 class Addresses {
 public:
@@ -24,8 +31,11 @@ public:
 
     // Readable when the kernel has told something.
     [[nodiscard]] int fd() const;
-    // All of them, sorted and unique, without link-local IPv6 ones; nothing where they are what the last call returned.
+    // All of them, sorted and unique, without link-local IPv6 ones; nothing where nothing has changed since the last
+    // call.
     Result<std::optional<std::vector<AddressBytes>>> changes();
+    // The same by device, as of the last call.
+    [[nodiscard]] const std::map<int, LinkAddresses>& by_device() const;
 
 private:
     struct State;

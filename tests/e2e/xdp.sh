@@ -1,0 +1,184 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+# XDP on the uplinks of two nodes: what a client outside sends through a node port to a backend on the other node is
+# turned round there, and its answers too. Another's XDP program stays, flows outlive the agent and the program, and
+# without XDP all goes on by tc.
+set -euo pipefail
+. "$(dirname "$0")/../harness/netns.sh"
+
+client4=10.0.250.2 client6=fd00:78:250::2
+
+# routed NAMESPACE DEVICE NUMBER: one link to the router, which has the address .1 on it. A veth hands over what XDP sends
+# only where the other end has an XDP program as well; and a checksum that is left to a device would keep every packet
+# from being turned round.
+routed() {
+    local router=$prefix-router
+    ip link add "$2" netns "$1" type veth peer name "link$3" netns "$router"
+    ip -n "$router" address add "10.0.$3.1/24" dev "link$3"
+    ip -n "$router" address add "fd00:78:$3::1/64" dev "link$3" nodad
+    ip -n "$router" link set "link$3" up
+    mkfifo "$run/link$3.in"
+    exec {open}<>"$run/link$3.in"
+    nsenter --net="/run/netns/$router" "$tools/foreign_xdp" "link$3" <"$run/link$3.in" >"$run/link$3" 2>&1 &
+    await 5 grep -q ready "$run/link$3"
+    without_offload "$1" "$2"
+    ip -n "$1" address add "10.0.$3.2/24" dev "$2"
+    ip -n "$1" address add "fd00:78:$3::2/64" dev "$2" nodad
+    ip -n "$1" link set "$2" up
+    ip -n "$1" route add default via "10.0.$3.1"
+    ip -n "$1" -6 route add default via "fd00:78:$3::1"
+}
+
+without_offload() { nsenter --net="/run/netns/$1" ethtool -K "$2" tx off >/dev/null; }
+
+outside_up() {
+    local router=$prefix-router node
+    harness_namespace "$router"
+    nsenter --net="/run/netns/$router" sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+    ip -n "$(node_ns 1)" link delete to-node2
+    for node in 1 2; do
+        routed "$(node_ns $node)" uplink "20$node"
+        ip -n "$router" route add "10.244.$node.0/24" via "10.0.20$node.2"
+        ip -n "$router" -6 route add "fd00:10:244:$node::/64" via "fd00:78:20$node::2"
+    done
+    harness_namespace "$(pod_ns outside)"
+    routed "$(pod_ns outside)" eth0 250
+}
+
+# exposed NAME NODE-PORT POD
+exposed() {
+    {
+        printf 'apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: default}\nspec:\n' "$1"
+        printf '  type: NodePort\n  clusterIP: 10.96.0.10\n  clusterIPs: [10.96.0.10, "fd00:10:96::10"]\n'
+        printf '  ipFamilies: [IPv4, IPv6]\n  ports:\n'
+        printf '    - {name: tcp, port: 80, protocol: TCP, nodePort: %s}\n' "$2"
+        printf '    - {name: udp, port: 80, protocol: UDP, nodePort: %s}\n' "$2"
+    } | manifest "$1.service.yaml"
+    endpoints "$1" "tcp:8080:TCP udp:8080:UDP" "$3"
+}
+
+talk() { pod_exec outside python3 "$harness_top/tests/e2e/tools/talk.py" "$@"; }
+turned() { ctl status -o json | jq .xdp.packets; }
+uplink_has() { holds "$(ctl get links -o json)" '.items[] | select(.name == "uplink") | [.hooks[] | select(.hook == "xdp") | .mode] == '"$1"; }
+agent() { start_agent -n "$1" --node-ip "10.0.20$1.2,fd00:78:20$1::2" "${@:2}"; }
+
+harness_begin xdp
+cluster_up 2
+outside_up
+pod_add b2 2
+without_offload "$(pod_ns b2)" eth0
+pod_serve b2 8080
+exposed far 30080 b2
+for node in 1 2; do agent $node --xdp native; done
+check "XDP is at the uplink, in the driver" uplink_has '["native"]'
+check "and at the other node's" holds "$(ctl -n 2 get links -o json)" \
+    '.items[] | select(.name == "uplink") | any(.hooks[]; .hook == "xdp" and .mode == "native")'
+
+# through WHAT EXPRESSION: all four kinds of conversations, 400 questions each; EXPRESSION of how many packets XDP has
+# turned round meanwhile.
+through() {
+    local to source before kind n=0 port
+    for kind in "4" "4 --udp" "6" "6 --udp"; do
+        n=$((n + 1))
+        to=10.0.201.2:30080 source=$client4
+        [[ $kind != 6* ]] || { to="[fd00:78:201::2]:30080" source=[$client6]; }
+        before=$(turned)
+        # shellcheck disable=SC2086 # no option where there is none
+        check "IPv$kind: every question is answered" holds "$(talk ${kind:2} --questions 400 $to $source)" \
+            '.answered == 400 and .lost == 0 and .pods == ["b2"]'
+        before=$(($(turned) - before))
+        check "IPv$kind: $1: $before packets" test "$before" "${@:2}"
+    done
+}
+say "in the driver"
+through "turned round at XDP" -ge 500
+check "desired and programmed state agree" ctl verify
+
+client_port=41000
+# conversations SECONDS: one of each kind, each with a question every 2 ms.
+conversations() {
+    local seconds=$1 n=0 kind
+    talking=()
+    client_port=$((client_port + 1))
+    for kind in "10.0.201.2:30080 $client4:$client_port" "--udp 10.0.201.2:30080 $client4:$client_port" \
+        "[fd00:78:201::2]:30080 [$client6]:$client_port" "--udp [fd00:78:201::2]:30080 [$client6]:$client_port"; do
+        n=$((n + 1))
+        # shellcheck disable=SC2086 # several words
+        talk --seconds "$seconds" --pause 0.002 $kind >"$run/talk$n" &
+        talking+=($!)
+    done
+}
+unbroken() { # SENTENCE
+    wait "${talking[@]}" || true
+    for n in 1 2 3 4; do
+        check "$1: conversation $n is unbroken" holds "$(cat "$run/talk$n")" '.lost == 0 and .error == "" and .answered > 100'
+    done
+}
+
+say "a firewall that drops what connection tracking calls invalid"
+node_exec nft -f - <<'RULES'
+table inet firewall {
+    chain forward {
+        type filter hook forward priority 0
+        ct state invalid counter drop
+    }
+}
+RULES
+conversations 3
+unbroken "firewall"
+check "drops nothing" holds "$(node_exec nft -j list chain inet firewall forward)" \
+    '[.nftables[].rule.expr[]?.counter | select(.) | .packets] == [0]'
+check "connection tracking knows datagrams, and no connection" \
+    test "$(node_exec awk '{ print $3 }' /proc/net/nf_conntrack | grep -v icmp | sort -u)" = udp
+node_exec nft delete table inet firewall
+
+say "the agent is killed, and comes back"
+conversations 6
+sleep 1
+stop_agent KILL
+before=$(turned)
+sleep 1
+check "without the agent XDP goes on" test "$(turned)" -gt "$before"
+agent 1 --xdp native
+unbroken "killed"
+check "the next agent has taken over" uplink_has '["native"]'
+
+say "without XDP, and with it again"
+conversations 8
+sleep 1
+stop_agent
+agent 1 --xdp off
+check "it is gone" uplink_has '[]'
+before=$(turned)
+sleep 1
+check "and nothing more is turned round" test "$(turned)" = "$before"
+stop_agent
+agent 1 --xdp generic
+check "generic on request" uplink_has '["generic"]'
+sleep 1
+check "turns round as well" test "$(turned)" -gt "$before"
+stop_agent
+agent 1
+check "by itself it is not put on a virtual device" uplink_has '[]'
+unbroken "changed"
+
+say "somebody else's program"
+stop_agent
+mkfifo "$run/foreign.in"
+exec {foreign}<>"$run/foreign.in"
+node_exec "$tools/foreign_xdp" uplink <"$run/foreign.in" >"$run/foreign" 2>&1 &
+await 5 grep -q ready "$run/foreign"
+: >"$run/agent1.log"
+agent 1 --xdp native
+check "is named, once" test "$(grep -c 'xdp: not on uplink: the XDP program "foreign" (id [0-9]*) is there' "$run/agent1.log")" = 1
+check "and in the status" holds "$(ctl status -o json)" '.xdp.text | test("not on uplink: the XDP program .foreign.")'
+check "stays" node_exec ip -j -d link show uplink
+check "and is the only one" uplink_has '[]'
+through "tc serves" -eq 0
+
+say "cleanup"
+stop_agent -n 2
+nsenter --net="/run/netns/$(node_ns 2)" "$build/userspace/agent/svclb-agent" "${agent_source[@]}" \
+    --state-dir "$run/state2" --bpf-dir "$(bpf_dir 2)" --cleanup >/dev/null
+check "leaves no XDP program" holds "$(ip -n "$(node_ns 2)" -j -d link show uplink)" '.[0] | has("xdp") | not'
+harness_end
