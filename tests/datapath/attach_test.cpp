@@ -310,4 +310,33 @@ TEST_CASE("cleanup detaches under a running agent and may be repeated") {
     CHECK(next.attached().empty());
 }
 
+TEST_CASE("the programs are told which devices are uplinks, and no longer of those that an earlier agent had") {
+    const KernelSandbox sandbox;
+    const int link = sandbox.add_pod_link("pod0");
+    const auto is_told = [&](int ifindex) {
+        const UniqueFd map(bpf_obj_get((sandbox.bpf_dir() / "maps" / "uplink_devices").c_str()));
+        REQUIRE(map);
+        std::uint32_t value = 0;
+        return bpf_map_lookup_elem(map.get(), &ifindex, &value) == 0;
+    };
+    {
+        Datapath datapath = open_or_fail(sandbox.options(AttachMode::clsact));
+        REQUIRE(datapath.attach(link, "pod0", LinkKind::uplink));
+        CHECK(is_told(link));
+        REQUIRE(datapath.attach(link, "pod0", LinkKind::pod));
+        CHECK_FALSE(is_told(link));
+        REQUIRE(datapath.attach(link, "pod0", LinkKind::uplink));
+        REQUIRE(datapath.detach(link));
+        CHECK_FALSE(is_told(link));
+        REQUIRE(datapath.attach(link, "pod0", LinkKind::uplink));
+    }
+    {
+        const Datapath datapath = open_or_fail(sandbox.options(AttachMode::clsact));
+        CHECK(is_told(link));
+    }
+    CHECK(output_of("ip link delete pod0").empty());
+    const Datapath datapath = open_or_fail(sandbox.options(AttachMode::clsact));
+    CHECK_FALSE(is_told(link));
+}
+
 }  // namespace svclb::datapath
