@@ -31,7 +31,8 @@ static __always_inline int translate(struct __sk_buff *skb, struct work *work)
 	long failed;
 
 	translation(&work->wire.to, &work->pkt.tuple, flow);
-	count_packet(&work->pkt, flow->service, flow->backend);
+	if (kind != SVCLB_FLOW_SOURCE && kind != SVCLB_FLOW_SOURCE_REPLY)
+		count_packet(&work->pkt, flow->service, flow->backend); /* at the other step */
 	work->pkt.translated = true;
 	if (work->pkt.tuple.proto == IPPROTO_SCTP)
 		failed = rewrite_sctp(skb);
@@ -158,6 +159,26 @@ static __always_inline void answered(struct work *work, struct svclb_flow *flow)
 }
 
 /*
+ * The client goes on with the transient `work.flow`, whose answers do not pass here: that it goes on is all there is to
+ * tell that it was answered. TCP that speaks after its SYN, datagrams that come for longer than a tick.
+ */
+static __always_inline void go_on_unanswered(struct work *work, struct svclb_flow *entry, bool later)
+{
+	bool tcp = has_connections(work->pkt.tuple.proto);
+	bool goes_on = tcp ? !(work->pkt.tcp_flags & (TCP_SYN | TCP_RST)) : later;
+
+	if (!goes_on || (entry->answered && !later))
+		return;
+	entry->answered = 1;
+	work->flow.answered = 1;
+	stamp(&work->flow);
+	if (store_established(&work->pkt.tuple, &work->flow, work->pkt.v6))
+		count_reason(&work->pkt, SVCLB_REASON_ESTABLISHED_FULL);
+	else
+		remove_transient(&work->pkt.tuple, work->pkt.v6);
+}
+
+/*
  * The client goes on with the transient `work.flow`: restores its reply entry if that was evicted alone, or makes the
  * flow established once it has been answered. `entry` is where it is; a full table is tried again when the tick has
  * changed. False: the tuple has gone to another flow meanwhile.
@@ -166,6 +187,10 @@ static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, b
 {
 	const struct svclb_flow *reply;
 
+	if (work->flow.kind == SVCLB_FLOW_ENCAPSULATED) {
+		go_on_unanswered(work, entry, later);
+		return true;
+	}
 	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
 	reply = find_transient(&work->reply_at, work->pkt.v6);
 	if (!reply || !answers_to(reply, &work->pkt.tuple)) {

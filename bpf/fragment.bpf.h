@@ -146,6 +146,12 @@ static __always_inline int translate_later(struct __sk_buff *skb, struct work *w
 
 	if (kind == SVCLB_FRAGMENT_UNTRANSLATED)
 		return VERDICT_NEXT;
+	if (kind == SVCLB_FRAGMENT_ENCAPSULATED) {
+		copy_addr(work->flow.addr, as->daddr);
+		work->flow.service = as->service;
+		work->flow.backend = as->backend;
+		return VERDICT_ENCAPSULATE;
+	}
 	copy_addr(to->saddr, as->saddr);
 	copy_addr(to->daddr, as->daddr);
 	count_packet(&work->pkt, as->service, as->backend);
@@ -252,9 +258,14 @@ __noinline int after_first_fragment(struct __sk_buff *skb, int verdict)
 	struct held_key at;
 	__u8 kind;
 
-	if (!work || !fragments_may_concern(&work->pkt.tuple))
+	if (!work || verdict == VERDICT_DROP || !fragments_may_concern(&work->pkt.tuple))
 		return verdict;
-	if (work->pkt.translated) {
+	if (verdict == VERDICT_ENCAPSULATE) {
+		as.kind = SVCLB_FRAGMENT_ENCAPSULATED;
+		as.service = work->flow.service;
+		as.backend = work->flow.backend;
+		copy_addr(as.daddr, work->flow.addr);
+	} else if (work->pkt.translated) {
 		kind = work->flow.kind;
 		as.kind = kind == SVCLB_FLOW_HAIRPIN || kind == SVCLB_FLOW_HAIRPIN_REPLY ? SVCLB_FRAGMENT_SENT_BACK
 											 : SVCLB_FRAGMENT_TRANSLATED;

@@ -203,6 +203,8 @@ __noinline int translate_error(struct __sk_buff *skb)
 		return VERDICT_NONE;
 	work->flow = *flow;
 	kind = work->flow.kind;
+	if (kind == SVCLB_FLOW_ENCAPSULATED)
+		return VERDICT_ENCAPSULATE;
 	translation(&work->wire.to, &work->quoted.tuple, &work->flow);
 	if (rewrite_error(skb, work))
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);

@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "svclb/abi.h"
+#include "svclb/abi/uplinks.h"
 #include "tables.bpf.h"
 
 /* Agent -> svclb-ctl verify: the frontends that ought to be there. The programs never read it. */
@@ -167,6 +168,41 @@ struct {
 	__type(key, __u32);
 	__type(value, struct svclb_masquerade);
 } masquerade SEC(".maps");
+
+/* The kernel learns nothing from an error about a packet that a program has made. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct svclb_path_key);
+	__type(value, struct svclb_path_mtu);
+} path_mtus SEC(".maps");
+
+/* Agent -> programs: the devices with our programs that lead to other nodes, by ifindex. What leaves by another one,
+ * encapsulated, would find nobody there to unpack it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} uplink_devices SEC(".maps");
+
+/* Agent -> programs: which uplinks XDP serves. Read for packets that may be turned round only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SVCLB_XDP_LINKS);
+	__type(key, __u32);
+	__type(value, struct svclb_xdp_link);
+} xdp_links SEC(".maps");
+
+/* Programs -> svclb-ctl. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_xdp_counter);
+} xdp_counters SEC(".maps");
 
 struct barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

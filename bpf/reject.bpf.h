@@ -23,6 +23,7 @@
 #define ICMP_ECHO_REPLY 0
 #define ICMP_DEST_UNREACH 3
 #define ICMP_PORT_UNREACH 3
+#define ICMP_FRAG_NEEDED 4
 #define ICMP_ECHO 8
 #define IP4_LOOPBACK 127
 #define IP4_MULTICAST 224
@@ -180,7 +181,8 @@ static __noinline int answer_reset(struct __sk_buff *skb, struct work *work)
 	return answer_ip(skb, work, IPPROTO_TCP, TCP_SIZE);
 }
 
-static __noinline int answer_unreachable(struct __sk_buff *skb, struct work *work)
+/* An ICMP or ICMPv6 error; `rest` is what follows its checksum. */
+static __noinline int answer_error(struct __sk_buff *skb, struct work *work, __u8 type, __u8 code, __be32 rest)
 {
 	const struct packet *pkt = &work->pkt;
 	__u32 header = (pkt->v6 ? IP6_SIZE : IP4_SIZE) + ICMP_SIZE;
@@ -188,11 +190,8 @@ static __noinline int answer_unreachable(struct __sk_buff *skb, struct work *wor
 		__u8 type;
 		__u8 code;
 		__u16 check;
-		__be32 unused;
-	} icmp = {
-		.type = pkt->v6 ? ICMPV6_DEST_UNREACH : ICMP_DEST_UNREACH,
-		.code = pkt->v6 ? ICMPV6_PORT_UNREACH : ICMP_PORT_UNREACH,
-	};
+		__be32 rest;
+	} icmp = {.type = type, .code = code, .rest = rest};
 	__u64 quote = pkt->end - pkt->l3;
 	__u32 sum;
 
@@ -218,6 +217,23 @@ static __noinline int answer_unreachable(struct __sk_buff *skb, struct work *wor
 	if (bpf_skb_store_bytes(skb, pkt->l3 + header - ICMP_SIZE, &icmp, sizeof(icmp), BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	return answer_ip(skb, work, pkt->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, ICMP_SIZE + quote);
+}
+
+static __always_inline int answer_unreachable(struct __sk_buff *skb, struct work *work)
+{
+	bool v6 = work->pkt.v6;
+
+	return answer_error(skb, work, v6 ? ICMPV6_DEST_UNREACH : ICMP_DEST_UNREACH,
+			    v6 ? ICMPV6_PORT_UNREACH : ICMP_PORT_UNREACH, 0);
+}
+
+/* RFC 1191 section 4, RFC 4443 section 3.2. */
+static __always_inline int answer_too_big(struct __sk_buff *skb, struct work *work, __u32 mtu)
+{
+	bool v6 = work->pkt.v6;
+
+	return answer_error(skb, work, v6 ? ICMPV6_PKT_TOOBIG : ICMP_DEST_UNREACH, v6 ? 0 : ICMP_FRAG_NEEDED,
+			    bpf_htonl(mtu));
 }
 
 static __always_inline bool is_ping(struct __sk_buff *skb, const struct packet *pkt)

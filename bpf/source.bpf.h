@@ -209,6 +209,21 @@ static __always_inline bool masquerades(__u8 kind, __u8 outside_set, bool local)
 	return !local || (row && row->all);
 }
 
+/* Notes in `work.flow`, which is transient, and both its entries. */
+static __always_inline void set_masqueraded(struct work *work, __u8 masqueraded)
+{
+	struct svclb_flow *entry;
+
+	work->flow.masqueraded = masqueraded;
+	entry = find_transient(&work->pkt.tuple, work->pkt.v6);
+	if (entry)
+		entry->masqueraded = masqueraded;
+	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
+	entry = find_transient(&work->reply_at, work->pkt.v6);
+	if (entry)
+		entry->masqueraded = masqueraded;
+}
+
 /*
  * `work.flow` has just been opened. Notes in both its entries whether its source becomes the node: where the policy
  * wants that, and where it alone makes the answers come back, which is for clients outside whose backend is
@@ -219,7 +234,6 @@ __noinline int note_source(int wanted)
 {
 	const struct svclb_backend *backend;
 	struct work *work = work_on();
-	struct svclb_flow *entry;
 	bool here;
 
 	if (!work || work->flow.kind != SVCLB_FLOW_FORWARD || work->host)
@@ -230,14 +244,7 @@ __noinline int note_source(int wanted)
 		if (!wanted || !node_address(work->pkt.v6))
 			return 0;
 	}
-	work->flow.masqueraded = here ? SVCLB_MASQUERADED_AT_POD : SVCLB_MASQUERADED_AT_UPLINK;
-	entry = find_transient(&work->pkt.tuple, work->pkt.v6);
-	if (entry)
-		entry->masqueraded = work->flow.masqueraded;
-	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
-	entry = find_transient(&work->reply_at, work->pkt.v6);
-	if (entry)
-		entry->masqueraded = work->flow.masqueraded;
+	set_masqueraded(work, here ? SVCLB_MASQUERADED_AT_POD : SVCLB_MASQUERADED_AT_UPLINK);
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 #include "uplink.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
+#include "xdp.bpf.h"
 
 /* `work.pkt`, from a pod or from the node itself. */
 static __always_inline int from_client(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes,
@@ -136,6 +137,15 @@ int to_tunnel(struct __sk_buff *skb)
 	struct work *work = work_on();
 
 	return work ? handle_wire(skb, work, parse_bare(skb, &work->pkt, SVCLB_TO_WIRE), true) : VERDICT_NEXT;
+}
+
+/* At uplinks, before from_uplink. */
+SEC("xdp")
+int from_wire(struct xdp_md *ctx)
+{
+	struct work *work = work_on();
+
+	return work ? turn_round(ctx, work) : XDP_PASS;
 }
 
 char svclb_license[] SEC("license") = "GPL";

@@ -8,6 +8,7 @@
 #ifndef SVCLB_UPLINK_BPF_H
 #define SVCLB_UPLINK_BPF_H
 
+#include "dsr.bpf.h"
 #include "flow_life.bpf.h"
 #include "fragment.bpf.h"
 #include "icmp.bpf.h"
@@ -34,6 +35,7 @@ static __always_inline int open_from_wire(struct __sk_buff *skb)
 	struct work *work = work_on();
 	const struct packet *pkt;
 	int result;
+	__u8 flags;
 
 	if (!work)
 		return VERDICT_DROP;
@@ -44,8 +46,13 @@ static __always_inline int open_from_wire(struct __sk_buff *skb)
 						    : drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
 	if (frontend->kind == SVCLB_FRONTEND_CLUSTER_IP && !settings.external_cluster_ip)
 		return drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
+	flags = frontend->flags;
 	result = open_to(work, frontend);
-	return result ? refuse(skb, pkt, result) : VERDICT_NONE;
+	if (result)
+		return refuse(skb, pkt, result);
+	if (flags & SVCLB_FRONTEND_DSR)
+		note_dsr(skb);
+	return VERDICT_NONE;
 }
 
 /* `work.pkt` has no established flow. VERDICT_NONE: `work.flow` says how to translate. */
@@ -101,7 +108,7 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 		if (verdict != VERDICT_NONE)
 			return verdict;
 	}
-	return translate(skb, work);
+	return work->flow.kind == SVCLB_FLOW_ENCAPSULATED ? VERDICT_ENCAPSULATE : translate(skb, work);
 }
 
 static __always_inline int handle_to_wire(struct __sk_buff *skb, struct work *work)
@@ -129,6 +136,8 @@ __noinline int portless_wire(struct __sk_buff *skb, __u32 parsed)
 
 		if (verdict != VERDICT_NONE)
 			return verdict;
+		if (pkt->tuple.direction == SVCLB_FROM_WIRE)
+			note_path_mtu(skb);
 	}
 	if (settings.external_cluster_ip || pkt->tuple.direction != SVCLB_FROM_WIRE ||
 	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)] || !is_cluster_ip(&pkt->tuple))
@@ -141,12 +150,18 @@ static __always_inline int handle_wire(struct __sk_buff *skb, struct work *work,
 	int verdict;
 
 	work->host = 0;
+	if (!going_out && parsed == PARSED_OTHER && is_encapsulated(&work->pkt))
+		parsed = unwrap(skb);
 	if (parsed == PARSED_FRAGMENT)
 		parsed = open_fragment(skb);
-	if (parsed != PARSED_PORTS)
-		return portless_wire(skb, parsed);
-	verdict = going_out ? handle_to_wire(skb, work) : handle_from_wire(skb, work);
-	return work->pkt.fragment ? after_first_fragment(skb, verdict) : verdict;
+	if (parsed != PARSED_PORTS) {
+		verdict = portless_wire(skb, parsed);
+	} else {
+		verdict = going_out ? handle_to_wire(skb, work) : handle_from_wire(skb, work);
+		if (work->pkt.fragment)
+			verdict = after_first_fragment(skb, verdict);
+	}
+	return !going_out && verdict == VERDICT_ENCAPSULATE ? encapsulate(skb) : verdict;
 }
 
 #endif

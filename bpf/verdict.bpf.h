@@ -15,6 +15,7 @@
 #define VERDICT_NEXT TC_ACT_UNSPEC
 #define VERDICT_DROP TC_ACT_SHOT
 #define VERDICT_NONE 64 /* not decided yet. No verdict has this value */
+#define VERDICT_ENCAPSULATE 65 /* nor this: to the backend of `work.flow`, see dsr.bpf.h */
 
 /* The node's ports towards backends are of two kinds, for the node's own flows by way of the catch-all and for clients
  * that are masqueraded: the answers of each are looked for elsewhere, so neither knows which ports the other has. */

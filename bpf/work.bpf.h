@@ -27,6 +27,7 @@ struct work {
 	struct wire wire; /* the fields to write */
 	__u32 host; /* the packet comes from the node itself, by way of the catch-all */
 	struct svclb_fragment_key fragment; /* of a fragment: its datagram */
+	struct packet outer; /* the packet that `pkt` was inside of, or is */
 	struct packet quoted; /* what an ICMP error quotes, with its ends exchanged */
 	__u8 quote[QUOTE_MAX]; /* of a refused packet; and the headers of the answer */
 };

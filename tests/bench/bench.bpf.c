@@ -129,6 +129,24 @@ int both_v6(struct __sk_buff* skb) {
     return step->reply ? to_pod(skb) : from_pod(skb);
 }
 
+/* What no translation can do without: the packet's tuple, and its entry. */
+static __always_inline int look_up(struct __sk_buff* skb, bool v6) {
+    struct work* work = work_on();
+
+    if (!lay_down(skb, v6) || !work || parse(skb, &work->pkt, SVCLB_FROM_POD) != PARSED_PORTS) return VERDICT_DROP;
+    return find_established(&work->pkt.tuple, v6) ? VERDICT_NEXT : VERDICT_DROP;
+}
+
+SEC("tc")
+int lookup_v4(struct __sk_buff* skb) {
+    return look_up(skb, false);
+}
+
+SEC("tc")
+int lookup_v6(struct __sk_buff* skb) {
+    return look_up(skb, true);
+}
+
 static __always_inline int balance_laid_down(struct xdp_md* ctx, bool v6) {
     return lay_down_at((void*)(long)ctx->data, (void*)(long)ctx->data_end, v6) ? balance(ctx, v6) : XDP_DROP;
 }

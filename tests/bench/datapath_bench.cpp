@@ -11,6 +11,7 @@
 #include <functional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "bench_object.hpp"
@@ -83,14 +84,19 @@ std::vector<Row> rows_of(int family) {
     };
     for (const std::uint32_t flows : {kOneFlow, kManyFlows}) {
         const std::string suffix = flows == kOneFlow ? ", 1 flow" : ", 65,536 flows";
-        rows.push_back({"TCP established, out" + suffix, "from_pod", {out(ours.out)}, flows, true});
-        rows.push_back({"TCP established, back" + suffix, "to_pod", {back(ours.back)}, flows, true});
-        rows.push_back({"UDP established, out" + suffix, "from_pod", {out(ours.udp_out)}, flows, true});
-        rows.push_back({"UDP established, back" + suffix, "to_pod", {back(ours.udp_back)}, flows, true});
-        for (const auto& [proto, packet] : {std::pair{"TCP", ours.out}, {"UDP", ours.udp_out}}) {
-            rows.push_back({.name = std::string("for comparison: encapsulated, ") + proto + suffix,
+        for (const bool udp : {false, true}) {
+            const std::string proto = udp ? "UDP" : "TCP";
+            const bench_step there = out(udp ? ours.udp_out : ours.out);
+            rows.push_back({proto + " established, out" + suffix, "from_pod", {there}, flows, true});
+            rows.push_back({proto + " established, back" + suffix,
+                            "to_pod",
+                            {back(udp ? ours.udp_back : ours.back)},
+                            flows,
+                            true});
+            rows.push_back({"for comparison: parsed and found, " + proto + suffix, "lookup", {there}, flows});
+            rows.push_back({.name = "for comparison: encapsulated, " + proto + suffix,
                             .program = "balance",
-                            .steps = {out(packet)},
+                            .steps = {there},
                             .flow_mask = flows,
                             .verdict = kTransmit});
         }
@@ -113,14 +119,20 @@ std::string program_of(const Row& row) {
     return row.program + (row.family == 4 ? "_v4" : "_v6");
 }
 
-void establish_many(BenchObject& object, int family) {
-    const Packets ours = between(client(family), frontend(family), backend(family));
+// The tables hold the flows of the row, both entries of each, and nothing else: every entry more is one that lookups
+// may walk past.
+void establish(BenchObject& object, const Row& row) {
+    static std::tuple<int, bool, std::uint32_t> held;
+    const bool udp = row.steps.front().udp != 0;
+    const std::tuple wanted{row.family, udp, row.flow_mask};
+    if (std::exchange(held, wanted) == wanted) return;
+    const Packets ours = between(client(row.family), frontend(row.family), backend(row.family));
+    object.forget_flows();
     // Answered, and the client goes on: that is what makes a flow established.
-    for (const auto& [first, answer, more] :
-         {std::tuple{ours.syn_out, ours.syn_back, ours.out}, {ours.udp_out, ours.udp_back, ours.udp_out}}) {
-        object.plan({step_of(first, false), step_of(answer, true), step_of(more, false)}, kManyFlows);
-        object.run(family == 4 ? "both_v4" : "both_v6", ours.out, 3 * (kManyFlows + 1), kNext);
-    }
+    object.plan({step_of(udp ? ours.udp_out : ours.syn_out, false), step_of(udp ? ours.udp_back : ours.syn_back, true),
+                 step_of(udp ? ours.udp_out : ours.out, false)},
+                row.flow_mask);
+    object.run(row.family == 4 ? "both_v4" : "both_v6", ours.out, 3 * (row.flow_mask + 1), kNext);
 }
 
 // The number of the next flow that nobody has seen.
@@ -134,6 +146,8 @@ void measure(BenchObject& object, Row& row, std::uint32_t times) {
     if (row.begins_flows) {
         object.forget_flows();
         times = kNewFlows * steps;
+    } else {
+        establish(object, row);
     }
     object.plan(row.steps, row.flow_mask, row.begins_flows ? next_new() : 0);
     if (row.begins_flows) {
@@ -216,8 +230,6 @@ void bench(int trials, std::uint32_t times, const std::string& only, const std::
     double bare = empty_floor(object, times);
     for (int trial = 0; trial < trials; trial++) {
         std::fprintf(stderr, "trial %d of %d\n", trial + 1, trials);
-        object.forget_flows();
-        for (const int family : {4, 6}) establish_many(object, family);
         bare = std::min(bare, empty_floor(object, times));
         // Those that begin flows empty the tables, so they come last.
         for (const bool begins_flows : {false, true}) {

@@ -189,3 +189,100 @@ TEST_CASE("fragments: of other protocols to a frontend go on untouched and are c
     CHECK(count(datapath, SVCLB_REASON_FRAGMENT) == 3);
     CHECK(datapath.reasons() == 3);
 }
+
+TEST_CASE("fragments: of TCP go the way of their connection", "[fragments]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    const Conversation flow = establish(datapath, world, world.client(), world.frontend());
+    const auto out = fragments_of(large(world, flow.client, flow.dialled));
+    const auto arrives = fragments_of(large(world, flow.presented, flow.backend));
+    const auto back = fragments_of(large(world, flow.backend, flow.presented));
+    const auto received = fragments_of(large(world, flow.dialled, flow.client));
+    for (std::size_t i = 0; i < out.size(); i++) {
+        CAPTURE(i);
+        CHECK_RUN(datapath.from_pod(out[i]), next, arrives[i]);
+        CHECK_RUN(datapath.to_pod(back[i]), next, received[i]);
+    }
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("fragments: of SCTP are translated where no port changes, else dropped and counted", "[fragments]") {
+    const World world = sctp_world();
+    const bool port_changes = GENERATE(false, true);
+    CAPTURE(world, port_changes);
+    Datapath& datapath = fresh_datapath();
+    const Endpoint backend{world.backend().addr, port_changes ? world.backend().port : world.frontend().port};
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {backend});
+    const Conversation flow = establish(datapath, world, world.client(), world.frontend());
+    const auto out = fragments_of(large(world, flow.client, flow.dialled));
+    const auto arrives = fragments_of(large(world, flow.presented, flow.backend));
+    for (std::size_t i = 0; i < out.size(); i++) {
+        CAPTURE(i);
+        if (port_changes) {
+            CHECK(datapath.from_pod(out[i]).verdict == dropped);
+        } else {
+            CHECK_RUN(datapath.from_pod(out[i]), next, arrives[i]);
+        }
+    }
+    CHECK(count(datapath, SVCLB_REASON_REWRITE_FAILED) == (port_changes ? 1 : 0));
+    CHECK(count(datapath, SVCLB_REASON_FRAGMENT_HELD) == (port_changes ? 2 : 0));
+}
+
+TEST_CASE("fragments: with VLAN tags and headers before and behind the fragment's, in and out of order",
+          "[fragments]") {
+    const World world = udp_world();
+    const std::string between = GENERATE("one tag", "two tags", "headers before", "headers behind");
+    const bool last_first = GENERATE(false, true);
+    CAPTURE(world, between, last_first);
+    Datapath& datapath = fresh_datapath();
+    datapath.with_complete_checksums(!last_first);  // a packet that takes another one's place has none
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    const Conversation flow = establish(datapath, world, world.client(), world.frontend());
+    const auto shaped = [&](const Endpoint& from, const Endpoint& to) {
+        Packet whole = large(from, to);
+        if (between == "headers behind") whole.extensions = {{IPPROTO_DSTOPTS, Bytes(14)}};
+        auto pieces = fragments_of(whole);
+        for (Packet& piece : pieces) {
+            if (between == "one tag") piece.vlans = {7};
+            if (between == "two tags") piece.vlans = {8, 7};
+            if (between != "headers before") continue;
+            piece.ip_options = Bytes(8, 1);
+            piece.extensions.insert(piece.extensions.begin(), {IPPROTO_HOPOPTS, {1, 4, 0, 0, 0, 0}});
+        }
+        return pieces;
+    };
+    const auto out = shaped(flow.client, flow.dialled);
+    const auto arrives = shaped(flow.presented, flow.backend);
+    const auto back = shaped(flow.backend, flow.presented);
+    const auto received = shaped(flow.dialled, flow.client);
+    if (last_first) {
+        for (std::size_t i = out.size() - 1; i > 0; i--) {
+            CHECK_RUN(datapath.from_pod(out[i]), dropped, out[i]);
+            CHECK_RUN(datapath.to_pod(back[i]), dropped, back[i]);
+        }
+    }
+    for (std::size_t i = 0; i < out.size(); i++) {
+        CAPTURE(i);
+        CHECK_RUN(datapath.from_pod(out[i]), next, arrives[i]);
+        CHECK_RUN(datapath.to_pod(back[i]), next, received[i]);
+    }
+    CHECK(count(datapath, SVCLB_REASON_FRAGMENT_RELEASED) == (last_first ? 4 : 0));
+    CHECK(count(datapath, SVCLB_REASON_FRAGMENT_HELD) == (last_first ? 4 : 0));
+}
+
+TEST_CASE("fragments: in a pod that reaches itself, the last one first", "[fragments]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    datapath.with_complete_checksums(false);
+    const Endpoint server{world.client().addr, 8080};
+    const Endpoint peer{world.frontend().addr, world.client().port};
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {server});
+    const auto out = fragments_of(large(world.client(), world.frontend()));
+    const auto arrives = fragments_of(large(peer, server));
+    for (const std::size_t i : {2u, 1u}) CHECK_RUN(datapath.from_pod(out[i]), dropped, out[i]);
+    for (const std::size_t i : {0u, 1u, 2u}) CHECK_RUN(datapath.from_pod(out[i]), redirected, sent_back(arrives[i]));
+    CHECK(count(datapath, SVCLB_REASON_FRAGMENT_RELEASED) == 2);
+}

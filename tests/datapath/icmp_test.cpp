@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "conversation.hpp"
+#include "fragments.hpp"
 #include "icmp_errors.hpp"
 
 using namespace svclb::test;
@@ -123,6 +124,32 @@ TEST_CASE("icmp: with headers between IP and transport, inside and outside, and 
               shaped(flow.dialled.addr, world.data(flow.client, flow.dialled)));
     CHECK_RUN(datapath.from_pod(shaped(flow.client.addr, world.data(flow.dialled, flow.client))), next,
               shaped(flow.client.addr, world.data(flow.backend, flow.presented)));
+}
+
+TEST_CASE("icmp: errors about the first fragment of a packet, and none about a later one", "[icmp]") {
+    const World world = any_world();
+    const bool other_port = GENERATE(false, true);
+    CAPTURE(world, other_port);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    const Conversation flow = flow_of(datapath, world, other_port);
+    const auto out = fragments_of(large(world, flow.client, flow.dialled));
+    const auto arrives = fragments_of(large(world, flow.presented, flow.backend));
+    const auto back = fragments_of(large(world, flow.backend, flow.presented));
+    const auto received = fragments_of(large(world, flow.dialled, flow.client));
+    const Ip router = world.stranger().addr;
+
+    for (const std::size_t behind_ip : {16u, 28u, 548u}) {  // with the extension header
+        CAPTURE(behind_ip);
+        CHECK_RUN(datapath.to_pod(error_about(router, arrives[0], too_big(world), behind_ip)), next,
+                  error_about(router, out[0], too_big(world), behind_ip));
+        CHECK_RUN(datapath.from_pod(error_about(flow.client.addr, received[0], too_big(world), behind_ip)), next,
+                  error_about(flow.client.addr, back[0], too_big(world), behind_ip));
+    }
+    // It has no ports by which anybody could look a socket up.
+    const Packet later = error_about(router, arrives[1], too_big(world));
+    CHECK_RUN(datapath.to_pod(later), next, later);
+    CHECK(datapath.reasons() == 0);
 }
 
 TEST_CASE("icmp: a quoted datagram without a checksum stays without", "[icmp]") {

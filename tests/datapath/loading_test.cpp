@@ -6,7 +6,7 @@ using namespace svclb::test;
 
 TEST_CASE("loading: this kernel accepts every program for packets", "[loading]") {
     Datapath& datapath = fresh_datapath();
-    for (const char* name : {"from_pod", "to_pod", "from_host", "from_uplink", "to_uplink"}) {
+    for (const char* name : {"from_pod", "to_pod", "from_host", "from_uplink", "to_uplink", "from_wire"}) {
         CAPTURE(name);
         CHECK(datapath.program(name) >= 0);
     }

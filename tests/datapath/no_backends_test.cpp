@@ -98,6 +98,25 @@ TEST_CASE("no backends: a SYN behind other headers gets an ICMP error", "[no_bac
     CHECK(datapath.reasons() == 1);
 }
 
+// The kernel can make no room for the quote behind a tag; it has taken the outer one off before the program runs.
+TEST_CASE("no backends: behind VLAN tags TCP is answered, and the rest dropped and counted", "[no_backends]") {
+    const World world = any_world();
+    const std::vector<std::uint16_t> tags = GENERATE(std::vector<std::uint16_t>{7}, std::vector<std::uint16_t>{8, 7});
+    CAPTURE(world, tags.size());
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {});
+    Packet packet = world.first(world.client(), world.frontend());
+    packet.vlans = tags;
+    if (world.tcp_flow()) {
+        packet.tcp().options.clear();
+        CHECK_RUN(datapath.from_pod(packet), redirected, refusal_of(world, packet));
+    } else {
+        CHECK(datapath.from_pod(packet).verdict == dropped);
+    }
+    CHECK(datapath.reason(SVCLB_REASON_REJECT_FAILED).packets == (world.tcp_flow() ? 0 : 1));
+    CHECK(datapath.reason(SVCLB_REASON_NO_BACKEND_REJECTED).packets == 1);
+}
+
 TEST_CASE("no backends: the ICMP error does not quote Ethernet padding", "[no_backends]") {
     const World world = udp_world();
     CAPTURE(world);

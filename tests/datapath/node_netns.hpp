@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// A network namespace for packets whose route is looked up.
+// A network namespace with routes, for programs that look them up.
 #pragma once
 
 #include <fcntl.h>
 #include <sched.h>
 #include <unistd.h>
 
-#include <catch2/catch_test_macros.hpp>
 #include <cstdlib>
 
 #include "svclb/base/unique_fd.hpp"
+#include "world.hpp"
 
 namespace svclb::test {
 

@@ -28,6 +28,7 @@ add_executable(packet_tests
     collision_test.cpp
     counters_test.cpp
     draining_test.cpp
+    dsr_test.cpp
     external_test.cpp
     flow_life_test.cpp
     fragments_test.cpp
@@ -51,6 +52,7 @@ add_executable(packet_tests
     udp_test.cpp
     uplink_errors_test.cpp
     uplink_test.cpp
-    verdict_test.cpp)
+    verdict_test.cpp
+    xdp_test.cpp)
 target_link_libraries(packet_tests PRIVATE packet_harness Catch2::Catch2WithMain)
 catch_discover_tests(packet_tests TEST_PREFIX "datapath." PROPERTIES SKIP_RETURN_CODE 4 TIMEOUT 60)

@@ -172,12 +172,15 @@ TEST_CASE("sctp: no backend and an unknown port are refused with an ICMP error",
     }
 }
 
-TEST_CASE("sctp: an ICMP error quotes the frontend, with the checksum if that is in the quote", "[sctp]") {
+TEST_CASE("sctp: ICMP errors of either direction, with the checksum if that is in the quote", "[sctp]") {
     const World world = sctp_world();
-    CAPTURE(world);
+    const bool other_port = GENERATE(false, true);
+    CAPTURE(world, other_port);
     Datapath& datapath = fresh_datapath();
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    if (other_port) datapath.from_pod(world.first(world.client(), world.backend()));
     const Conversation flow = establish(datapath, world, world.client(), world.frontend());
+    REQUIRE((flow.presented != flow.client) == other_port);
     const auto error = [&](const Ip& from, const Packet& quoted, std::size_t size) {
         const Bytes frame = quoted.frame();
         const Icmp message = world.family == 4 ? Icmp{3, 4, 1400} : Icmp{2, 0, 1400};
@@ -188,5 +191,20 @@ TEST_CASE("sctp: an ICMP error quotes the frontend, with the checksum if that is
         CAPTURE(size);
         CHECK_RUN(datapath.to_pod(error(flow.backend.addr, world.data(flow.presented, flow.backend), size)), next,
                   error(flow.dialled.addr, world.data(flow.client, flow.dialled), size));
+        CHECK_RUN(datapath.from_pod(error(flow.client.addr, world.data(flow.dialled, flow.client), size)), next,
+                  error(flow.client.addr, world.data(flow.backend, flow.presented), size));
     }
+}
+
+TEST_CASE("sctp: an INIT that is sent again goes to the same backend, one that is aborted begins nothing", "[sctp]") {
+    const World world = sctp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend(0)});
+    const Conversation flow = begin(datapath, world, world.client(), world.frontend());
+    service.publish({world.backend(1)});
+    check_out(datapath, flow, world.first(flow.client, flow.dialled));
+    check_back(datapath, flow, sctp(flow.backend, flow.presented, sctp_abort, {}));
+    for (const FlowEntry& found : datapath.flows()) CHECK_FALSE(found.established);
+    CHECK(begin(datapath, world, world.client(), world.frontend()).backend == world.backend(1));
 }

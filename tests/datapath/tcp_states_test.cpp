@@ -204,3 +204,40 @@ TEST_CASE("TCP: a backend's RST to the SYN begins nothing", "[tcp]") {
     replace_backend(service, world);
     CHECK(establish(datapath, world, world.client(), world.frontend()).backend == world.backend(1));
 }
+
+TEST_CASE("TCP: a client that gives its SYN up begins nothing, answered or not", "[tcp]") {
+    const World world = tcp_world();
+    const bool answered = GENERATE(false, true);
+    CAPTURE(world, answered);
+    Datapath& datapath = fresh_datapath();
+    ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend(0)});
+    const Conversation flow = begin(datapath, world, world.client(), world.frontend());
+    if (answered) check_answer(datapath, world, flow);
+    check_out(datapath, flow, tcp(flow.client, flow.dialled, rst));
+    for (const FlowEntry& found : datapath.flows()) CHECK_FALSE(found.established);
+
+    replace_backend(service, world);
+    const Conversation again = establish(datapath, world, world.client(), world.frontend());
+    CHECK(again.backend == world.backend(1));
+    CHECK(again.presented == world.client());
+}
+
+TEST_CASE("TCP: SYN and SYN-ACK may be repeated, and only what follows them establishes a connection", "[tcp]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend(0), world.backend(1)});
+    const Conversation flow = begin(datapath, world, world.client(), world.frontend());
+    for (int i = 0; i < 3; i++) {
+        check_out(datapath, flow, world.first(flow.client, flow.dialled));
+        check_answer(datapath, world, flow);
+        check_answer(datapath, world, flow);
+    }
+    for (const FlowEntry& found : datapath.flows()) CHECK_FALSE(found.established);
+    check_data_out(datapath, world, flow);
+    for (const FlowEntry& found : datapath.flows()) CHECK(found.established);
+    // Late ones are the connection's own.
+    check_out(datapath, flow, world.first(flow.client, flow.dialled));
+    check_answer(datapath, world, flow);
+    CHECK(datapath.service_counter(1).flows == 1);
+}

@@ -8,12 +8,19 @@ namespace svclb::test {
 
 inline constexpr std::uint32_t kId = 0x4711;
 
-// What the sender's IP makes of the packet: pieces of `size` bytes, a multiple of eight.
+// The first header behind the one of IP.
+inline std::uint8_t first_header(const Packet& packet) {
+    if (!packet.source.v4() && !packet.extensions.empty()) return packet.extensions.front().type;
+    if (std::holds_alternative<Tcp>(packet.transport)) return IPPROTO_TCP;
+    return std::holds_alternative<Udp>(packet.transport) ? IPPROTO_UDP : IPPROTO_SCTP;
+}
+
+// What the sender's IP makes of the packet: pieces of `size` bytes, a multiple of eight. IPv6 extension headers are cut
+// with what follows them.
 inline std::vector<Packet> fragments_of(const Packet& whole, std::size_t size = 1400, std::uint32_t id = kId) {
     const bool v4 = whole.source.v4();
     Packet piece = whole;
-    piece.transport = OtherProtocol{std::holds_alternative<Udp>(whole.transport) ? std::uint8_t{IPPROTO_UDP}
-                                                                                 : std::uint8_t{IPPROTO_TCP}};
+    piece.transport = OtherProtocol{first_header(whole)};
     const Bytes frame = whole.frame();
     const auto begin = frame.begin() + 14 + (v4 ? 20 : 40);
     const auto length = static_cast<std::size_t>(frame.end() - begin);
@@ -38,6 +45,10 @@ inline std::vector<Packet> fragments_of(const Packet& whole, std::size_t size = 
 
 inline Packet large(const Endpoint& from, const Endpoint& to) {
     return udp(from, to, payload_of(4000));
+}
+inline Packet large(const World& world, const Endpoint& from, const Endpoint& to) {
+    if (world.proto == IPPROTO_SCTP) return sctp(from, to, sctp_data, payload_of(4000));
+    return world.tcp_flow() ? tcp(from, to, psh | ack, payload_of(4000)) : large(from, to);
 }
 
 }  // namespace svclb::test

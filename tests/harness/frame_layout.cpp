@@ -87,10 +87,12 @@ private:
         while (proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
                proto == IPPROTO_FRAGMENT) {
             const std::size_t before = position();
-            const bool later_fragment = proto == IPPROTO_FRAGMENT && (u16(before + 2) & 0xfff8) != 0;
+            const bool fragment = proto == IPPROTO_FRAGMENT;
+            const bool later = fragment && (u16(before + 2) & 0xfff8) != 0;
             proto = static_cast<std::uint8_t>(u8(before));
-            field("ip extension header", (u8(before + 1) + std::size_t{1}) * 8);
-            if (position() == before || later_fragment) return;
+            // The second byte of a fragment header means nothing.
+            field("ip extension header", fragment ? 8 : (u8(before + 1) + std::size_t{1}) * 8);
+            if (position() == before || later) return;
         }
         transport();
     }

@@ -15,11 +15,14 @@
 #include "bpf_object.hpp"
 #include "packet.hpp"
 #include "svclb/abi.h"
+#include "svclb/abi/uplinks.h"
 
 namespace svclb::test {
 
 // As <linux/pkt_cls.h> has them; the programs' own names are not visible here.
 enum Verdict : std::int32_t { next = -1, dropped = 2, redirected = 7 };
+// As <linux/bpf.h> has XDP's.
+enum XdpVerdict : std::int32_t { xdp_pass = 2, xdp_tx = 3, xdp_redirect = 4 };
 
 struct Run {
     std::int32_t verdict = 0;
@@ -82,6 +85,8 @@ public:
     // after clear().
     void bare_uplinks(bool on) { bare_uplinks_ = on; }
 
+    Run from_wire(const Bytes& frame) { return run("from_wire", frame, {}); }
+
     // The descriptor of a program; has the verifier look at it unless it has.
     int program(const char* name);
 
@@ -109,6 +114,7 @@ public:
 
     [[nodiscard]] svclb_counter service_counter(std::uint32_t index) const;
     [[nodiscard]] svclb_counter backend_counter(std::uint32_t id) const;
+    [[nodiscard]] svclb_xdp_counter xdp_counter() const;
     [[nodiscard]] svclb_drop_counter reason(svclb_reason reason) const;
     // All reasons together: 0 says that no packet was dropped or given up on.
     [[nodiscard]] std::uint64_t reasons() const;

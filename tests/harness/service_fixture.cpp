@@ -101,7 +101,7 @@ void ServiceFixture::put_backend(const Endpoint& backend, std::uint8_t state, st
     if (std::find(here.begin(), here.end(), backend) != here.end())
         flags = static_cast<std::uint8_t>(flags | SVCLB_BACKEND_ON_NODE);
     const svclb_backend value{
-        .id = id_of(backend), .node = SVCLB_NONE, .zone = SVCLB_NONE, .weight = 1, .state = state, .flags = flags};
+        .id = id_of(backend), .node = options_.dsr ? 1U : SVCLB_NONE, .zone = SVCLB_NONE, .weight = 1, .state = state, .flags = flags};
     datapath_.counts_backend(value.id);
     must(bpf_map_update_elem(datapath_.map("backends"), &key, &value, BPF_ANY), "store a backend");
     row().epoch++;
@@ -126,7 +126,8 @@ void ServiceFixture::add_frontend(const Endpoint& frontend) {
     value.kind = options_.kind;
     value.set = static_cast<std::uint8_t>(options_.set);
     value.outside_set = static_cast<std::uint8_t>(options_.outside_set.value_or(options_.set));
-    value.flags = options_.source_ranges ? SVCLB_FRONTEND_SOURCE_RANGES : 0;
+    if (options_.source_ranges) value.flags |= SVCLB_FRONTEND_SOURCE_RANGES;
+    if (options_.dsr) value.flags |= SVCLB_FRONTEND_DSR;
     must(bpf_map_update_elem(datapath_.map("frontends"), &key, &value, BPF_ANY), "store a frontend");
 }
 

@@ -22,6 +22,7 @@ struct ServiceOptions {
     std::vector<Endpoint> on_node{};         // the backends that are known to be on this node
     std::optional<svclb_set> outside_set{};  // the one for clients outside, if it is another
     bool source_ranges = false;              // only who is in a row of source_ranges may dial it
+    bool dsr = false;                        // answered directly; all its backends have a node's name then
 };
 
 // One service port with one frontend, at the index `index` of services (never 0). The rows stay until

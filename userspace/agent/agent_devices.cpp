@@ -104,8 +104,8 @@ Status Agent::read_devices() {
     for (const auto& change : *changes) {
         const auto& device = change.device;
         const bool pod = device.kind == datapath::LinkKind::pod;
-        const auto status =
-            change.gone ? datapath_.detach(device.ifindex) : datapath_.attach(device.ifindex, device.name, device.kind);
+        const auto status = change.gone ? datapath_.detach(device.ifindex)
+                                        : datapath_.attach(device.ifindex, device.name, device.kind, device.hardware);
         if (!status)
             spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
         else

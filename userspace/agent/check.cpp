@@ -83,7 +83,8 @@ Result<bool> check(const Config& config) {
     bool usable = check_kernel(config);
     auto input = open_input(config);
     if (!input) return fail(input.error());
-    Cluster cluster{config.node_name, config.node_addresses, config.node_ports, config.algorithm};
+    Cluster cluster{config.node_name, config.node_addresses, config.node_ports, config.algorithm,
+                    config.masquerade.all};
     const auto read = read_input(*input, cluster);
     if (!read) return fail(read.error());
     usable = *read && usable;

@@ -38,8 +38,11 @@ bool depends_on_addresses(const model::Service& service) {
 }  // namespace
 
 Cluster::Cluster(std::string node_name, std::vector<model::Address> own_addresses, model::NodePortAddresses node_ports,
-                 model::Algorithm algorithm)
-    : own_addresses_(std::move(own_addresses)), node_ports_(std::move(node_ports)), algorithm_(algorithm) {
+                 model::Algorithm algorithm, bool masquerade_all)
+    : own_addresses_(std::move(own_addresses)),
+      node_ports_(std::move(node_ports)),
+      algorithm_(algorithm),
+      masquerade_all_(masquerade_all) {
     set_node({.name = std::move(node_name), .zone = {}, .primary = {}, .node_port_addresses = {}});
 }
 
@@ -67,16 +70,42 @@ std::vector<Cluster::Built> Cluster::take_changes(const Held& held) {
     std::erase_if(dirty_, [&](const model::ObjectKey& key) {
         if (held(key)) return false;
         auto& built = all.emplace_back(Built{.change = {.service = key, .state = {}}, .problems = {}});
-        const auto service = services_.find(key);
-        if (service == services_.end()) return true;
-        std::vector<const model::EndpointSlice*> slices;
-        if (const auto keys = slices_of_.find(key); keys != slices_of_.end())
-            for (const auto& slice : keys->second) slices.push_back(&slices_.at(slice));
-        built.change.state = model::build_service(service->second, slices, node_, built.problems);
-        built.health = model::health_check(service->second, built.change.state, node_);
+        if (const auto service = services_.find(key); service != services_.end())
+            build(service->second, built);
+        else
+            leftovers_.erase(key);
         return true;
     });
     return all;
+}
+
+void Cluster::build(const model::Service& service, Built& built) {
+    std::vector<const model::EndpointSlice*> slices;
+    if (const auto keys = slices_of_.find(service.key); keys != slices_of_.end())
+        for (const auto& slice : keys->second) slices.push_back(&slices_.at(slice));
+    built.change.state = model::build_service(service, slices, node_, built.problems);
+    if (const auto kept = leftovers_.find(service.key); kept != leftovers_.end()) {
+        drop_named(kept->second, built.change.state);
+        for (const auto& slice : kept->second) slices.push_back(&slice);
+        built.problems.clear();
+        built.change.state = model::build_service(service, slices, node_, built.problems);
+        if (kept->second.empty()) leftovers_.erase(kept);
+    }
+    built.health = model::health_check(service, built.change.state, node_);
+}
+
+void Cluster::keep(const model::ObjectKey& service, Leftovers leftovers) {
+    leftovers_.insert_or_assign(service, std::move(leftovers));
+}
+
+void Cluster::forget_leftovers(const model::ObjectKey& service) {
+    if (leftovers_.erase(service) != 0) dirty_.insert(service);
+}
+
+std::vector<model::ObjectKey> Cluster::with_leftovers() const {
+    std::vector<model::ObjectKey> services;
+    for (const auto& [service, slices] : leftovers_) services.push_back(service);
+    return services;
 }
 
 std::string Cluster::uid_of(const model::ObjectKey& service) const {
@@ -162,6 +191,7 @@ bool Cluster::set_node(model::NodeView node) {
     addresses.insert(addresses.end(), others.begin(), others.end());
     node.primary = model::primary_of(addresses);
     node.algorithm = algorithm_;
+    node.masquerade_all = masquerade_all_;
     node.node_port_addresses = model::serving_addresses(node_ports_, node.primary, local_addresses_);
     const bool same_zone = node.zone == node_.zone;
     const bool same_addresses =

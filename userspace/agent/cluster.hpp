@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "leftovers.hpp"
 #include "svclb/kube/source.hpp"
 #include "svclb/model/build.hpp"
 #include "svclb/model/desired.hpp"
@@ -23,7 +24,8 @@ class Cluster {
 public:
     // `node_name` is this node's, known or not yet known as an object. `own_addresses` go before that object's.
     explicit Cluster(std::string node_name, std::vector<model::Address> own_addresses = {},
-                     model::NodePortAddresses node_ports = {}, model::Algorithm algorithm = model::Algorithm::random);
+                     model::NodePortAddresses node_ports = {}, model::Algorithm algorithm = model::Algorithm::random,
+                     bool masquerade_all = false);
 
     void apply(kube::Change change);
     // The addresses of the node's devices. True if that makes a difference to any Service.
@@ -39,6 +41,12 @@ public:
     // are built by a later call that holds them no more.
     using Held = std::function<bool(const model::ObjectKey&)>;
     std::vector<Built> take_changes(const Held& held);
+
+    // From the next time that the Service is built until forget_leftovers; less and less of them, see drop_named.
+    void keep(const model::ObjectKey& service, Leftovers leftovers);
+    void forget_leftovers(const model::ObjectKey& service);
+    // Services that have any.
+    [[nodiscard]] std::vector<model::ObjectKey> with_leftovers() const;
 
     [[nodiscard]] bool has_service(const model::ObjectKey& key) const { return services_.contains(key); }
     // "" where there is none.
@@ -56,6 +64,7 @@ public:
     [[nodiscard]] std::size_t slice_count() const { return slices_.size(); }
 
 private:
+    void build(const model::Service& service, Built& built);
     void put(model::Service service);
     void put(model::EndpointSlice slice);
     void put(const model::Node& node);
@@ -67,6 +76,7 @@ private:
     std::vector<model::Address> own_addresses_;
     model::NodePortAddresses node_ports_;
     model::Algorithm algorithm_;  // of Services that ask for none
+    bool masquerade_all_;
     std::vector<model::Address> local_addresses_;
     model::NodeView node_;
     std::vector<model::Cidr> pod_cidrs_;
@@ -74,6 +84,7 @@ private:
     std::map<model::ObjectKey, model::Service> services_;
     std::map<model::ObjectKey, model::EndpointSlice> slices_;
     std::map<model::ObjectKey, std::set<model::ObjectKey>> slices_of_;  // by Service
+    std::map<model::ObjectKey, Leftovers> leftovers_;                   // by Service
     std::map<std::string, model::ServiceCidr> service_cidrs_;           // by name
     std::set<model::ObjectKey> dirty_;                                  // Services
 };

@@ -166,6 +166,11 @@ void add_options(CLI::App& app, Config& config) {
            "how to attach to devices")
         ->check(CLI::IsMember({"auto", "tcx", "clsact"}))
         ->default_str("auto");
+    app.add_option_function<Text>(
+           "--xdp", [&config](const Text& word) { config.datapath.xdp = *xdp_mode(word); },
+           "XDP on uplinks: in the driver of hardware, of any device, by the kernel, or none")
+        ->check(CLI::IsMember({"auto", "native", "generic", "off"}))
+        ->default_str("auto");
     app.add_option_function<Texts>(
            "--service-cidr",
            [&config](const Texts& texts) {
@@ -269,6 +274,14 @@ std::optional<datapath::AttachMode> attach_mode(std::string_view word) {
     if (word == "auto") return datapath::AttachMode::automatic;
     if (word == "tcx") return datapath::AttachMode::tcx;
     if (word == "clsact") return datapath::AttachMode::clsact;
+    return std::nullopt;
+}
+
+std::optional<datapath::XdpMode> xdp_mode(std::string_view word) {
+    if (word == "auto") return datapath::XdpMode::automatic;
+    if (word == "native") return datapath::XdpMode::native;
+    if (word == "generic") return datapath::XdpMode::generic;
+    if (word == "off") return datapath::XdpMode::off;
     return std::nullopt;
 }
 

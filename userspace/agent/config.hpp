@@ -64,6 +64,7 @@ constexpr std::chrono::seconds kLongestTimeout{0x7fffffff};
 // The words of the flags and of the configuration file. Nothing for any other text.
 [[nodiscard]] bool is_off(std::string_view address);
 [[nodiscard]] std::optional<datapath::AttachMode> attach_mode(std::string_view word);
+[[nodiscard]] std::optional<datapath::XdpMode> xdp_mode(std::string_view word);
 [[nodiscard]] std::optional<bool> on_or_off(std::string_view word);
 [[nodiscard]] std::optional<std::uint32_t> ping_reply(std::string_view word);
 [[nodiscard]] std::optional<std::uint32_t> external_cluster_ip(std::string_view word);

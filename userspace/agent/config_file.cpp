@@ -147,6 +147,12 @@ std::vector<Field> own_fields(Config& config) {
                               if (mode) config.datapath.mode = *mode;
                               return mode.has_value();
                           })},
+        {"xdp", parsed("auto, native, generic or off",
+                       [&config](const std::string& word) {
+                           const auto mode = xdp_mode(word);
+                           if (mode) config.datapath.xdp = *mode;
+                           return mode.has_value();
+                       })},
         {"serviceCIDRs", list_of("a CIDR", model::parse_cidr, config.service_cidrs, SVCLB_SERVICE_CIDRS)},
         {"ping", parsed("reply or reject",
                         [&config](const std::string& word) {

@@ -31,7 +31,7 @@ std::string service_text(const model::ObjectKey& key) {
 Sync::Sync(SyncOptions options, reconcile::Reconciler& reconciler)
     : reconciler_(reconciler),
       cluster_(std::move(options.node_name), std::move(options.node_addresses), std::move(options.node_ports),
-               options.algorithm),
+               options.algorithm, options.masquerade_all),
       api_(std::move(options.api), reconciler.programmed(api_service_key())),
       adopted_(services_of(reconciler.programmed())) {
     programmed_ = !adopted_.empty();
@@ -54,11 +54,16 @@ void Sync::take(kube::Change change, RealTime now) {
     counts_.endpoint_slices += change.gone_slices.size();
 
     std::set<model::ObjectKey> kept{change.kept_services.begin(), change.kept_services.end()};
-    due_ = due_ || !change.empty() || kept != kept_ || (change.complete && !complete_);
+    std::set<model::ObjectKey> kept_endpoints{change.kept_endpoints.begin(), change.kept_endpoints.end()};
+    due_ = due_ || !change.empty() || kept != kept_ || kept_endpoints != kept_endpoints_ ||
+           (change.complete && !complete_);
     complete_ = complete_ || change.complete;
     for (const auto& service : kept_)
         if (!kept.contains(service)) cluster_.mark_dirty(service);
+    for (const auto& service : kept_endpoints_)
+        if (!kept_endpoints.contains(service)) cluster_.forget_leftovers(service);
     kept_ = std::move(kept);
+    kept_endpoints_ = std::move(kept_endpoints);
     cluster_.apply(std::move(change));
 }
 
@@ -77,6 +82,7 @@ PassReport Sync::pass(RealTime began) {
     due_ = false;
     errors_.clear();
 
+    keep_endpoints();
     auto built = cluster_.take_changes([this](const auto& service) { return held(service); });
     std::vector<reconcile::ServiceChange> changes;
     changes.reserve(built.size() + 1);
@@ -110,6 +116,13 @@ PassReport Sync::pass(RealTime began) {
     report.known_endpoint_slices = cluster_.slice_count();
     report.conflicts = conflicts_.size();
     return report;
+}
+
+// Once for each Service, before it is handed in for the first time.
+void Sync::keep_endpoints() {
+    for (const auto& service : kept_endpoints_)
+        if (adopted_.contains(service) && !held(service) && cluster_.has_service(service))
+            cluster_.keep(service, leftovers_of(service, reconciler_.programmed(service), cluster_.node()));
 }
 
 // The first whole view: what nobody told of does not exist any more.
@@ -154,6 +167,9 @@ std::vector<Warning> Sync::warnings() const {
     for (const auto& service : adopted_)
         if (held(service) && complete_)
             all.push_back({service_text(service), "Held", "cannot be read: it stays as it is programmed"});
+    for (const auto& service : cluster_.with_leftovers())
+        all.push_back({service_text(service), "EndpointsKept",
+                       "one of its EndpointSlices cannot be read: programmed endpoints that no other one names stay"});
     if (!api_.kept().empty()) all.push_back({service_text(api_service_key()), "LastEndpointsKept", api_.kept()});
     std::ranges::sort(all);
     all.erase(std::unique(all.begin(), all.end()), all.end());

@@ -4,6 +4,7 @@
 //   * while the input is not known as a whole, nothing is removed, and a Service that a former agent programmed stays
 //     exactly as it is;
 //   * a Service that exists but cannot be read stays as it is programmed;
+//   * where it is a slice that cannot be read, the endpoints that no other slice has named stay;
 //   * the API server's own Service never goes to zero backends (ApiService).
 //
 // Knows no clock, descriptor or log: all that it does can be tested by value.
@@ -40,6 +41,7 @@ struct SyncOptions {
     std::vector<model::Address> node_addresses{};  // see Cluster
     model::NodePortAddresses node_ports{};
     model::Algorithm algorithm = model::Algorithm::random;
+    bool masquerade_all = false;
 };
 
 class Sync {
@@ -81,6 +83,7 @@ public:
 
 private:
     [[nodiscard]] bool held(const model::ObjectKey& service) const;
+    void keep_endpoints();
     void run(PassReport& report, reconcile::PassResult result);
     void finish_start(PassReport& report);
 
@@ -94,6 +97,7 @@ private:
     bool programmed_ = false;
     std::set<model::ObjectKey> adopted_;  // programmed by a former agent, not yet handed in by this one
     std::set<model::ObjectKey> kept_;     // of the last change, see kube::Change
+    std::set<model::ObjectKey> kept_endpoints_;
     std::set<model::ObjectKey> retry_;
     std::map<model::ObjectKey, std::vector<model::Problem>> build_problems_;  // by Service, until it is built anew
     HealthChecks health_checks_;

@@ -116,7 +116,8 @@ Json service_json(const ServiceItem& item) {
                              {"kind", frontend_kind_text(row.kind)},
                              {"policy", set_text(row.set)},
                              {"outsidePolicy", set_text(row.outside_set)},
-                             {"restricted", (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0}});
+                             {"restricted", (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0},
+                             {"dsr", (row.flags & SVCLB_FRONTEND_DSR) != 0}});
     Json ranges = Json::array();
     for (const model::Cidr& range : item.source_ranges) ranges.push_back(model::to_string(range));
     Json backends = Json::array();

@@ -237,7 +237,9 @@ Address address_of(std::span<const __be32, SVCLB_ADDR_WORDS> words) {
 
 bool flow_row(const datapath::FlowKey& key, const svclb_flow& flow, std::uint64_t now_s, FlowRow& row) {
     const bool direct = flow.kind == SVCLB_FLOW_DIRECT;
-    if (!direct && flow.kind != SVCLB_FLOW_FORWARD && flow.kind != SVCLB_FLOW_HAIRPIN) return false;
+    if (!direct && flow.kind != SVCLB_FLOW_FORWARD && flow.kind != SVCLB_FLOW_HAIRPIN &&
+        flow.kind != SVCLB_FLOW_ENCAPSULATED)
+        return false;
     const Tuple tuple = std::visit([](const auto& k) { return tuple_of(k); }, key);
     FlowRow found{.service = flow.service,
                   .backend_id = flow.backend,

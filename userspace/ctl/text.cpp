@@ -86,6 +86,8 @@ std::string flow_kind_text(std::uint8_t kind) {
             return "hairpin";
         case SVCLB_FLOW_DIRECT:
             return "direct";
+        case SVCLB_FLOW_ENCAPSULATED:
+            return "encapsulated";
         default:
             return "kind " + std::to_string(kind);
     }

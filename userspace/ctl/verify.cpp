@@ -103,9 +103,10 @@ private:
     }
     [[nodiscard]] std::string target_text(const FrontendRow& row) const {
         return fmt::format(
-            "{} by the {} set{}{}, service index {} ({})", frontend_kind_text(row.kind), set_text(row.set),
+            "{} by the {} set{}{}{}, service index {} ({})", frontend_kind_text(row.kind), set_text(row.set),
             row.outside_set == row.set ? "" : fmt::format(", from outside {}", set_text(row.outside_set)),
-            (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0 ? ", by source ranges" : "", row.service,
+            (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0 ? ", by source ranges" : "",
+            (row.flags & SVCLB_FRONTEND_DSR) != 0 ? ", direct server return" : "", row.service,
             owner_text(row.service));
     }
 

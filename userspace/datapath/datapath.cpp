@@ -24,6 +24,7 @@
 
 #include "catch_all.hpp"
 #include "serve_sockets.hpp"
+#include "serve_xdp.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -194,11 +195,17 @@ Result<Datapath> Datapath::open(const Options& options) {
     if (!node_addresses) return fail(node_addresses.error());
     auto masquerade = MappedArray<svclb_masquerade>::open(made->maps, "masquerade");
     if (!masquerade) return fail(masquerade.error());
+    auto uplink_devices = UplinkDevices::open(made->maps);
+    if (!uplink_devices) return fail(uplink_devices.error());
     std::atomic_ref(agent->rows()[0].abi_version).store(SVCLB_ABI_VERSION, std::memory_order_release);
     if (auto done = pin_maps(dir, made->maps, *pinned); !done) return fail(done.error());
 
     auto links = Links::find(dir, false);
     if (!links) return fail(links.error());
+    if (auto kept = uplink_devices->keep(links->attached()); !kept) return fail(kept.error());
+    if (options.xdp == XdpMode::off || !programs->from_wire) {
+        if (auto left = leave_xdp(made->maps, links->xdp()); !left) return fail(left.error());
+    }
     if (auto replaced = links->replace_programs(*programs, nullptr); !replaced) return fail(replaced.error());
 
     auto state = std::make_unique<State>(State{.core = {.dir = dir,
@@ -214,11 +221,14 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .service_cidrs = std::move(*service_cidrs),
                                                         .node_addresses = std::move(*node_addresses),
                                                         .masquerade = std::move(*masquerade),
+                                                        .uplink_devices = *uplink_devices,
                                                         .tables = std::move(*tables),
                                                         .collector = std::move(*collector),
                                                         .sockets = {},
                                                         .udp_sockets = {},
-                                                        .pods = {}},
+                                                        .pods = {},
+                                                        .xdp = options.xdp,
+                                                        .without_xdp = {}},
                                                .sockets = {},
                                                .barrier = std::move(*barrier)});
     Core& core = state->core;
@@ -245,9 +255,13 @@ Status Datapath::serve() {
     return {};
 }
 
-Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind) {
+Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind, bool hardware) {
     if (auto ready = serve(); !ready) return ready;
-    return state_->core.links.attach(ifindex, name, kind, state_->core.tcx, state_->core.programs);
+    auto& core = state_->core;
+    if (auto attached = core.links.attach(ifindex, name, kind, core.tcx, core.programs); !attached) return attached;
+    const bool uplink = kind == LinkKind::uplink;
+    if (auto set = core.uplink_devices.set(ifindex, uplink); !set) return set;
+    return serve_xdp(core, {.ifindex = ifindex, .name = name, .uplink = uplink, .hardware = hardware});
 }
 
 void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
@@ -309,7 +323,10 @@ Status Datapath::leave_host_packets() {
 }
 
 Status Datapath::detach(int ifindex) {
-    return state_->core.links.detach(ifindex);
+    auto& core = state_->core;
+    if (auto unset = core.uplink_devices.set(ifindex, false); !unset) return unset;
+    if (auto left = leave_xdp(core, ifindex); !left) return left;
+    return core.links.detach(ifindex);
 }
 
 std::vector<AttachedLink> Datapath::attached() const {

@@ -23,7 +23,10 @@ std::vector<DeviceChange> DeviceTable::take_changes() {
     std::map<int, Device> now;
     for (const auto& [ifindex, device] : devices_) {
         if (const auto kind = kind_of(device, exits_.contains(ifindex), patterns_)) {
-            now[ifindex] = {.ifindex = ifindex, .name = device.name, .kind = *kind};
+            now[ifindex] = {.ifindex = ifindex,
+                            .name = device.name,
+                            .kind = *kind,
+                            .hardware = device.type.empty() || device.type == "bond"};
         }
     }
     std::vector<DeviceChange> changes;

@@ -81,6 +81,8 @@ std::uint64_t idle_s(std::uint32_t seen_s, std::uint64_t now_s) {
     return seen_s >= now_s ? 0 : now_s - seen_s;
 }
 
+constexpr std::uint32_t kClosedByClientS = 900;
+
 std::uint32_t closed_s(const FlowTimeouts& timeouts, bool crowded) {
     constexpr std::uint32_t kCrowded = 2;  // a lost last acknowledgment is asked for again sooner
     return crowded ? std::min(timeouts.tcp_closing_s, kCrowded) : timeouts.tcp_closing_s;
@@ -112,6 +114,9 @@ bool is_dead(std::uint8_t proto, const svclb_flow& flow, const svclb_flow* partn
     } else if (both.reset != 0 || (both.client_fin != 0 && both.backend_fin != 0)) {
         // A RST may be forged; FINs of both ends are not.
         timeout_s = both.reset != 0 ? timeouts.tcp_closing_s : closed_s(timeouts, crowded);
+    } else if (flow.kind == SVCLB_FLOW_ENCAPSULATED && both.client_fin != 0) {
+        // The backend's FIN is not seen here, and until then its answer may go on for long.
+        timeout_s = crowded ? timeouts.tcp_closing_s : std::max(timeouts.tcp_closing_s, kClosedByClientS);
     } else if (both.answered == 0) {
         timeout_s = timeouts.tcp_half_open_s;
     }

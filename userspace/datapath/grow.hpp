@@ -3,8 +3,10 @@
 #pragma once
 
 #include <future>
+#include <map>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "bpf_dir.hpp"
 #include "collect.hpp"
@@ -16,6 +18,7 @@
 #include "sockets.hpp"
 #include "svclb/abi.h"
 #include "udp_sockets.hpp"
+#include "uplink_devices.hpp"
 
 namespace svclb::datapath {
 
@@ -40,11 +43,14 @@ struct Core {
     MappedArray<svclb_service_cidrs> service_cidrs;
     MappedArray<svclb_node_addresses> node_addresses;
     MappedArray<svclb_masquerade> masquerade;
+    UplinkDevices uplink_devices;
     KernelTables tables;  // views of `maps`, as is `collector`
     Collector collector;
     std::optional<Sockets> sockets;         // nothing where they are switched off, or refused
     std::optional<UdpSockets> udp_sockets;  // once needed
     std::optional<PodNamespaces> pods;      // where their sockets are served
+    XdpMode xdp = XdpMode::off;
+    std::map<int, std::string> without_xdp;  // by ifindex: why
 };
 
 // Tells svclb-ctl what has come to be.

@@ -157,6 +157,9 @@ Result<Links> Links::find(const BpfDir& dir, bool read_only) {
 
 Status Links::adopt_pin(const std::string& file, bool read_only) {
     if (file.starts_with(kSocketPinPrefix)) return {};
+    const auto is_xdp = xdp_.adopt_pin(file, read_only);
+    if (!is_xdp) return fail(is_xdp.error());
+    if (*is_xdp) return {};
     const auto place = parse_pin_name(file);
     if (!place) {
         spdlog::warn("unknown pin path={}", (dir_.links() / file).string());
@@ -204,7 +207,7 @@ Status Links::replace_programs(const Programs& programs, const Programs* before)
         }
         return replaced;
     }
-    return {};
+    return xdp_.replace_program(programs.from_wire.get());
 }
 
 Status Links::attach_tcx(int ifindex, Side side, Attachment& attachment, const Programs& programs) {
@@ -267,6 +270,7 @@ Status Links::attach_both(int ifindex, Attachment& attachment, bool tcx, const P
 }
 
 Status Links::detach(int ifindex) {
+    if (auto detached = xdp_.detach(ifindex); !detached) return detached;
     const auto found = attachments_.find(ifindex);
     if (found == attachments_.end()) return {};
     for (const Side side : kSides) {
@@ -287,6 +291,7 @@ std::vector<AttachedLink> Links::attached() const {
             if (attachment.tcx[index_of(side)]) link.hooks.push_back({hook, "tcx"});
             if (attachment.filter[index_of(side)]) link.hooks.push_back({hook, "clsact"});
         }
+        if (const auto mode = xdp_.mode_on(ifindex)) link.hooks.push_back({"xdp", svclb::datapath::name_of(*mode)});
         links.push_back(std::move(link));
     }
     return links;

@@ -15,6 +15,7 @@
 #include "svclb/base/result.hpp"
 #include "svclb/base/unique_fd.hpp"
 #include "svclb/datapath/datapath.hpp"
+#include "xdp_links.hpp"
 
 namespace svclb::datapath {
 
@@ -38,6 +39,10 @@ public:
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
 
+    // Beside the programs above, of a device that has them.
+    [[nodiscard]] XdpLinks& xdp() { return xdp_; }
+    [[nodiscard]] const XdpLinks& xdp() const { return xdp_; }
+
 private:
     struct Attachment {
         std::string name;
@@ -48,7 +53,7 @@ private:
         [[nodiscard]] bool empty() const { return !tcx[0] && !tcx[1] && !filter[0] && !filter[1]; }
     };
 
-    explicit Links(BpfDir dir) : dir_(std::move(dir)) {}
+    explicit Links(const BpfDir& dir) : dir_(dir), xdp_(dir) {}
     [[nodiscard]] std::filesystem::path pin_path(int ifindex, Place place) const;
     Status adopt_pin(const std::string& file, bool read_only);
     Status attach_both(int ifindex, Attachment& attachment, bool tcx, const Programs& programs);
@@ -58,6 +63,7 @@ private:
 
     BpfDir dir_;
     std::map<int, Attachment> attachments_;  // by ifindex
+    XdpLinks xdp_;
 };
 
 }  // namespace svclb::datapath

@@ -39,6 +39,7 @@ struct ObjectDeleter {
 };
 using Object = std::unique_ptr<bpf_object, ObjectDeleter>;
 
+constexpr __u32 kXdpHasFrags = 1U << 5U;  // BPF_F_XDP_HAS_FRAGS, since 5.18
 constexpr std::size_t kVerifierLogSize = std::size_t{1} << 20;
 
 // The first warning that libbpf prints during a load, on the thread that loads, says which program or map it is about.
@@ -223,7 +224,9 @@ struct Group {
 std::vector<Group> groups_of(const bpf_object* object) {
     std::vector<const bpf_program*> programs;
     bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, object) programs.push_back(program);
+    bpf_object__for_each_program(program, object) {
+        if (bpf_program__type(program) != BPF_PROG_TYPE_XDP) programs.push_back(program);
+    }
     std::ranges::stable_sort(programs, std::greater{}, bpf_program__insn_cnt);
     std::vector<Group> groups(std::min(kGroups, programs.size()));
     for (const auto* next : programs) {
@@ -235,13 +238,14 @@ std::vector<Group> groups_of(const bpf_object* object) {
 }
 
 Result<ProgramFds> load_group(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps,
-                              const std::vector<std::string>& names) {
+                              const std::vector<std::string>& names, __u32 flags = 0) {
     auto loading = Loading::open(embedded);
     if (!loading) return fail(loading.error());
     std::vector<bpf_program*> programs;
     for (const auto& name : names) {
         programs.push_back(bpf_object__find_program_by_name(loading->object(), name.c_str()));
         bpf_program__set_autoload(programs.back(), true);
+        bpf_program__set_flags(programs.back(), flags);
     }
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, loading->object()) {
@@ -279,6 +283,14 @@ Result<ProgramFds> load_groups(const Embedded& embedded, const svclb_settings& s
     }
     if (failure) return fail(*failure);
     return all;
+}
+
+// One that takes frames in several pieces, where the kernel has such: or else drivers refuse it where frames are large.
+Result<UniqueFd> load_from_wire(const svclb_settings& settings, const MapSet& maps) {
+    auto fds = load_group(packet_object(), settings, maps, {"from_wire"}, kXdpHasFrags);
+    if (!fds) fds = load_group(packet_object(), settings, maps, {"from_wire"});
+    if (!fds) return fail(fds.error());
+    return std::move(fds->begin()->second);
 }
 
 Result<MadeMaps> make_maps_of(const Embedded& embedded, const MapSet& reuse, const Entries& entries) {
@@ -330,6 +342,10 @@ Result<Programs> load_programs(const svclb_settings& settings, const MapSet& map
         if (found == fds->end()) return fail(Error::invalid(fmt::format("BPF object has no program {}", name)));
         *place = std::move(found->second);
     }
+    if (auto from_wire = load_from_wire(settings, maps))
+        programs.from_wire = std::move(*from_wire);
+    else
+        programs.from_wire_refused = from_wire.error().message();
     return programs;
 }
 

@@ -22,6 +22,8 @@ struct Programs {
     UniqueFd to_uplink;
     UniqueFd from_tunnel;
     UniqueFd to_tunnel;
+    UniqueFd from_wire;               // XDP's; none where this kernel refuses it: the others do without
+    std::string from_wire_refused{};  // why
 };
 
 struct MadeMaps {

@@ -135,9 +135,10 @@ Result<Change> ApiSource::changes() {
         reflector->take_problem(change);
         if (state_->open) reflector->take_objects(change);
     }
-    auto& kept = change.kept_services;
-    std::ranges::sort(kept);
-    kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
+    for (auto* kept : {&change.kept_services, &change.kept_endpoints}) {
+        std::ranges::sort(*kept);
+        kept->erase(std::unique(kept->begin(), kept->end()), kept->end());
+    }
     change.complete = state_->open;
     state_->set_timer();
     return change;

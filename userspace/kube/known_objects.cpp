@@ -106,8 +106,9 @@ void KnownObjects::take(Change& change) {
     }
     for (auto& problem : std::exchange(problems_, {})) change.problems.push_back(std::move(problem));
     change.invalid_objects += static_cast<std::uint32_t>(refused_.size());
+    auto& kept = kind_ == ObjectKind::service ? change.kept_services : change.kept_endpoints;
     for (const auto& [key, refused] : refused_)
-        if (!refused.service.name.empty() && !known_.at(key).told) change.kept_services.push_back(refused.service);
+        if (!refused.service.name.empty() && !known_.at(key).told) kept.push_back(refused.service);
 }
 
 void KnownObjects::add_refusals(std::vector<Refusal>& all) const {

@@ -247,16 +247,18 @@ void Manifests::State::tell_difference(Change& change) {
     before.clear();
     std::size_t refused = 0;
     change.complete = !missing_told;
-    std::set<model::ObjectKey> kept;
+    std::set<model::ObjectKey> services;
+    std::set<model::ObjectKey> endpoints;
     for (const auto& [name, file] : files) {
         refused += file.refused;
         change.complete &= file.known;
         for (const auto& [key, service] : file.unusable)
-            if (!winner(key)) kept.insert(service);
+            if (!winner(key)) (key.kind == ManifestKind::service ? services : endpoints).insert(service);
     }
     for (const auto& [key, lines] : conflicts) refused += lines.size();
     change.invalid_objects = static_cast<std::uint32_t>(refused);
-    change.kept_services.assign(kept.begin(), kept.end());
+    change.kept_services.assign(services.begin(), services.end());
+    change.kept_endpoints.assign(endpoints.begin(), endpoints.end());
 }
 
 void Manifests::State::set_timer() const {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <tuple>
 
+#include "dsr.hpp"
 #include "endpoints.hpp"
 #include "external.hpp"
 #include "svclb/model/keys.hpp"
@@ -179,12 +180,14 @@ ServiceState build_service(const Service& service, std::span<const EndpointSlice
     const auto external = external_addresses(service, told);
     const auto ranges = source_ranges(service, told);
     const auto algorithm = algorithm_of(service, node, told);
+    const bool dsr = wants_dsr(service, told);
     for (const auto family : kFamilies) {
         const auto in = in_family(service, family, told);
         if (!in) continue;
         for (const auto& port : service.ports) {
             state.push_back(port_state(service, port, *in, external, ranges, views, node));
             state.back().algorithm = algorithm;
+            if (dsr) return_directly(state.back(), node, told);
         }
     }
     // Ids are unique below: two ports of one name and protocol are one service port, and the first one is it.

@@ -54,7 +54,8 @@ svclb_frontend frontend_row(const model::Frontend& frontend) noexcept {
     row.kind = static_cast<__u8>(frontend.kind);
     row.set = static_cast<__u8>(frontend.set);
     row.outside_set = static_cast<__u8>(frontend.outside_set);
-    row.flags = frontend.source_ranges ? SVCLB_FRONTEND_SOURCE_RANGES : 0;
+    if (frontend.source_ranges) row.flags |= SVCLB_FRONTEND_SOURCE_RANGES;
+    if (frontend.dsr) row.flags |= SVCLB_FRONTEND_DSR;
     return row;
 }
 
@@ -67,6 +68,7 @@ model::Frontend frontend_of(const svclb_frontend_key& key, const svclb_frontend&
     frontend.set = static_cast<model::TrafficPolicy>(row.set);
     frontend.outside_set = static_cast<model::TrafficPolicy>(row.outside_set);
     frontend.source_ranges = (row.flags & SVCLB_FRONTEND_SOURCE_RANGES) != 0;
+    frontend.dsr = (row.flags & SVCLB_FRONTEND_DSR) != 0;
     return frontend;
 }
 

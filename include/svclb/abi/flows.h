@@ -55,6 +55,9 @@ enum svclb_flow_kind {
 	/* Backend to node, met at the same device: the destination becomes addr:port, the client; the source port
 	 * stays. */
 	SVCLB_FLOW_SOURCE_REPLY = 7,
+	/* Client to frontend, met in from_uplink: the packet stays as it is, inside of another one to addr:port. It has
+	 * no reply entry: the backend's node answers the client itself. */
+	SVCLB_FLOW_ENCAPSULATED = 8,
 };
 
 /* svclb_flow.masqueraded: a flow of kind SOURCE belongs to it, and where that is met. */
@@ -127,6 +130,7 @@ enum svclb_fragment_kind {
 	SVCLB_FRAGMENT_UNTRANSLATED = 0,
 	SVCLB_FRAGMENT_TRANSLATED = 1,
 	SVCLB_FRAGMENT_SENT_BACK = 2, /* hairpin */
+	SVCLB_FRAGMENT_ENCAPSULATED = 3, /* to daddr; see SVCLB_FLOW_ENCAPSULATED */
 };
 
 /* What became of its first fragment. */
@@ -140,6 +144,19 @@ struct svclb_fragment {
 	__u8 pad[3]; /* always zero */
 };
 static_assert(sizeof(struct svclb_fragment) == 48, "value layout is pinned");
+
+/* ---------------------------------------------------------------- path_mtus: LRU HASH, written by the programs */
+
+/* A backend's address, to which packets go encapsulated. */
+struct svclb_path_key {
+	__be32 addr[SVCLB_ADDR_WORDS];
+};
+
+/* What a router on the way has said about the size of such packets. */
+struct svclb_path_mtu {
+	__u32 mtu;
+	__u32 seen_s; /* CLOCK_MONOTONIC seconds */
+};
 
 /* ---------------------------------------------------------------- rejects: LRU HASH, written by the programs */
 

@@ -63,7 +63,11 @@ struct svclb_counter {
 	X(HOST_PACKET_UNROUTED, "packet of the host without a route to the backend: dropped", 1)                       \
 	X(CLUSTER_IP_FROM_OUTSIDE, "ClusterIP dialled from outside: dropped", 1)                                       \
 	X(NO_NODE_ADDRESS, "no address of this node known for a backend elsewhere: dropped", 1)                        \
-	X(NO_FREE_SOURCE_PORT, "no free port of this node towards the backend: dropped", 1)
+	X(NO_FREE_SOURCE_PORT, "no free port of this node towards the backend: dropped", 1)                            \
+	X(DSR_NOT_POSSIBLE, "flow to a backend that cannot be encapsulated: the node becomes its source", 0)           \
+	X(DSR_TOO_BIG, "too large to be encapsulated: the client is told", 1)                                          \
+	X(DSR_UNROUTED, "encapsulated packet without a route to the backend: dropped", 1)                              \
+	X(DSR_NOT_TAKEN, "encapsulated packet to a frontend, for no backend here: passed", 0)
 
 /* clang-format off */
 enum svclb_reason {

@@ -26,6 +26,9 @@ static_assert(sizeof(struct svclb_frontend_key) == 20, "hashed as bytes: no hole
 
 enum svclb_frontend_flag {
 	SVCLB_FRONTEND_SOURCE_RANGES = 1 << 0, /* new flows only from sources that are in source_ranges */
+	/* Direct server return: clients outside are not masqueraded, and packets to a backend on another node go there
+	 * encapsulated. All backends of the service port have one port, and each address is one backend's. */
+	SVCLB_FRONTEND_DSR = 1 << 1,
 };
 
 struct svclb_frontend {

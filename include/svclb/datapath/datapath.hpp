@@ -5,7 +5,8 @@
 // Everything lives below one directory of a bpffs, so that several agents share a kernel:
 //   BPF_DIR/maps/NAME            every map, by the name it has in bpf/maps.bpf.h
 //   BPF_DIR/links/IFINDEX-HOOK   tcx links; HOOK is "ingress" (from_pod) or "egress" (to_pod), and
-//                                "uplink-ingress" (from_uplink) or "uplink-egress" (to_uplink)
+//                                "uplink-ingress" (from_uplink) or "uplink-egress" (to_uplink);
+//                                XDP's are "xdp-native" and "xdp-generic" (from_wire)
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,10 @@
 namespace svclb::datapath {
 
 enum class AttachMode : std::uint8_t { automatic, tcx, clsact };
+
+// Where packets meet the XDP program: in drivers that have it, but on no virtual device; on those as well; by the
+// kernel in place of the driver; nowhere.
+enum class XdpMode : std::uint8_t { automatic, native, generic, off };
 
 struct Sizes {  // entries
     std::uint32_t services = 4096;
@@ -47,14 +52,15 @@ struct Options {
     svclb_settings settings{};
     AttachMode mode = AttachMode::automatic;
     SocketOptions sockets{};
+    XdpMode xdp = XdpMode::automatic;
 };
 
 // A tunnel is an uplink whose packets have no Ethernet header: TUN, WireGuard, IPIP and the like.
 enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host, tunnel };
 
 struct Hook {
-    std::string hook;  // "tc ingress", "tc egress", "connect4"
-    std::string mode;  // "tcx", "clsact", "link"
+    std::string hook;  // "tc ingress", "tc egress", "xdp", "connect4"
+    std::string mode;  // "tcx", "clsact", "native", "generic", "link"
 };
 
 struct AttachedLink {
@@ -111,8 +117,9 @@ public:
     Status serve();
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
     Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
-    // The programs for a device of this kind.
-    Status attach(int ifindex, const std::string& name, LinkKind kind);
+    // The programs for a device of this kind. XDP is tried beside them at an uplink; where it is refused, a warning
+    // says so once. `hardware`: no virtual device.
+    Status attach(int ifindex, const std::string& name, LinkKind kind, bool hardware = false);
     // What backends behind a tunnel see as their client, by its ifindex; others see the node's.
     Status set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.

@@ -18,6 +18,7 @@ struct Device {
     int ifindex = 0;
     std::string name;
     LinkKind kind = LinkKind::pod;
+    bool hardware = false;  // or a bond of such
     bool operator==(const Device&) const = default;
 };
 

@@ -29,9 +29,11 @@ struct Change {
     // What this and all changes before it didn't name doesn't exist: it may be removed. False while some part of the
     // input has never been read as a whole.
     bool complete = false;
-    // Services that exist although they, or one of their slices, can't be used and never could: what is programmed for
-    // them stays. All of them at each call; one that is no longer here has to be built anew.
+    // Services that exist although they can't be used and never could: what is programmed for them stays. All of them
+    // at each call; one that is no longer here has to be built anew.
     std::vector<model::ObjectKey> kept_services;
+    // The same of Services that have such a slice: of what is programmed, the endpoints that no other slice names stay.
+    std::vector<model::ObjectKey> kept_endpoints;
     [[nodiscard]] bool empty() const {
         return changed.empty() && gone_services.empty() && gone_slices.empty() && gone_nodes.empty() &&
                gone_service_cidrs.empty() && problems.empty();

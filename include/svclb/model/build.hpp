@@ -21,6 +21,7 @@ struct NodeView {
     std::vector<Address> primary{};              // its own address, at most one of each family
     std::vector<Address> node_port_addresses{};  // sorted, unique: see node_addresses.hpp
     Algorithm algorithm = Algorithm::random;     // of Services that ask for none
+    bool masquerade_all = false;                 // the source of whatever can be is to be the node
     bool operator==(const NodeView&) const = default;
 };
 // "random" or "maglev"; nothing for any other text.

@@ -35,6 +35,7 @@ struct Frontend {
     TrafficPolicy set = TrafficPolicy::cluster;
     TrafficPolicy outside_set = TrafficPolicy::cluster;
     bool source_ranges = false;  // new flows only from ServicePortState::source_ranges
+    bool dsr = false;            // clients outside reach backends elsewhere with their own address, see dsr.hpp
     auto operator<=>(const Frontend&) const = default;
 };
 

@@ -16,12 +16,15 @@ inline constexpr std::string_view kZoneLabel = "topology.kubernetes.io/zone";
 inline constexpr std::string_view kWeightAnnotation = "svclb.io/weight";
 // On a Service: how a backend is chosen, "random" or "maglev".
 inline constexpr std::string_view kAlgorithmAnnotation = "svclb.io/algorithm";
+// On a Service: how clients outside reach a backend on another node, "snat" or "dsr".
+inline constexpr std::string_view kForwardingModeAnnotation = "svclb.io/forwarding-mode";
 inline constexpr std::string_view kTriggerTimeAnnotation = "endpoints.kubernetes.io/last-change-trigger-time";
 
 // A taint: the cluster's autoscaler is about to delete the Node.
 inline constexpr std::string_view kToBeDeletedTaint = "ToBeDeletedByClusterAutoscaler";
 
 inline constexpr std::array kLabels{kProxyNameLabel, kHeadlessLabel, kServiceNameLabel, kZoneLabel};
-inline constexpr std::array kAnnotations{kWeightAnnotation, kAlgorithmAnnotation, kTriggerTimeAnnotation};
+inline constexpr std::array kAnnotations{kWeightAnnotation, kAlgorithmAnnotation, kForwardingModeAnnotation,
+                                         kTriggerTimeAnnotation};
 
 }  // namespace svclb::model

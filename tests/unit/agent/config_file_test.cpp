@@ -56,6 +56,7 @@ bpfDir: /sys/fs/bpf/other
 podLinks: [veth*, "!vethx"]
 uplinks: [eth0]
 attach: clsact
+xdp: native
 ping: reply
 externalClusterIP: allow
 sourcePorts: 62000-62999
@@ -91,6 +92,7 @@ logLevel: debug
     CHECK(config.devices.pod_links == Lines{"veth*", "!vethx"});
     CHECK(config.devices.uplinks == Lines{"eth0"});
     CHECK(config.datapath.mode == datapath::AttachMode::clsact);
+    CHECK(config.datapath.xdp == datapath::XdpMode::native);
     CHECK(config.datapath.settings.ping_reply == 1);
     CHECK(config.datapath.settings.external_cluster_ip == 1);
     CHECK(config.datapath.settings.source_port_first == 62000);

@@ -3,6 +3,7 @@
 #include "sync.hpp"
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -131,8 +132,8 @@ TEST_CASE("a Service that cannot be read stays as it is programmed until it can 
     Node node;
     node.tell(kTwoServices());
     node.start();
-    auto unreadable = change({service(kDns, "10.96.0.11"), slice(kDns, {"10.0.0.3"}), service(kWeb, "10.96.0.10")});
-    unreadable.kept_services = {kWeb};  // one of its slices
+    auto unreadable = change({service(kDns, "10.96.0.11"), slice(kDns, {"10.0.0.3"}), slice(kWeb, {"10.0.0.1"})});
+    unreadable.kept_services = {kWeb};
     const auto report = node.tell(unreadable);
     CHECK(report.complete);
     CHECK(report.held_services == 1);
@@ -140,7 +141,7 @@ TEST_CASE("a Service that cannot be read stays as it is programmed until it can 
     CHECK(node.reasons() == Names{"Service default/web Held"});
 
     SECTION("readable again: it is what the input says") {
-        node.tell(change({slice(kWeb, {"10.0.0.9"})}));
+        node.tell(change({service(kWeb, "10.96.0.10"), slice(kWeb, {"10.0.0.9"})}));
         CHECK(node.backends(kWeb) == Names{"10.0.0.9"});
         CHECK(node.reasons().empty());
     }
@@ -168,13 +169,135 @@ TEST_CASE("a Service that cannot be read stays as it is programmed until it can 
 TEST_CASE("a Service that was never programmed is programmed with what can be read of it, and follows changes") {
     Node node;
     auto first = change({service(kWeb, "10.96.0.10"), slice(kWeb, {"10.0.0.1"})});
-    first.kept_services = {kWeb};
+    first.kept_endpoints = {kWeb};
     node.tell(first);
     CHECK(node.backends(kWeb) == Names{"10.0.0.1"});
     auto second = change({slice(kWeb, {"10.0.0.2"})});
-    second.kept_services = {kWeb};
+    second.kept_endpoints = {kWeb};
     node.tell(second);
     CHECK(node.backends(kWeb) == Names{"10.0.0.2"});
+    CHECK(node.reasons().empty());
+}
+
+namespace {
+
+// What is told while one slice of kWeb cannot be read.
+kube::Change with_unreadable(std::vector<model::Object> objects) {
+    auto made = change(std::move(objects));
+    made.kept_endpoints = {kWeb};
+    return made;
+}
+
+model::EndpointSlice second_slice(const std::vector<std::string>& addresses) {
+    auto made = slice(kWeb, addresses);
+    made.key.name = "web-2";
+    return made;
+}
+
+}  // namespace
+
+TEST_CASE("with a slice that cannot be read, a Service keeps what no other slice names and follows the others") {
+    struct Family {
+        std::string ip;
+        std::vector<std::string> at;
+    };
+    const auto family = GENERATE(Family{"10.96.0.10", {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}},
+                                 Family{"fd00::10", {"fd01::1", "fd01::2", "fd01::3", "fd01::4"}});
+    const auto& [ip, at] = family;
+    Node node;
+    node.tell(change({service(kWeb, ip), slice(kWeb, {at[0], at[1]}), second_slice({at[2]})}));
+    node.start();
+    // The first view does not shrink: web-2 cannot be read, at[1] went meanwhile, or moved there.
+    auto report = node.tell(with_unreadable({service(kWeb, ip), slice(kWeb, {at[0]})}));
+    CHECK(report.held_services == 0);
+    CHECK_FALSE(report.pending);
+    CHECK(report.writes == 0);
+    CHECK(node.backends(kWeb) == Names{at[0], at[1], at[2]});
+    CHECK(node.reasons() == Names{"Service default/web EndpointsKept"});
+    // What a readable slice names, or has named, follows it.
+    node.tell(with_unreadable({slice(kWeb, {at[1], at[3]})}));
+    CHECK(node.backends(kWeb) == Names{at[1], at[2], at[3]});
+    node.tell(with_unreadable({slice(kWeb, {at[3]})}));
+    CHECK(node.backends(kWeb) == Names{at[2], at[3]});
+
+    SECTION("the slice is readable") {
+        node.tell(change({second_slice({at[0]})}));
+        CHECK(node.backends(kWeb) == Names{at[0], at[3]});
+        CHECK(node.reasons().empty());
+    }
+    SECTION("the slice is gone") {
+        node.tell(change({}));
+        CHECK(node.backends(kWeb) == Names{at[3]});
+        CHECK(node.reasons().empty());
+    }
+    SECTION("the Service is gone") {
+        auto gone = with_unreadable({});
+        gone.gone_services = {kWeb};
+        node.tell(gone);
+        CHECK_FALSE(node.has(kWeb));
+        CHECK(node.reasons().empty());
+        node.tell(with_unreadable({service(kWeb, ip)}));
+        CHECK(node.backends(kWeb) == Names{at[3]});
+    }
+    SECTION("the Service went while no agent ran") {
+        node.start();
+        node.tell(with_unreadable({slice(kWeb, {at[3]})}));
+        CHECK_FALSE(node.has(kWeb));
+    }
+    SECTION("another agent") {
+        node.start();
+        node.tell(with_unreadable({service(kWeb, ip), slice(kWeb, {at[0]})}));
+        CHECK(node.backends(kWeb) == Names{at[0], at[2], at[3]});
+    }
+    SECTION("a Pod with another port is not behind the old one") {
+        auto moved = slice(kWeb, {at[2]});
+        moved.ports[0].port = 7443;
+        node.tell(with_unreadable({moved}));
+        CHECK(node.backends(kWeb) == Names{at[2]});
+    }
+}
+
+TEST_CASE("endpoints that are kept for want of their slice keep their condition, place, weight and hints") {
+    auto kept = second_slice({"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"});
+    kept.annotations[std::string{model::kWeightAnnotation}] = "7";
+    for (auto& endpoint : kept.endpoints) endpoint.zone_hints = {"b"};
+    kept.endpoints[0].node_name = "node-a";
+    kept.endpoints[0].zone = "a";
+    kept.endpoints[0].zone_hints = {"a"};
+    kept.endpoints[2].ready = false;
+    kept.endpoints[2].terminating = true;
+    kept.endpoints[3].ready = kept.endpoints[3].serving = false;
+    auto read = slice(kWeb, {"10.0.0.9"});
+    read.endpoints[0].zone_hints = {"a"};
+    model::Node own{
+        .name = "node-a", .labels = {{std::string{model::kZoneLabel}, "a"}}, .internal_ips = {}, .pod_cidrs = {}};
+
+    Node node;
+    node.tell(change({own, service(kWeb, "10.96.0.10"), kept, read}));
+    REQUIRE(node.backends(kWeb) == Names{"10.0.0.1", "10.0.0.9"});
+    const auto before = node.reconciler->programmed(kWeb);
+    node.start();
+    CHECK(node.tell(with_unreadable({own, service(kWeb, "10.96.0.10"), read})).writes == 0);
+    CHECK(node.reconciler->programmed(kWeb) == before);
+
+    SECTION("without a hint on one of them none counts") {
+        node.tell(with_unreadable({slice(kWeb, {"10.0.0.9"})}));
+        CHECK(node.backends(kWeb) == Names{"10.0.0.1", "10.0.0.2", "10.0.0.9"});
+    }
+    SECTION("those that terminate serve when no other does") {
+        node.tell(with_unreadable({slice(kWeb, {"10.0.0.1", "10.0.0.2"})}));
+        node.tell(with_unreadable({slice(kWeb, {})}));
+        CHECK(node.backends(kWeb) == Names{"10.0.0.3"});
+    }
+    SECTION("of a Local policy the ones on this node count") {
+        auto local = service(kWeb, "10.96.0.10");
+        local.internal_policy = model::TrafficPolicy::local;
+        node.tell(with_unreadable({local}));
+        const auto port = node.reconciler->programmed(kWeb).at(0);
+        CHECK(port.local == model::Verdict::forward);
+        CHECK(port.backends.at(0).in_local);
+        CHECK(to_string(port.backends.at(0).address) == "10.0.0.1");
+    }
 }
 
 TEST_CASE("the API server's own Service keeps its last usable endpoints, whatever the source says") {

@@ -55,7 +55,7 @@ TEST_CASE("services as JSON") {
         services_json(services(busy_node(), {"kube-system", {}})).dump() ==
         R"({"items":[{"namespace":"kube-system","name":"dns","portName":"","protocol":"UDP",)"
         R"("frontends":[{"address":"10.96.0.53","port":53,"kind":"clusterIP","policy":"Local",)"
-        R"("outsidePolicy":"Local","restricted":false}],"sourceRanges":[],)"
+        R"("outsidePolicy":"Local","restricted":false,"dsr":false}],"sourceRanges":[],)"
         R"("backends":[{"address":"10.1.0.9","port":53,"nodeName":"node-a","zone":"","state":"notReady",)"
         R"("inCluster":false,"inLocal":false,"serving":false,"weight":1,"connections":0,"flows":0,"packets":0,)"
         R"("bytes":0,"id":31}],"verdict":{"cluster":"reject","local":"reject"},"internalTrafficPolicy":"Local",)"
@@ -65,27 +65,28 @@ TEST_CASE("services as JSON") {
         R"("problems":["FrontendConflict: default/web has it"]}]})");
 }
 
-TEST_CASE("a load-balancer address in JSON tells how it is used from outside, and who may dial it") {
+TEST_CASE(
+    "a load-balancer address in JSON tells how it is used from outside, who may dial it, and how it is answered") {
     auto s = tables();
     auto& vip = test::frontend_of(s, "192.0.2.7", 80);
     vip.kind = SVCLB_FRONTEND_LOAD_BALANCER;
     vip.set = SVCLB_SET_CLUSTER;
-    vip.flags = SVCLB_FRONTEND_SOURCE_RANGES;
+    vip.flags = SVCLB_FRONTEND_SOURCE_RANGES | SVCLB_FRONTEND_DSR;
     s.ranges = {{test::kWeb4, *model::parse_cidr("10.0.0.0/8")}};
     const Json web = services_json(services(s, {"default", {}}))["items"][0];
     CHECK(web["frontends"][2].dump() == R"({"address":"192.0.2.7","port":80,"kind":"loadBalancer","policy":"Cluster",)"
-                                        R"("outsidePolicy":"Local","restricted":true})");
+                                        R"("outsidePolicy":"Local","restricted":true,"dsr":true})");
     CHECK(web["sourceRanges"].dump() == R"(["10.0.0.0/8"])");
 }
 
 TEST_CASE("a dual-stack service in JSON has the frontends of both families, ClusterIPs first") {
     const Json web = services_json(services(busy_node(), {"default", {}}))["items"][0];
     CHECK(web["frontends"].dump() == R"([{"address":"10.96.0.10","port":80,"kind":"clusterIP","policy":"Cluster",)"
-                                     R"("outsidePolicy":"Cluster","restricted":false},)"
+                                     R"("outsidePolicy":"Cluster","restricted":false,"dsr":false},)"
                                      R"({"address":"fd00:96::10","port":80,"kind":"clusterIP","policy":"Cluster",)"
-                                     R"("outsidePolicy":"Cluster","restricted":false},)"
+                                     R"("outsidePolicy":"Cluster","restricted":false,"dsr":false},)"
                                      R"({"address":"192.0.2.7","port":80,"kind":"externalIP","policy":"Local",)"
-                                     R"("outsidePolicy":"Local","restricted":false}])");
+                                     R"("outsidePolicy":"Local","restricted":false,"dsr":false}])");
     CHECK(web["verdict"].dump() == R"({"cluster":"forward","local":"forward"})");
     CHECK(web["families"][1].dump() == R"({"family":"IPv6","index":2,"verdict":{"cluster":"forward","local":"drop"}})");
     CHECK(web["backends"].size() == 4);

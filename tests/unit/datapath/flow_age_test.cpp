@@ -114,8 +114,22 @@ TEST_CASE("an IPv6 flow's partners carry whole addresses") {
     CHECK(same(partner_key(forward, flow), reply));
 }
 
-TEST_CASE("a direct conversation has no partner") {
+TEST_CASE("a direct conversation has no partner, nor has a flow whose answers pass elsewhere") {
     CHECK_FALSE(partner_key(kReplyKey, flow_to(9, 80, 1000, SVCLB_FLOW_DIRECT)));
+    CHECK_FALSE(partner_key(kForwardKey, flow_to(2, 8080, 1000, SVCLB_FLOW_ENCAPSULATED)));
+}
+
+TEST_CASE("a flow whose answers pass elsewhere rests for a quarter of an hour when its client has closed") {
+    const FlowTimeouts timeouts;
+    svclb_flow flow = seen(900, true);
+    flow.kind = SVCLB_FLOW_ENCAPSULATED;
+    CHECK_FALSE(is_dead(IPPROTO_TCP, flow, nullptr, kNow + 1, timeouts, true));
+    flow.client_fin = 1;
+    CHECK_FALSE(is_dead(IPPROTO_TCP, flow, nullptr, kNow, timeouts, false));
+    CHECK(is_dead(IPPROTO_TCP, flow, nullptr, kNow + 1, timeouts, false));
+    flow.seen_s = static_cast<std::uint32_t>(kNow - timeouts.tcp_closing_s);
+    CHECK_FALSE(is_dead(IPPROTO_TCP, flow, nullptr, kNow, timeouts, true));
+    CHECK(is_dead(IPPROTO_TCP, flow, nullptr, kNow + 1, timeouts, true));
 }
 
 TEST_CASE("a flow dies one second after the timeout of its state") {

@@ -170,12 +170,14 @@ TEST_CASE("a Service that was never valid, or one of whose slices never was, is 
     world.send(kSlices, event("ADDED", R"({"kind":"EndpointSlice","metadata":{"name":"x","namespace":"default",)"
                                        R"("resourceVersion":"12","labels":{"kubernetes.io/service-name":"dns"}}})"));
     auto change = world.now();
-    CHECK(change.kept_services == std::vector<model::ObjectKey>{{"default", "bad"}, {"default", "dns"}});
+    CHECK(change.kept_services == std::vector<model::ObjectKey>{{"default", "bad"}});
+    CHECK(change.kept_endpoints == std::vector<model::ObjectKey>{{"default", "dns"}});
     CHECK(change.complete);
     world.send(kServices, event("DELETED", service("bad", "15")));
     change = world.now();
     CHECK(change.gone_services.empty());  // it was never told
-    CHECK(change.kept_services == std::vector<model::ObjectKey>{{"default", "dns"}});
+    CHECK(change.kept_services.empty());
+    CHECK(change.kept_endpoints == std::vector<model::ObjectKey>{{"default", "dns"}});
 }
 
 TEST_CASE("the server away: what is known stays, state says so, and on return only differences come") {

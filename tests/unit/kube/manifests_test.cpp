@@ -119,7 +119,8 @@ TEST_CASE("what is invalid and never was valid keeps its Service, what cannot be
     auto source = opened(dir / "");
     auto change = now(source);
     CHECK(change.complete);
-    CHECK(change.kept_services == std::vector<model::ObjectKey>{{"default", "bad"}, {"default", "dns"}});
+    CHECK(change.kept_services == std::vector<model::ObjectKey>{{"default", "bad"}});
+    CHECK(change.kept_endpoints == std::vector<model::ObjectKey>{{"default", "dns"}});
 
     // Its last good content is in force.
     write(dir / "a.yaml", service("web", 70000) + slice("web-1", "true"));

@@ -155,10 +155,12 @@ TEST_CASE_METHOD(Fixture, "a ClusterIP goes before an older external address, an
     CHECK(tables.count(Op::remove_frontend) == 1);  // the ClusterIP's row for its other ports
 }
 
-TEST_CASE_METHOD(Fixture, "a frontend's row says what is used from outside and whether source ranges hold") {
+TEST_CASE_METHOD(
+    Fixture, "a frontend's row says what is used from outside, whether source ranges hold, and how it is answered") {
     auto vip = frontend("9.9.9.9", 80, FrontendKind::load_balancer);
     vip.outside_set = TrafficPolicy::local;
     vip.source_ranges = true;
+    vip.dsr = true;
     auto state = port("a", "", {vip}, {});
     state.source_ranges = {*svclb::model::parse_cidr("10.0.0.0/8")};
     REQUIRE(apply({{{"default", "a"}, {state}}}).failures == 0);
@@ -166,7 +168,7 @@ TEST_CASE_METHOD(Fixture, "a frontend's row says what is used from outside and w
     const auto row = tables.frontends.begin()->second;
     CHECK(row.set == SVCLB_SET_CLUSTER);
     CHECK(row.outside_set == SVCLB_SET_LOCAL);
-    CHECK(row.flags == SVCLB_FRONTEND_SOURCE_RANGES);
+    CHECK(row.flags == (SVCLB_FRONTEND_SOURCE_RANGES | SVCLB_FRONTEND_DSR));
     reconciler = *Reconciler::adopt(tables);
     CHECK(reconciler.programmed(ObjectKey{"default", "a"}).at(0).frontends == std::vector{vip});
     CHECK(apply({{{"default", "a"}, {state}}}).writes == 0);

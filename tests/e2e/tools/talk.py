@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""talk.py [--udp] [--seconds S | --questions N] [--pause S] TO SOURCE: asks pod_server at TO (IPv6 in brackets) over one
+socket, one question after the other, and prints a line of JSON: how many were answered, how many were not within a
+second (UDP), and the answering pods. A connection that breaks ends it."""
+import argparse
+import json
+import socket
+import time
+
+from ask import endpoint
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--udp", action="store_true")
+    options.add_argument("--seconds", type=float, default=0)
+    options.add_argument("--questions", type=int, default=0)
+    options.add_argument("--pause", type=float, default=0)
+    options.add_argument("to")
+    options.add_argument("source")
+    given = options.parse_args()
+    to, source = endpoint(given.to), endpoint(given.source)
+    asked = lost = answered = 0
+    pods, error = set(), ""
+    with socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET,
+                       socket.SOCK_DGRAM if given.udp else socket.SOCK_STREAM) as peer:
+        peer.settimeout(1 if given.udp else 20)
+        peer.bind(source)
+        until = time.monotonic() + given.seconds
+        try:
+            peer.connect(to)
+            while asked < given.questions if given.questions else time.monotonic() < until:
+                asked += 1
+                words = f"question-{asked}"
+                peer.send(words.encode() if given.udp else words.encode() + b"\n")
+                try:
+                    answer = peer.recv(200).decode().split()
+                    while given.udp and answer[1] != words:  # to one that was given up
+                        answer = peer.recv(200).decode().split()
+                    if answer[1] != words:
+                        raise OSError(f"answered {answer}")
+                    pods.add(answer[0])
+                    answered += 1
+                except TimeoutError:
+                    if not given.udp:
+                        raise
+                    lost += 1
+                time.sleep(given.pause)
+        except OSError as failure:
+            error = str(failure)
+    print(json.dumps({"asked": asked, "answered": answered, "lost": lost, "pods": sorted(pods), "error": error}))
+
+
+if __name__ == "__main__":
+    main()

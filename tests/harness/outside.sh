@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+# shellcheck shell=bash disable=SC2154 # names of netns.sh
+# To source behind netns.sh: nodes and a client outside, the pod "outside", meet at a router. Link N has the addresses
+# 10.0.N.0/24 and fd00:78:N::/64, the router .1 and the other end .2; node I has link 20I, the client 250.
+
+# shellcheck disable=SC2034 # for the scripts that source this
+outside4=10.0.250.2 outside6=fd00:78:250::2
+
+# routed NAMESPACE DEVICE NUMBER: one link to the router.
+routed() {
+    local router=$prefix-router
+    ip link add "$2" netns "$1" type veth peer name "link$3" netns "$router"
+    ip -n "$router" address add "10.0.$3.1/24" dev "link$3"
+    ip -n "$router" address add "fd00:78:$3::1/64" dev "link$3" nodad
+    ip -n "$router" link set "link$3" up
+    ip -n "$1" address add "10.0.$3.2/24" dev "$2"
+    ip -n "$1" address add "fd00:78:$3::2/64" dev "$2" nodad
+    ip -n "$1" link set "$2" up
+    ip -n "$1" route add default via "10.0.$3.1"
+    ip -n "$1" -6 route add default via "fd00:78:$3::1"
+}
+
+# outside_up: the router leads 192.0.2.0/24, 2001:db8::/64 and the ClusterIPs to node 1.
+outside_up() {
+    local router=$prefix-router node other
+    harness_namespace "$router"
+    nsenter --net="/run/netns/$router" sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
+        net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+    for ((node = 1; node <= nodes; node++)); do
+        for ((other = 1; other < node; other++)); do
+            ip -n "$(node_ns $node)" link delete "to-node$other"
+        done
+        routed "$(node_ns $node)" uplink "20$node"
+        ip -n "$router" route add "10.244.$node.0/24" via "10.0.20$node.2"
+        ip -n "$router" -6 route add "fd00:10:244:$node::/64" via "fd00:78:20$node::2"
+    done
+    harness_namespace "$(pod_ns outside)"
+    routed "$(pod_ns outside)" eth0 250
+    external_by 1
+}
+
+# external_by NODE: who is asked for external addresses from now on.
+external_by() {
+    ip -n "$prefix-router" route replace 192.0.2.0/24 via "10.0.20$1.2"
+    ip -n "$prefix-router" route replace 10.96.0.0/16 via "10.0.20$1.2"
+    ip -n "$prefix-router" -6 route replace 2001:db8::/64 via "fd00:78:20$1::2"
+    ip -n "$prefix-router" -6 route replace fd00:10:96::/112 via "fd00:78:20$1::2"
+}
