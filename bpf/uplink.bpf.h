@@ -99,8 +99,15 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 		return VERDICT_NEXT;
 	may_have_flow = bytes->direct[index] || bytes->frontend[filter_index(pkt->tuple.daddr, 0)] ||
 			(is_source_port(pkt->tuple.dport) && bytes->direct[filter_index(pkt->tuple.daddr, 0)]);
-	if (!may_have_flow && (!wire->reply[index] || (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))))
-		return VERDICT_NEXT;
+	if (!may_have_flow) {
+		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
+			return VERDICT_NEXT;
+		/* Else it would go to and fro between the node and the router that sent it here. */
+		if (in_service_cidr(pkt->tuple.daddr))
+			return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
+		if (!wire->reply[index])
+			return VERDICT_NEXT;
+	}
 	if (!found_established(work)) {
 		verdict = begin_from_wire(skb);
 		if (verdict == VERDICT_NONE && work->flow.masqueraded)
