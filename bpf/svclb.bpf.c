@@ -125,6 +125,9 @@ int from_tunnel(struct __sk_buff *skb)
 
 	if (!work || !bytes)
 		return VERDICT_NEXT;
+	/* It comes back without. */
+	if (has_outer_headers(skb))
+		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 	return from_outside(skb, work, bytes, parse_bare(skb, &work->pkt, SVCLB_FROM_WIRE));
 }
 

@@ -16,6 +16,19 @@
 #include "service.bpf.h"
 #include "source.bpf.h"
 
+/* Of a tunnel's packet. Before 5.14 those of IPIP and the like still have the outer headers in front of them. */
+static __always_inline bool has_outer_headers(struct __sk_buff *skb)
+{
+	__u8 version = skb->protocol == bpf_htons(ETH_P_IPV6) ? 6 : 4;
+	__u32 first[IP4_SIZE / 4], ip[IP4_SIZE / 4];
+
+	if (bpf_skb_load_bytes(skb, 0, first, sizeof(first)) ||
+	    bpf_skb_load_bytes_relative(skb, 0, ip, sizeof(ip), BPF_HDR_START_NET))
+		return false;
+	return *(__u8 *)ip >> 4 == version &&
+	       (first[0] != ip[0] || first[1] != ip[1] || first[2] != ip[2] || first[3] != ip[3] || first[4] != ip[4]);
+}
+
 /* A new flow from outside. VERDICT_NONE, or a verdict. */
 static __always_inline int open_from_wire(struct __sk_buff *skb)
 {
@@ -87,8 +100,15 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 		return VERDICT_NEXT;
 	may_have_flow = bytes->direct[index] || bytes->frontend[filter_index(pkt->tuple.daddr, 0)] ||
 			(is_source_port(pkt->tuple.dport) && bytes->direct[filter_index(pkt->tuple.daddr, 0)]);
-	if (!may_have_flow && (!wire->reply[index] || (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))))
-		return VERDICT_NEXT;
+	if (!may_have_flow) {
+		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
+			return VERDICT_NEXT;
+		/* Else it would go to and fro between the node and the router that sent it here. */
+		if (in_service_cidr(pkt->tuple.daddr))
+			return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
+		if (!wire->reply[index])
+			return VERDICT_NEXT;
+	}
 	if (!found_established(work)) {
 		verdict = begin_from_wire(skb);
 		if (verdict == VERDICT_NONE && work->flow.masqueraded)

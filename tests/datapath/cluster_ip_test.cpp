@@ -144,3 +144,19 @@ TEST_CASE("cluster ip: an address that no Service has is dropped for every proto
     CHECK(datapath.reason(SVCLB_REASON_UNALLOCATED_DROPPED).packets == 2);
     CHECK(datapath.reasons() == 2);
 }
+
+TEST_CASE("cluster ip: an address that no Service has is dropped from outside, too", "[cluster_ip]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = answering_pings();
+    const Packet packet = world.first(world.stranger(), world.frontend());
+    CHECK_RUN(datapath.from_uplink(packet), dropped, packet);
+    CHECK(datapath.reason(SVCLB_REASON_UNALLOCATED_DROPPED).packets == 1);
+    if (world.tcp_flow()) {
+        const Packet later = world.data(world.stranger(), world.frontend());
+        CHECK_RUN(datapath.from_uplink(later), next, later);
+    }
+    const Packet other = world.first(world.stranger(), world.backend());
+    CHECK_RUN(datapath.from_uplink(other), next, other);
+    CHECK(datapath.reasons() == 1);
+}

@@ -34,6 +34,7 @@ private:
         "exec 2>/dev/null; set -e; ip link set lo up; ip link add uplink type veth peer name far; ip link set far up; "
         "ip link set uplink up; ip address add 192.0.2.1/24 dev uplink; "
         "ip address add 2001:db8::1/64 dev uplink nodad; ip route add 10.244.0.0/16 via 192.0.2.2; "
+        "ip route add 8.0.2.0/24 via 192.0.2.2; "
         "ip -6 route add fd00:244::/32 via 2001:db8::2; echo 1 >/proc/sys/net/ipv4/conf/lo/forwarding; "
         "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding";
     static constexpr const char* kOwnAddress = "ip -6 route show table local | grep -q '^local 2001:db8::1 '";

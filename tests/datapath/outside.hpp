@@ -25,7 +25,14 @@ inline void set_node_addresses(Datapath& datapath) {
 
 inline World wire_world() {
     return GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{4, IPPROTO_SCTP}, World{6, IPPROTO_TCP},
-                    World{6, IPPROTO_UDP}, World{6, IPPROTO_SCTP});
+                    World{6, IPPROTO_UDP}, World{6, IPPROTO_SCTP}, World{4, IPPROTO_TCP, true},
+                    World{4, IPPROTO_UDP, true}, World{4, IPPROTO_SCTP, true}, World{6, IPPROTO_TCP, true},
+                    World{6, IPPROTO_UDP, true}, World{6, IPPROTO_SCTP, true});
+}
+inline World common_wire_world() {
+    return GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_UDP},
+                    World{4, IPPROTO_TCP, true}, World{4, IPPROTO_UDP, true}, World{6, IPPROTO_TCP, true},
+                    World{6, IPPROTO_UDP, true});
 }
 
 // The programs as with --external-cluster-ip allow, with empty maps. Loaded once a process.
@@ -49,7 +56,9 @@ struct NodePort {
         : world(at),
           seen(how),
           datapath(knowing_node(loaded)),
-          service(loaded, 1, node_port(at), at.proto, backends, options(at, how)) {}
+          service(loaded, 1, node_port(at), at.proto, backends, options(at, how)) {
+        datapath.bare_uplinks(at.bare);
+    }
     NodePort(const World& at, Seen how) : NodePort(fresh_datapath(), at, how, {at.backend()}) {}
 
     static Datapath& knowing_node(Datapath& loaded) {

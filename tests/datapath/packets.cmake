@@ -49,6 +49,7 @@ add_executable(packet_tests
     tables_full_test.cpp
     tcp_states_test.cpp
     translation_test.cpp
+    tunnel_test.cpp
     udp_test.cpp
     uplink_errors_test.cpp
     uplink_test.cpp

@@ -16,7 +16,7 @@ Icmp too_big(const World& world) {
 }  // namespace
 
 TEST_CASE("uplink: an error about what the client sent quotes the frontend", "[uplink]") {
-    const World world = any_world();
+    const World world = common_wire_world();
     const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
     CAPTURE(world, seen);
     const NodePort at(world, seen);
@@ -40,7 +40,7 @@ TEST_CASE("uplink: an error about what the client sent quotes the frontend", "[u
 }
 
 TEST_CASE("uplink: an error about an answer reaches the backend as one about its own packet", "[uplink]") {
-    const World world = any_world();
+    const World world = common_wire_world();
     const Seen seen = anywhere();
     CAPTURE(world, seen);
     const NodePort at(world, seen);
@@ -58,7 +58,7 @@ TEST_CASE("uplink: an error about an answer reaches the backend as one about its
 }
 
 TEST_CASE("uplink: an error about somebody else's packet goes on untouched", "[uplink]") {
-    const World world = any_world();
+    const World world = common_wire_world();
     CAPTURE(world);
     const NodePort at(world, Seen::node_elsewhere);
     Datapath& datapath = at.datapath;
@@ -70,7 +70,8 @@ TEST_CASE("uplink: an error about somebody else's packet goes on untouched", "[u
 }
 
 TEST_CASE("uplink: datagrams in fragments, in both directions", "[uplink]") {
-    const World world = udp_world();
+    const World world = GENERATE(World{4, IPPROTO_UDP}, World{6, IPPROTO_UDP}, World{4, IPPROTO_UDP, true},
+                                 World{6, IPPROTO_UDP, true});
     const Seen seen = anywhere();
     CAPTURE(world, seen);
     const NodePort at(world, seen);

@@ -118,6 +118,19 @@ for family in 4 6; do
         }
     done
 done
+# The node's packets by way of the catch-all: their answers come in by the tunnel and need a header for the pair of devices.
+say "the node itself, without socket hooks"
+ip -n "$(node_ns 2)" route add 10.0.112.1/32 dev tun0
+ip -n "$(node_ns 2)" -6 route add fd00:77:12::1/128 dev tun0
+stop_agent
+start_agent --node-ip 10.0.250.1,fd00:78:250::1 --service-cidr 10.96.0.0/16,fd00:10:96::/112 --host-sockets off
+for udp in "" --udp; do
+    # shellcheck disable=SC2086 # none or one option
+    {
+        check "IPv4 $udp reaches a pod by the tunnel" sees 10.0.112.1 node 10.96.0.82 80 $udp
+        check "IPv6 $udp reaches a pod by the tunnel" sees fd00:77:12::1 node fd00:10:96::82 80 $udp
+    }
+done
 check "nothing was dropped" holds "$(ctl status -o json)" \
     '[.drops[] | select(.reason != "NO_BACKEND_REJECTED") | .packets] | add // 0 == 0'
 check "desired and programmed state agree" ctl verify

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 extern "C" {
 // Laid down by embedded_object.S.
@@ -227,8 +228,22 @@ Run Datapath::run(const char* name, const Bytes& frame, const Gso& gso) {
     return result;
 }
 
+// The kernel's test-run takes the packet's sum from behind an Ethernet header that is not there.
+Run Datapath::run_uplink(const char* direction, const Packet& packet, const Gso& gso) {
+    constexpr std::ptrdiff_t kHeader = 14;
+    const Bytes frame = packet.frame();
+    if (!bare_uplinks_) return run((std::string(direction) + "_uplink").c_str(), frame, gso);
+    const bool complete = std::exchange(complete_checksums_, false);
+    Run result = run((std::string(direction) + "_tunnel").c_str(), {frame.begin() + kHeader, frame.end()}, gso);
+    complete_checksums_ = complete;
+    // What is redirected has been given one.
+    if (result.verdict != redirected) result.frame.insert(result.frame.begin(), frame.begin(), frame.begin() + kHeader);
+    return result;
+}
+
 void Datapath::clear() {
     complete_checksums_ = true;
+    bare_uplinks_ = false;
     services_.clear();
     slots_.clear();
     filters_.clear();
@@ -239,6 +254,7 @@ void Datapath::clear() {
     static const std::vector<std::uint8_t> kUnmarked(sizeof(svclb_wire_filters));
     if (bpf_map_update_elem(map("wire_filters"), &zero, kUnmarked.data(), BPF_ANY) != 0)
         throw std::runtime_error("cannot clear the uplinks' filters");
+    empty<std::uint32_t>(map("tunnel_addresses"));
     empty<svclb_frontend_key>(map("frontends"));
     empty<std::uint32_t>(map("xdp_links"));
     zero_counter<svclb_xdp_counter>(map("xdp_counters"), 0);

@@ -78,8 +78,12 @@ public:
     Run from_pod(const Packet& packet) { return from_pod(packet.frame()); }
     Run to_pod(const Packet& packet) { return to_pod(packet.frame()); }
     Run from_host(const Packet& packet) { return run("from_host", packet.frame(), {}); }
-    Run from_uplink(const Packet& packet, const Gso& gso = {}) { return run("from_uplink", packet.frame(), gso); }
-    Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run("to_uplink", packet.frame(), gso); }
+    Run from_uplink(const Packet& packet, const Gso& gso = {}) { return run_uplink("from", packet, gso); }
+    Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run_uplink("to", packet, gso); }
+    Run from_tunnel(const Packet& packet) { return run("from_tunnel", packet.frame(), {}); }
+    // Are the uplinks tunnels, without Ethernet headers? Packets are then met without theirs, and compared with it. Off
+    // after clear().
+    void bare_uplinks(bool on) { bare_uplinks_ = on; }
 
     Run from_wire(const Bytes& frame) { return run("from_wire", frame, {}); }
 
@@ -117,6 +121,7 @@ public:
 
 private:
     Run run(const char* name, const Bytes& frame, const Gso& gso);
+    Run run_uplink(const char* direction, const Packet& packet, const Gso& gso);
     void poison_work_area() const;
 
     DatapathOptions options_;
@@ -132,6 +137,7 @@ private:
     MappedMap node_addresses_;
     MappedMap masquerade_;
     bool complete_checksums_ = true;
+    bool bare_uplinks_ = false;
     bool kernel_can_complete_ = true;
 };
 

@@ -19,6 +19,9 @@ namespace svclb::test {
 struct World {
     int family = 4;
     std::uint8_t proto = IPPROTO_TCP;
+    // Uplinks have no Ethernet header. The kernel's test-run reads one anyway, to learn the protocol: it finds that in
+    // the first two octets of the sender's IPv4 address, or the third group of its IPv6 address.
+    bool bare = false;
 
     [[nodiscard]] bool tcp_flow() const { return proto == IPPROTO_TCP; }
     [[nodiscard]] Ip net(const char* v4, const char* v6) const { return ip(family == 4 ? v4 : v6); }
@@ -31,10 +34,12 @@ struct World {
         return {net("10.244.1.11", "fd00:244:1::11"), port};
     }
     [[nodiscard]] Endpoint backend(std::uint32_t i = 0) const {
-        return {net("10.244.2.20", "fd00:244:2::20") + i, 8080};
+        return {(bare ? net("8.0.2.20", "fd00:244:86dd::20") : net("10.244.2.20", "fd00:244:2::20")) + i, 8080};
     }
     [[nodiscard]] Endpoint frontend(std::uint32_t i = 0) const { return {net("10.96.0.10", "fd00:96::10") + i, 80}; }
-    [[nodiscard]] Endpoint stranger() const { return {net("192.0.2.7", "2001:db8::7"), 443}; }
+    [[nodiscard]] Endpoint stranger() const {
+        return {bare ? net("8.0.0.7", "2001:db8:86dd::7") : net("192.0.2.7", "2001:db8::7"), 443};
+    }
 
     // The packet that begins a conversation, its answer, and one in the middle.
     [[nodiscard]] Packet first(const Endpoint& from, const Endpoint& to) const {
@@ -56,7 +61,7 @@ struct World {
 
 inline std::string to_string(const World& world) {
     const char* proto = world.tcp_flow() ? "TCP" : world.proto == IPPROTO_SCTP ? "SCTP" : "UDP";
-    return std::string(world.family == 4 ? "IPv4 " : "IPv6 ") + proto;
+    return std::string(world.family == 4 ? "IPv4 " : "IPv6 ") + proto + (world.bare ? " bare" : "");
 }
 
 // In each test case once: these run it for every value.

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// Uplinks without an Ethernet header, beyond what they share with others: what is sent back has to be given one, and
+// the node has an address of its own behind each. The rest is in uplink_test.cpp and uplink_errors_test.cpp, "bare".
+#include <bpf/bpf.h>
+#include <net/if.h>
+
+#include <cstring>
+
+#include "node_netns.hpp"
+#include "outside.hpp"
+#include "refusal.hpp"
+
+using namespace svclb::test;
+
+namespace {
+
+World bare_world() {
+    return GENERATE(World{4, IPPROTO_TCP, true}, World{4, IPPROTO_UDP, true}, World{6, IPPROTO_TCP, true},
+                    World{6, IPPROTO_UDP, true});
+}
+
+Bytes with_header(const Packet& packet, const Mac& to, bool protocol) {
+    Packet same = packet;
+    same.to_mac = to;
+    same.from_mac = {};
+    Bytes frame = same.frame();
+    if (!protocol) frame[12] = frame[13] = 0;
+    return frame;
+}
+
+void set_tunnel_address(Datapath& datapath, unsigned ifindex, const Ip& v4, const Ip& v6) {
+    svclb_node_addresses row{};
+    std::memcpy(row.v4, v4.bytes.data(), sizeof(row.v4));
+    std::memcpy(row.v6, v6.bytes.data(), sizeof(row.v6));
+    for (const unsigned key : {0U, ifindex})
+        REQUIRE(bpf_map_update_elem(datapath.map("tunnel_addresses"), &key, &row, BPF_ANY) == 0);
+}
+
+}  // namespace
+
+// Of IPv6 and TCP: the test-run takes the first octet of an IPv4 header for that of a multicast address, and the helpers
+// that cut a packet or make room for an ICMP error count from the header that it believes in.
+TEST_CASE("tunnel: a client that comes by one is refused by it", "[tunnel]") {
+    const World world{6, IPPROTO_TCP, true};
+    Datapath& datapath = fresh_datapath();
+    datapath.bare_uplinks(true);
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {}, {.kind = SVCLB_FRONTEND_NODE_PORT});
+    const Packet packet = tcp(outside_client(world), node_port(world), syn);
+    const Run refused = datapath.from_uplink(packet);
+    CHECK(refused.verdict == redirected);
+    // A header for the helper to remove that sends it.
+    CHECK(difference(with_header(refusal_of(world, packet), {}, false), refused.frame) == std::string());
+    CHECK(datapath.reason(SVCLB_REASON_NO_BACKEND_REJECTED).packets == 1);
+    CHECK(datapath.reasons() == 1);
+}
+
+TEST_CASE("tunnel: an answer to the node itself gets the header of the pair of devices", "[tunnel]") {
+    const World world = bare_world();
+    CAPTURE(world);
+    const NodeNetns netns;
+    Datapath& datapath = fresh_datapath();
+    datapath.bare_uplinks(true);
+    const Endpoint node{world.net("192.0.2.1", "2001:db8::1"), 40000};
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    const Run sent = datapath.from_host(world.first(node, world.frontend()));
+    REQUIRE(sent.verdict == redirected);
+    const Packet answer = world.answer(world.backend(), source_of(sent.frame));
+    const Run met = datapath.from_uplink(answer);
+    CHECK(met.verdict == redirected);
+    CHECK(difference(with_header(answer, {0x02, 's', 'v', 'c', 'l', 'b'}, true), met.frame) == std::string());
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("tunnel: a packet with the outer headers still in front of it goes round to lose them", "[tunnel]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, node_port(world), world.proto, {}, {.kind = SVCLB_FRONTEND_NODE_PORT});
+    const Packet packet = world.first(outside_client(world), node_port(world));
+    CHECK_RUN(datapath.from_tunnel(packet), redirected, packet);
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("tunnel: the node is seen by its address there, and by its own elsewhere", "[tunnel]") {
+    const World world = bare_world();
+    const bool by_tunnel = GENERATE(true, false);
+    const bool from_pod = GENERATE(true, false);
+    CAPTURE(world, by_tunnel, from_pod);
+    const NodeNetns netns;
+    const NodePort at(world, Seen::node_elsewhere);
+    Datapath& datapath = at.datapath;
+    const unsigned uplink = ::if_nametoindex("uplink");
+    set_tunnel_address(datapath, by_tunnel ? uplink : uplink + 1000, ip("10.99.0.1"), ip("fd00:99::1"));
+    const Ip own = by_tunnel ? world.net("10.99.0.1", "fd00:99::1") : node_address(world);
+    const Endpoint client = from_pod ? world.client() : outside_client(world);
+
+    const Packet first = world.first(client, node_port(world));
+    const Packet forwarded = with_destination(first, world.backend());
+    CHECK_RUN(from_pod ? datapath.from_pod(first) : datapath.from_uplink(first), next, forwarded);
+    if (from_pod) datapath.bare_uplinks(false);  // its address tells no protocol
+    const Run out = datapath.to_uplink(forwarded);
+    CHECK(out.verdict == next);
+    const Endpoint seen = source_of(out.frame);
+    CHECK(seen.addr == own);
+    CHECK(difference(with_source(forwarded, seen).frame(), out.frame) == std::string());
+    const Packet answer = world.answer(world.backend(), seen);
+    CHECK_RUN(datapath.from_uplink(answer), next, with_destination(answer, client));
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("tunnel: one without an address of a family shows the node's own", "[tunnel]") {
+    const World world = GENERATE(World{4, IPPROTO_TCP, true}, World{6, IPPROTO_TCP, true});
+    CAPTURE(world);
+    const NodeNetns netns;
+    const NodePort at(world, Seen::node_elsewhere);
+    Ip v4 = ip("10.99.0.1");
+    Ip v6 = ip("fd00:99::1");
+    (world.family == 4 ? v4 : v6) = {};
+    set_tunnel_address(at.datapath, ::if_nametoindex("uplink"), v4, v6);
+    const Outside flow = establish(at);
+    CHECK(flow.node.addr == node_address(world));
+}
