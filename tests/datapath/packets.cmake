@@ -43,8 +43,8 @@ add_executable(packet_tests
     passing_test.cpp
     sctp_test.cpp
     socket_callers_test.cpp
-    socket_choice_test.cpp
     socket_io_uring_test.cpp
+    socket_rules_test.cpp
     sockets_test.cpp
     tables_full_test.cpp
     tcp_states_test.cpp
