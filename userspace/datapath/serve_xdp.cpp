@@ -109,17 +109,20 @@ Status leave_xdp(Core& core, int ifindex) {
     return tell(core);
 }
 
-Status leave_xdp(const MapSet& maps, XdpLinks& links) {
+Status adopt_xdp(const MapSet& maps, XdpLinks& links, bool keep) {
     const auto rows = rows_of(maps);
     if (!rows) return fail(rows.error());
-    std::vector<std::uint32_t> known;
-    if (auto read = rows->each([&known](std::uint32_t ifindex, const svclb_xdp_link&) { known.push_back(ifindex); });
-        !read)
-        return read;
-    for (const auto& [ifindex, link] : links.all()) known.push_back(static_cast<std::uint32_t>(ifindex));
-    for (const auto ifindex : known) {
-        if (auto removed = rows->remove(ifindex); !removed) return fail(removed.error());
-        if (auto detached = links.detach(static_cast<int>(ifindex)); !detached) return detached;
+    std::vector<int> lost;
+    const auto note = [&](std::uint32_t ifindex, const svclb_xdp_link&) {
+        if (!keep || !links.mode_on(static_cast<int>(ifindex))) lost.push_back(static_cast<int>(ifindex));
+    };
+    if (auto read = rows->each(note); !read) return read;
+    for (const auto& [ifindex, link] : links.all()) {
+        if (!keep) lost.push_back(ifindex);
+    }
+    for (const int ifindex : lost) {
+        if (auto removed = rows->remove(static_cast<std::uint32_t>(ifindex)); !removed) return fail(removed.error());
+        if (auto detached = links.detach(ifindex); !detached) return detached;
     }
     return {};
 }
