@@ -42,6 +42,7 @@ nsenter --net="/run/netns/$(pod_ns lone)" sleep 300 &
 lone=$!
 umount "/run/netns/$(pod_ns lone)" && rm -f "/run/netns/$(pod_ns lone)"
 stop_agent
+: >"$run/walks"
 start_agent --pod-sockets on
 check "it is found by its process" await 5 pods_are "5 of 5 pod links"
 check "with one look at the processes" test "$(walks)" = 1

@@ -81,11 +81,10 @@ Result<EndStep> end_stale(Core& core, std::uint32_t messages) {
     if (!others) return fail(others.error());
     const auto step = core.udp_sockets->step(messages, [&](const svclb_socket_peer_key& socket) {
         auto found = newest->get(socket.cookie);
-        if (!found || !*found) return false;  // not through us
         // It may be of whom the socket was connected to before, as connect() with AF_UNSPEC passes no hook, or of whom
         // it could not be connected to.
-        if (!is_at(**found, socket)) found = others->get(socket);
-        if (!found || !*found) return false;
+        if (!found || !*found || !is_at(**found, socket)) found = others->get(socket);
+        if (!found || !*found) return false;  // not through us
         const svclb_peer& peer = **found;
         const auto services = core.tables.services();
         return peer.service < services.size() && peer.epoch != services[peer.service].epoch &&
