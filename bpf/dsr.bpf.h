@@ -313,6 +313,9 @@ __noinline int encapsulate(struct __sk_buff *skb)
 		return VERDICT_DROP;
 	if (!node_address(work->pkt.v6))
 		return drop(&work->pkt, SVCLB_REASON_NO_NODE_ADDRESS);
+	/* Its first packet came with the usual headers (can_encapsulate). */
+	if (work->pkt.l3 != ETH_HLEN)
+		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
 	size = wire_size(skb, &work->pkt);
 	outer = outer_size(&work->pkt);
 	mtu = size + outer > least_mtu(&work->pkt) ? told_mtu(work) : 0;

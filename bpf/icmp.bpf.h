@@ -208,6 +208,7 @@ __noinline int translate_error(struct __sk_buff *skb)
 	translation(&work->wire.to, &work->quoted.tuple, &work->flow);
 	if (rewrite_error(skb, work))
 		return drop(&work->pkt, SVCLB_REASON_REWRITE_FAILED);
+	work->pkt.translated = true;
 	if (kind == SVCLB_FLOW_HAIRPIN || kind == SVCLB_FLOW_HAIRPIN_REPLY)
 		return send_back(skb);
 	return VERDICT_NEXT;

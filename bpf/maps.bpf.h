@@ -204,6 +204,14 @@ struct {
 	__type(value, struct svclb_xdp_counter);
 } xdp_counters SEC(".maps");
 
+/* Agent -> svclb-ctl: which uplinks XDP serves, and why it does not serve the others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct svclb_string);
+} xdp_text SEC(".maps");
+
 struct barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -16,7 +16,6 @@
 #include "tables.bpf.h"
 
 #define ECONNREFUSED 111
-#define FAMILY_IPV6 10 /* AF_INET6 */
 
 /* What a hook returns. */
 #define CALL_REFUSED 0
@@ -145,16 +144,38 @@ static __always_inline bool still_serves(struct svclb_peer *peer, const struct s
 	return true;
 }
 
-/* Whatever the socket talked to before, it does so no more. */
-static __always_inline int connect_direct(struct bpf_sock_addr *ctx)
+/* Connects to `at` itself, which answers in its own name from now on. Whether the kernel can do so is not known yet: a
+ * UDP socket whose connect() fails is connected to whom it was before, so that nobody else's name is forgotten. */
+static __always_inline int connect_direct(struct bpf_sock_addr *ctx, const struct endpoint *at)
 {
 	struct svclb_socket *socket = find_socket(ctx);
 
 	if (!socket)
 		return CALL_GOES_ON;
-	forget_shown(ctx, socket);
-	__builtin_memset(socket, 0, sizeof(*socket));
+	if (socket->proto != IPPROTO_UDP) {
+		__builtin_memset(socket, 0, sizeof(*socket));
+		return CALL_GOES_ON;
+	}
+	forget_peer(ctx, socket, at);
+	forget_shown(ctx, at);
 	return CALL_GOES_ON;
+}
+
+/* The same goes for who connects to a frontend. A TCP socket is connected once, and until then to nobody. */
+static __always_inline void remember_connected(struct bpf_sock_addr *ctx, struct svclb_socket *socket,
+					       const struct svclb_peer *peer, __u8 proto)
+{
+	if (proto == IPPROTO_UDP) {
+		keep_connected(ctx, socket);
+		remember_peer(ctx, socket, peer);
+		show_connected(ctx, peer);
+	} else {
+		__builtin_memset(socket, 0, sizeof(*socket));
+		socket->peers[0] = *peer;
+		socket->next = 1;
+	}
+	socket->proto = proto;
+	socket->connected = 1;
 }
 
 /* Of a pod only TCP: a UDP conversation moves by itself when its backend leaves as long as it is one of packets, and a
@@ -184,7 +205,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	frontend = dialled(pod, at, proto);
 	if (!frontend)
 		return is_unknown_port(at, proto) ? refuse_call(SVCLB_REASON_UNKNOWN_PORT_REJECTED, pod)
-						  : connect_direct(ctx);
+						  : connect_direct(ctx, at);
 	socket = make_socket(ctx);
 	if (!socket) {
 		count_unmet(SVCLB_REASON_SOCKET_RECORD_FAILED, 0);
@@ -196,13 +217,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct endpoint
 	copy_addr(peer.frontend, at->addr);
 	peer.frontend_port = at->port;
 	peer.sent_ms = now_ms();
-	__builtin_memset(socket, 0, sizeof(*socket));
-	socket->peers[0] = peer;
-	socket->next = 1;
-	socket->proto = proto;
-	socket->connected = 1;
-	if (proto == IPPROTO_UDP)
-		show_connected(ctx, &peer);
+	remember_connected(ctx, socket, &peer, proto);
 	copy_addr(at->addr, peer.addr);
 	at->port = peer.port;
 	return CALL_GOES_ON;
@@ -247,20 +262,10 @@ static __always_inline bool is_own_peer(struct bpf_sock_addr *ctx, const struct 
 static __always_inline void send_direct(struct bpf_sock_addr *ctx, const struct endpoint *at)
 {
 	struct svclb_socket *socket = find_socket(ctx);
-	struct svclb_peer *peer;
 
 	/* What a socket is connected to keeps the name that it was connected by. */
-	if (!socket || still_connected(ctx, socket))
-		return;
-	peer = peer_with_backend(socket, at);
-	if (peer)
-		peer->port = 0;
-	if (socket->spilled) {
-		struct svclb_socket_peer_key key;
-
-		spilled_key(ctx, at->addr, at->port, &key);
-		bpf_map_delete_elem(&socket_peers, &key);
-	}
+	if (socket && !still_connected(ctx, socket))
+		forget_peer(ctx, socket, at);
 }
 
 /* Is it time for a datagram to try another backend than this one? Who has never been answered may expect no answers at
@@ -291,7 +296,8 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct endpoint *a
 	__u32 now;
 	int result;
 
-	if (!is_of_host(ctx))
+	/* UDP-Lite sends by the same calls, and is nobody's port. */
+	if (ctx->protocol != IPPROTO_UDP || !is_of_host(ctx))
 		return CALL_GOES_ON;
 	frontend = dialled(0, at, IPPROTO_UDP);
 	if (!frontend) {

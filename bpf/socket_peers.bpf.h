@@ -39,6 +39,8 @@ struct {
 	__type(value, struct svclb_peer);
 } socket_peers SEC(".maps");
 
+#define FAMILY_IPV6 10 /* AF_INET6 */
+
 /* An address and a port that a call names, or is told. */
 struct endpoint {
 	__be32 addr[SVCLB_ADDR_WORDS];
@@ -112,11 +114,13 @@ static __always_inline void show_connected(struct bpf_sock_addr *ctx, const stru
 	bpf_map_update_elem(&connected_peers, &cookie, peer, BPF_ANY);
 }
 
-static __always_inline void forget_shown(void *ctx, const struct svclb_socket *socket)
+/* If it is this backend that is shown. */
+static __always_inline void forget_shown(struct bpf_sock_addr *ctx, const struct endpoint *at)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
+	const struct svclb_peer *peer = bpf_map_lookup_elem(&connected_peers, &cookie);
 
-	if (socket->proto == IPPROTO_UDP)
+	if (peer && is_backend(peer, at))
 		bpf_map_delete_elem(&connected_peers, &cookie);
 }
 
@@ -144,21 +148,67 @@ static __always_inline struct svclb_peer *peer_with_backend(struct svclb_socket 
 	return 0;
 }
 
-/* The peer of an unconnected socket is remembered; what it pushes out goes where there is room for any number. */
+static __always_inline void spill_peer(struct bpf_sock_addr *ctx, struct svclb_socket *socket,
+				       const struct svclb_peer *peer)
+{
+	struct svclb_socket_peer_key key;
+
+	spilled_key(ctx, peer->addr, peer->port, &key);
+	bpf_map_update_elem(&socket_peers, &key, peer, BPF_ANY);
+	socket->spilled = 1;
+}
+
+/* The peer of a socket is remembered; what it pushes out goes where there is room for any number. */
 static __always_inline void remember_peer(struct bpf_sock_addr *ctx, struct svclb_socket *socket,
 					  const struct svclb_peer *peer)
 {
 	struct svclb_peer *place = &socket->peers[socket->next & (SVCLB_SOCKET_PEERS - 1)];
 
-	if (place->port) {
-		struct svclb_socket_peer_key key;
-
-		spilled_key(ctx, place->addr, place->port, &key);
-		bpf_map_update_elem(&socket_peers, &key, place, BPF_ANY);
-		socket->spilled = 1;
-	}
+	if (place->port)
+		spill_peer(ctx, socket, place);
 	*place = *peer;
 	socket->next = (socket->next + 1) & (SVCLB_SOCKET_PEERS - 1);
+}
+
+/* Whom a UDP socket is connected to before its next connect() is where the agent finds it, should that fail. */
+static __always_inline void keep_connected(struct bpf_sock_addr *ctx, struct svclb_socket *socket)
+{
+	struct bpf_sock *sk = ctx->sk;
+	const struct svclb_peer *peer;
+	struct endpoint at;
+	__be32 v4;
+
+	if (!sk || sk->state != BPF_TCP_ESTABLISHED)
+		return;
+	v4 = sk->dst_ip4;
+	at.addr[0] = sk->dst_ip6[0];
+	at.addr[1] = sk->dst_ip6[1];
+	at.addr[2] = sk->dst_ip6[2];
+	at.addr[3] = sk->dst_ip6[3];
+	at.port = (__be16)sk->dst_port;
+	/* Else the compiler chooses between two offsets into the socket, which the verifier refuses. */
+	asm volatile("" : "+r"(v4) : : "memory");
+	if (sk->family != FAMILY_IPV6)
+		set_v4(at.addr, v4);
+	peer = peer_with_backend(socket, &at);
+	if (peer)
+		spill_peer(ctx, socket, peer);
+}
+
+/* This backend has been dialled itself: it is nobody's stand-in any more. */
+static __always_inline void forget_peer(struct bpf_sock_addr *ctx, struct svclb_socket *socket,
+					const struct endpoint *at)
+{
+	for (__u32 i = 0; i < SVCLB_SOCKET_PEERS; i++) {
+		if (is_backend(&socket->peers[i], at))
+			socket->peers[i].port = 0;
+	}
+	if (socket->spilled) {
+		struct svclb_socket_peer_key key;
+
+		spilled_key(ctx, at->addr, at->port, &key);
+		bpf_map_delete_elem(&socket_peers, &key);
+	}
 }
 
 /* Makes of a backend the frontend that the socket dialled. False: it is nobody that it dialled through us. */

@@ -110,9 +110,10 @@ SEC("cgroup/sock_release")
 int sock_release(struct bpf_sock *ctx)
 {
 	const struct svclb_socket *socket = bpf_sk_storage_get(&sockets, ctx, 0, 0);
+	__u64 cookie = bpf_get_socket_cookie(ctx);
 
-	if (socket)
-		forget_shown(ctx, socket);
+	if (socket && socket->proto == IPPROTO_UDP)
+		bpf_map_delete_elem(&connected_peers, &cookie);
 	return CALL_GOES_ON;
 }
 

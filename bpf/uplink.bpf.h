@@ -12,6 +12,7 @@
 #include "flow_life.bpf.h"
 #include "fragment.bpf.h"
 #include "icmp.bpf.h"
+#include "past_stack.bpf.h"
 #include "service.bpf.h"
 #include "source.bpf.h"
 
@@ -168,7 +169,11 @@ static __always_inline int handle_wire(struct __sk_buff *skb, struct work *work,
 		if (work->pkt.fragment)
 			verdict = after_first_fragment(skb, verdict);
 	}
-	return !going_out && verdict == VERDICT_ENCAPSULATE ? encapsulate(skb) : verdict;
+	if (going_out)
+		return verdict;
+	if (verdict == VERDICT_ENCAPSULATE)
+		return encapsulate(skb);
+	return verdict == VERDICT_NEXT && leaves_again(work, parsed) ? past_stack(skb) : verdict;
 }
 
 #endif

@@ -114,8 +114,8 @@ static __always_inline __u32 server_of(const struct balanced* flow) {
 }
 
 /* An outer header of the packet's own family, and off with it again: the next run expects the packet as it was. */
-static __always_inline int encapsulate(struct xdp_md* ctx, const struct balanced* flow, const struct server* to,
-                                       __u32 length, bool v6) {
+static __always_inline int encapsulate_balanced(struct xdp_md* ctx, const struct balanced* flow,
+                                                const struct server* to, __u32 length, bool v6) {
     int size = v6 ? IP6_SIZE : IP4_SIZE;
     struct ethhdr* ethernet;
     void* data_end;
@@ -205,7 +205,7 @@ static __always_inline int balance(struct xdp_md* ctx, bool v6) {
         counter->packets++;
         counter->bytes += length;
     }
-    return encapsulate(ctx, &flow, &copied, length, v6);
+    return encapsulate_balanced(ctx, &flow, &copied, length, v6);
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "kernel_sandbox.hpp"
+#include "svclb/datapath/pinned.hpp"
 
 namespace svclb::datapath {
 namespace {
@@ -93,11 +94,83 @@ TEST_CASE("a device changes over from pod link to uplink, and the next agent kno
     CHECK(output_of("tc filter show dev pod0 ingress").empty());
 }
 
-TEST_CASE("what is no Ethernet device is no uplink") {
+TEST_CASE("XDP on an uplink: in the mode that is asked for, by the next agent too, and gone without") {
     const KernelSandbox sandbox;
-    Datapath datapath = open_or_fail(sandbox.options(AttachMode::automatic));
-    REQUIRE(datapath.attach(1, "lo", LinkKind::uplink));
-    CHECK(datapath.attached().empty());
+    const auto [asked, mode, other] = GENERATE(table<XdpMode, std::string, XdpMode>(
+        {{XdpMode::native, "native", XdpMode::generic}, {XdpMode::generic, "generic", XdpMode::native}}));
+    const int link = sandbox.add_pod_link("up0");
+    auto options = sandbox.options();
+    options.xdp = asked;
+    const auto xdp_text = [&] { return Pinned::open(sandbox.bpf_dir())->xdp_text(); };
+    const auto xdp_on = [&](const Datapath& datapath) {
+        const auto hooks = hooks_of(datapath, link);
+        const auto at = hooks.find("xdp ");
+        return at == std::string::npos ? "" : hooks.substr(at);
+    };
+    {
+        Datapath first = open_or_fail(options);
+        REQUIRE(first.attach(link, "up0", LinkKind::uplink));
+        CHECK(xdp_on(first) == "xdp " + mode + ";");
+        CHECK(xdp_text() == mode + " on up0");
+    }
+    {
+        Datapath second = open_or_fail(options);
+        CHECK(xdp_on(second) == "xdp " + mode + ";");
+        REQUIRE(second.attach(link, "up0", LinkKind::pod));
+        CHECK(xdp_on(second).empty());
+        REQUIRE(second.attach(link, "up0", LinkKind::uplink));
+        CHECK(xdp_on(second) == "xdp " + mode + ";");
+    }
+    options.xdp = other;
+    {
+        Datapath third = open_or_fail(options);
+        REQUIRE(third.attach(link, "up0", LinkKind::uplink));
+        CHECK(xdp_on(third) == (other == XdpMode::native ? "xdp native;" : "xdp generic;"));
+    }
+    options.xdp = GENERATE(XdpMode::off, XdpMode::automatic);
+    Datapath last = open_or_fail(options);
+    REQUIRE(last.attach(link, "up0", LinkKind::uplink));
+    CHECK(xdp_on(last).empty());
+    CHECK(output_of("ip link show up0").find("xdp") == std::string::npos);
+}
+
+TEST_CASE("cleanup removes XDP, and somebody else's is left alone") {
+    const KernelSandbox sandbox;
+    const int link = sandbox.add_pod_link("up0");
+    auto options = sandbox.options();
+    options.xdp = XdpMode::native;
+    {
+        Datapath datapath = open_or_fail(options);
+        REQUIRE(datapath.attach(link, "up0", LinkKind::uplink));
+    }
+    REQUIRE(cleanup(sandbox.bpf_dir()));
+    CHECK(output_of("ip link show up0").find("xdp") == std::string::npos);
+
+    const std::array<bpf_insn, 2> pass = {
+        bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = XDP_PASS},
+        bpf_insn{.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+    const UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_XDP, "foreign", "GPL", pass.data(), pass.size(), nullptr));
+    REQUIRE(bpf_xdp_attach(link, program.get(), 0, nullptr) == 0);
+    options.xdp = GENERATE(XdpMode::native, XdpMode::generic);
+    Datapath datapath = open_or_fail(options);
+    REQUIRE(datapath.attach(link, "up0", LinkKind::uplink));
+    CHECK(Pinned::open(sandbox.bpf_dir())->xdp_text().starts_with("not on up0: the XDP program \"foreign\" (id "));
+    REQUIRE(datapath.detach(link));
+    CHECK(output_of("ip -d link show up0").find("xdp") != std::string::npos);
+}
+
+TEST_CASE("a tunnel gets programs of its own") {
+    const KernelSandbox sandbox;
+    const AttachMode mode = any_mode(sandbox);
+    const int link = sandbox.add_pod_link("pod0");
+    Datapath datapath = open_or_fail(sandbox.options(mode));
+    REQUIRE(datapath.attach(link, "pod0", LinkKind::tunnel));
+    Datapath next = open_or_fail(sandbox.options(mode));
+    REQUIRE(next.attached().size() == 1);
+    CHECK(next.attached()[0].kind == LinkKind::tunnel);
+    CHECK(next.attached()[0].hooks.size() == 2);
+    REQUIRE(next.detach(link));
+    CHECK(next.attached().empty());
 }
 
 TEST_CASE("what one agent attached, the next one finds, updates in place and can detach") {
@@ -242,6 +315,35 @@ TEST_CASE("cleanup detaches under a running agent and may be repeated") {
     // The link that it still holds is dead: attaching makes a new one.
     const Datapath next = open_or_fail(sandbox.options(mode));
     CHECK(next.attached().empty());
+}
+
+TEST_CASE("the programs are told which devices are uplinks, and no longer of those that an earlier agent had") {
+    const KernelSandbox sandbox;
+    const int link = sandbox.add_pod_link("pod0");
+    const auto is_told = [&](int ifindex) {
+        const UniqueFd map(bpf_obj_get((sandbox.bpf_dir() / "maps" / "uplink_devices").c_str()));
+        REQUIRE(map);
+        std::uint32_t value = 0;
+        return bpf_map_lookup_elem(map.get(), &ifindex, &value) == 0;
+    };
+    {
+        Datapath datapath = open_or_fail(sandbox.options(AttachMode::clsact));
+        REQUIRE(datapath.attach(link, "pod0", LinkKind::uplink));
+        CHECK(is_told(link));
+        REQUIRE(datapath.attach(link, "pod0", LinkKind::pod));
+        CHECK_FALSE(is_told(link));
+        REQUIRE(datapath.attach(link, "pod0", LinkKind::uplink));
+        REQUIRE(datapath.detach(link));
+        CHECK_FALSE(is_told(link));
+        REQUIRE(datapath.attach(link, "pod0", LinkKind::uplink));
+    }
+    {
+        const Datapath datapath = open_or_fail(sandbox.options(AttachMode::clsact));
+        CHECK(is_told(link));
+    }
+    CHECK(output_of("ip link delete pod0").empty());
+    const Datapath datapath = open_or_fail(sandbox.options(AttachMode::clsact));
+    CHECK_FALSE(is_told(link));
 }
 
 }  // namespace svclb::datapath

@@ -7,6 +7,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "kernel_sandbox.hpp"
 
@@ -25,6 +27,10 @@ public:
 
     void put(const svclb_flow_key4& key, const svclb_flow& flow) const {
         REQUIRE(bpf_map_update_elem(map_.get(), &key, &flow, BPF_ANY) == 0);
+    }
+    // As a packet does that finds its entry; false if that is gone.
+    [[nodiscard]] bool refresh(const svclb_flow_key4& key, const svclb_flow& flow) const {
+        return bpf_map_update_elem(map_.get(), &key, &flow, BPF_EXIST) == 0;
     }
     [[nodiscard]] bool has(const svclb_flow_key4& key) const {
         svclb_flow flow{};
@@ -140,6 +146,44 @@ TEST_CASE("a partner in the transient table keeps a flow alive, and goes with it
     CHECK(established.has(alive.forward_key));
     CHECK(transient.has(alive.reply_key));
     CHECK_FALSE(transient.has(dead.reply_key));
+}
+
+TEST_CASE("flows that packets come for while the collector walks stay, and none is left in halves") {
+    const KernelSandbox sandbox;
+    Options options = sandbox.options();
+    options.sizes.established = 16384;
+    Datapath datapath = open_or_fail(options);
+    const FlowTable table(sandbox, "established4");
+    constexpr std::uint16_t kPairs = 4000;
+    std::vector<Pair> pairs;
+    for (std::uint16_t i = 0; i < kPairs; ++i) {
+        pairs.emplace_back(static_cast<std::uint16_t>(1000 + i), 90000, 90000);
+        table.put(pairs.back().forward_key, pairs.back().forward);
+        table.put(pairs.back().reply_key, pairs.back().reply);
+    }
+    std::vector<bool> met(kPairs);
+    // From the other end than the collector, and from either direction: somewhere they meet.
+    std::thread traffic([&] {
+        for (std::size_t i = kPairs; i-- > 0;) {
+            Pair pair = pairs[i];
+            pair.forward.seen_s = pair.reply.seen_s = static_cast<std::uint32_t>(kNow);
+            const auto forward = [&] { return table.refresh(pair.forward_key, pair.forward); };
+            const auto reply = [&] { return table.refresh(pair.reply_key, pair.reply); };
+            met[i] = i % 2 == 0 ? forward() && reply() : reply() && forward();
+        }
+    });
+    const CollectStep walk = whole_walk(datapath, 16);
+    traffic.join();
+
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < kPairs; ++i) {
+        CAPTURE(i);
+        const bool there = table.has(pairs[i].forward_key);
+        kept += there ? 1 : 0;
+        if (table.has(pairs[i].reply_key) != there) FAIL("half a flow");
+        if (met[i] && !there) FAIL("a flow that was met is gone");
+    }
+    CHECK(walk.removed == 2 * (kPairs - kept));
 }
 
 TEST_CASE("an entry that merely sits where the partner would be stays") {

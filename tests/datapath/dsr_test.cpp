@@ -116,6 +116,7 @@ TEST_CASE("dsr: a packet for a backend elsewhere goes there whole, inside of ano
     const Endpoint client = outside_client(world);
     for (Packet packet : {world.first(client, external(world)), world.data(client, external(world))}) {
         packet.tos = 0xb9;
+        packet.trailer = 6;  // Ethernet's padding, behind both
         CHECK_RUN(datapath.from_uplink(packet), redirected, wrapped(world, packet));
     }
     CHECK(datapath.flows().size() == 1);
@@ -134,7 +135,8 @@ TEST_CASE("dsr: there it is unpacked and reaches the backend, whose answer comes
     CHECK_RUN(datapath.from_uplink(wrapped(world, first)), next, with_destination(first, world.backend()));
     const Packet answer = world.answer(world.backend(), client);
     CHECK_RUN(datapath.to_uplink(answer), next, with_source(answer, external(world)));
-    const Packet data = world.data(client, external(world));
+    Packet data = world.data(client, external(world));
+    data.trailer = 6;
     CHECK_RUN(datapath.from_uplink(wrapped(world, data)), next, with_destination(data, world.backend()));
     CHECK(std::ranges::all_of(datapath.flows(), &FlowEntry::established));
     CHECK(datapath.flows().size() == 2);
@@ -522,4 +524,56 @@ TEST_CASE("dsr: what a router between the nodes says about a packet's size is to
     CHECK_RUN(datapath.from_uplink(larger), redirected, too_big_for(larger, fits));
     const Packet largest = of_size(world, client, external(world), fits);
     CHECK_RUN(datapath.from_uplink(largest), redirected, wrapped(world, largest));
+}
+
+TEST_CASE("dsr: datagrams for longer than a tick make a flow established, and before that they do not", "[dsr]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    const Sender at(world);
+    Datapath& datapath = at.datapath;
+    Endpoint client = outside_client(world);
+    svclb_flow_key6 key{};
+    const auto send = [&] { (void)datapath.from_uplink(world.data(client, external(world))); };
+    // The tick is not to change between two packets: where it does, another client has another try.
+    bool in_one_tick = false;
+    for (int i = 0; i < 10 && !in_one_tick; i++) {
+        client.port++;
+        key = flow_key(client, external(world), world.proto, SVCLB_FROM_WIRE);
+        send();
+        const auto tick = entry(datapath, key).flow.tick;
+        send();
+        in_one_tick = entry(datapath, key).flow.tick == tick;
+    }
+    REQUIRE(in_one_tick);
+    CHECK_FALSE(entry(datapath, key).established);
+    FlowEntry earlier = entry(datapath, key);
+    earlier.flow.tick--;
+    datapath.put_flow(earlier);
+    send();
+    CHECK(entry(datapath, key).established);
+    CHECK(entry(datapath, key).flow.answered == 1);
+}
+
+TEST_CASE("dsr: a client that has closed begins anew, with whom the table has now", "[dsr]") {
+    const World world = tcp_world();
+    const unsigned end = GENERATE(unsigned{fin | ack}, unsigned{rst});
+    CAPTURE(world, end);
+    Sender at(world);
+    Datapath& datapath = at.datapath;
+    const Endpoint client = outside_client(world);
+    const Ip node = node_address(world);
+    const Packet first = world.first(client, external(world));
+    const auto check_goes_to = [&](const Packet& packet, const Endpoint& backend) {
+        CHECK_RUN(datapath.from_uplink(packet), redirected, wrapped(packet, node, backend.addr));
+    };
+    check_goes_to(first, world.backend(0));
+    check_goes_to(world.data(client, external(world)), world.backend(0));
+    at.service.publish({world.backend(1)});
+    check_goes_to(first, world.backend(0));  // a late copy
+    check_goes_to(tcp(client, external(world), end), world.backend(0));
+    if (end != rst) check_goes_to(tcp(client, external(world), ack), world.backend(0));
+    check_goes_to(first, world.backend(1));
+    check_goes_to(world.data(client, external(world)), world.backend(1));
+    CHECK(datapath.flows().size() == 1);
+    CHECK(datapath.reasons() == 0);
 }

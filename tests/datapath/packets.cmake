@@ -43,6 +43,7 @@ add_executable(packet_tests
     passing_test.cpp
     sctp_test.cpp
     socket_callers_test.cpp
+    socket_failures_test.cpp
     socket_io_uring_test.cpp
     sockets_test.cpp
     tables_full_test.cpp

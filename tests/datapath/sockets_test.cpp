@@ -350,7 +350,7 @@ TEST_CASE("sockets: whom a UDP socket is connected to is shown for as long as it
     CHECK(shown() == Ports{server.name().port});
     REQUIRE(client->connect(Address(world.frontend(1))) == 0);
     CHECK(shown() == Ports{other.name().port});
-    REQUIRE(client->connect(Address(server.name())) == 0);
+    REQUIRE(client->connect(Address(other.name())) == 0);
     CHECK(shown().empty());
     REQUIRE(client->connect(Address(world.frontend())) == 0);
     CHECK(shown() == Ports{server.name().port});

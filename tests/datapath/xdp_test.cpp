@@ -1,127 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // XDP turns round what the two programs of tc would translate step by step, and nothing else: the same frames, but for
 // what the stack between the two does (hop limit, hardware addresses). What it passes up has not changed by a bit.
-#include <fcntl.h>
-#include <net/if.h>
-#include <sched.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <fstream>
 #include <functional>
 
-#include "outside.hpp"
+#include "turned_flow.hpp"
 
 using namespace svclb::test;
 
 namespace {
 
-constexpr std::uint32_t kEntry = 1;  // test-run's packets come in by the loopback device
-constexpr Mac kGateway{0x02, 0, 0, 0, 0, 0xfe};
-constexpr Mac kUplink{0x02, 0, 0, 0, 0, 0xaa};
-const std::uint16_t kMtu = 1400;
-
-// A network namespace that routes everything by one uplink to a gateway.
-class RoutedNetns {
-public:
-    RoutedNetns() : home_(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
-        if (::unshare(CLONE_NEWNET) != 0) SKIP("no network namespaces, or no privilege to make one");
-        for (const char* name : {"ipv4/ip_forward", "ipv6/conf/all/forwarding"})
-            std::ofstream(std::string("/proc/sys/net/") + name) << "1\n";
-        run("link set lo up");
-        if (!run("link add uplink type veth peer name wire")) {
-            ::setns(home_, CLONE_NEWNET);
-            SKIP("no veth devices, or no command ip");
-        }
-        bool ready = run("link set uplink address 02:00:00:00:00:aa");
-        ready = ready && run("link set uplink mtu 1400") && run("link set uplink up") && run("link set wire up");
-        ready =
-            ready && run("address add 10.0.0.1/24 dev uplink") && run("-6 address add fd00:77::1/64 dev uplink nodad");
-        for (const char* gateway : {"10.0.0.254", "fd00:77::fe"}) {
-            const std::string at = gateway;
-            const std::string family = at.find(':') == std::string::npos ? "" : "-6 ";
-            ready = ready && run("neigh add " + at + " lladdr 02:00:00:00:00:fe dev uplink nud permanent") &&
-                    run(family + "route add default via " + at);
-        }
-        REQUIRE(ready);
-    }
-    ~RoutedNetns() {
-        ::setns(home_, CLONE_NEWNET);
-        ::close(home_);
-    }
-    RoutedNetns(const RoutedNetns&) = delete;
-    RoutedNetns& operator=(const RoutedNetns&) = delete;
-
-    static bool run(const std::string& arguments) {
-        return std::system(("ip " + arguments + " 2>/dev/null").c_str()) == 0;  // NOLINT(concurrency-mt-unsafe)
-    }
-
-private:
-    int home_;
-};
-
-void put_link(Datapath& datapath, std::uint32_t ifindex, const Mac& mac, svclb_xdp_mode mode = SVCLB_XDP_NATIVE) {
-    svclb_xdp_link row{};
-    std::copy(mac.begin(), mac.end(), row.mac);
-    row.mode = mode;
-    REQUIRE(bpf_map_update_elem(datapath.map("xdp_links"), &ifindex, &row, BPF_ANY) == 0);
-}
-
 World xdp_world() {
     return any_world();
 }
-
-// A masqueraded flow to another node, established, on a node with XDP at both uplinks.
-struct TurnedFlow {
-    explicit TurnedFlow(const World& at)
-        : world(at), port(at, Seen::node_elsewhere), datapath(port.datapath), flow(establish(port)) {
-        put_link(datapath, kEntry, Packet{}.to_mac);
-        put_link(datapath, uplink(), kUplink);
-    }
-    static std::uint32_t uplink() { return ::if_nametoindex("uplink"); }
-
-    [[nodiscard]] Packet out() const { return world.data(flow.client, flow.dialled); }
-    [[nodiscard]] Packet back() const { return data_from(world, flow); }
-    // What tc makes of them, in two steps.
-    [[nodiscard]] Packet out_translated(const Packet& packet) const {
-        return with_source(with_destination(packet, flow.backend), flow.node);
-    }
-    [[nodiscard]] Packet back_translated(const Packet& packet) const {
-        return with_source(with_destination(packet, flow.client), flow.dialled);
-    }
-    [[nodiscard]] Packet translated(const Packet& packet) const {
-        return packet.source == flow.client.addr ? out_translated(packet) : back_translated(packet);
-    }
-
-    // By tc: every entry of the flow has had a packet in this tick.
-    void freshen() {
-        check_in(datapath, flow, out());
-        check_reply(datapath, flow, back());
-    }
-    [[nodiscard]] std::uint32_t tick() const {
-        const auto entry = datapath.find_flow(flow_key(flow.client, flow.dialled, world.proto, SVCLB_FROM_WIRE));
-        REQUIRE(entry);
-        return entry->flow.tick;
-    }
-    // A tick may end at any time: a run counts where none has.
-    Run within_a_tick(const std::function<Run()>& run) {
-        for (;;) {
-            freshen();
-            const auto before = tick();
-            Run ran = run();
-            freshen();
-            if (tick() == before) return ran;
-        }
-    }
-    Run wire(const Bytes& frame) {
-        return within_a_tick([&] { return datapath.from_wire(frame); });
-    }
-
-    World world;
-    NodePort port;
-    Datapath& datapath;
-    Outside flow;
-};
 
 Packet forwarded(Packet packet) {
     packet.ttl--;
@@ -220,14 +110,14 @@ TEST_CASE("xdp: only uplinks that it serves alike exchange frames", "[xdp]") {
     const RoutedNetns netns;
     TurnedFlow turned(world);
     const std::uint32_t exit = TurnedFlow::uplink();
-    put_link(turned.datapath, exit, kUplink, SVCLB_XDP_GENERIC);
+    turned.put_link(exit, kUplink, SVCLB_XDP_GENERIC);
     check_passed(turned, turned.out());
-    put_link(turned.datapath, kEntry, Packet{}.to_mac, SVCLB_XDP_GENERIC);
+    turned.put_link(kEntry, Packet{}.to_mac, SVCLB_XDP_GENERIC);
     CHECK(turned.wire(turned.out().frame()).verdict == xdp_redirect);
-    REQUIRE(bpf_map_delete_elem(turned.datapath.map("xdp_links"), &exit) == 0);
+    turned.links.erase(exit);
     check_passed(turned, turned.out());
-    put_link(turned.datapath, exit, kUplink);
-    REQUIRE(bpf_map_delete_elem(turned.datapath.map("xdp_links"), &kEntry) == 0);
+    turned.put_link(exit, kUplink);
+    turned.links.erase(kEntry);
     check_passed(turned, turned.out());
 }
 
@@ -309,9 +199,7 @@ TEST_CASE("xdp: what begins or ends a connection goes up", "[xdp]") {
     for (const unsigned flags : {unsigned{syn}, syn | ack, fin | ack, unsigned{rst}, rst | ack})
         for (Packet packet : {turned.out(), turned.back()}) {
             packet.tcp().flags = static_cast<std::uint8_t>(flags);
-            const Run run = turned.datapath.from_wire(packet.frame());
-            CHECK(run.verdict == xdp_pass);
-            CHECK(difference(packet.frame(), run.frame) == std::string());
+            check_passed(turned, packet);
         }
 }
 
@@ -377,10 +265,11 @@ TEST_CASE("xdp: flows that are not established, or whose backend is here, go up"
     CAPTURE(world, seen);
     const RoutedNetns netns;
     const NodePort at(world, seen);
-    put_link(at.datapath, kEntry, Packet{}.to_mac);
-    put_link(at.datapath, TurnedFlow::uplink(), kUplink);
     const auto check = [&](const Packet& packet) {
+        put_xdp_link(at.datapath, kEntry, packet.to_mac);
+        put_xdp_link(at.datapath, TurnedFlow::uplink(), kUplink);
         const Run run = at.datapath.from_wire(packet.frame());
+        remove_xdp_link(at.datapath, kEntry);
         CHECK(run.verdict == xdp_pass);
         CHECK(difference(packet.frame(), run.frame) == std::string());
     };
@@ -407,6 +296,7 @@ TEST_CASE("xdp: datagrams whose backend no longer serves go up at once, and move
     CHECK(turned.wire(turned.out().frame()).verdict == xdp_redirect);
     turned.port.service.publish({world.backend(1)});
     turned.port.service.remove_backend(world.backend(0));
+    turned.serve(true);
     const Run run = turned.datapath.from_wire(turned.out().frame());
     CHECK(run.verdict == xdp_pass);
     CHECK_RUN(turned.datapath.from_uplink(turned.out()), next, with_destination(turned.out(), world.backend(1)));
@@ -439,4 +329,68 @@ TEST_CASE("xdp: a packet counts as at tc", "[xdp]") {
     CHECK(at_xdp == at_tc);
     CHECK(at_xdp == std::vector<std::uint64_t>{1, packet.frame().size()});
     CHECK(turned.datapath.xdp_counter().packets >= 1);
+}
+
+TEST_CASE("xdp: what it leaves of a connection goes past the stack, and datagrams do not", "[xdp]") {
+    const World world = xdp_world();
+    CAPTURE(world);
+    const RoutedNetns netns;
+    TurnedFlow turned(world);
+    Datapath& datapath = turned.datapath;
+    const Packet packets[] = {turned.out(), turned.back()};
+    const auto half_way = [&](const Packet& packet) {
+        return packet.source == turned.flow.client.addr ? with_destination(packet, turned.flow.backend)
+                                                        : with_destination(packet, turned.flow.forwarded);
+    };
+    const auto check = [&](const Packet& packet, bool goes_past) {
+        Packet expected = half_way(packet);
+        if (goes_past) expected.ttl--;
+        CHECK_RUN(datapath.from_uplink(packet), goes_past ? redirected : next, expected);
+    };
+    turned.serve(true);
+    for (Packet packet : packets) {
+        const bool tcp = world.tcp_flow();
+        check(packet, tcp);
+        Packet large = packet;
+        large.payload = payload_of(kMtu - (packet.frame().size() - packet.payload.size() - 14));
+        check(large, tcp);
+        large.payload.push_back(1);
+        check(large, false);  // the stack answers it
+        packet.ttl = 2;
+        check(packet, tcp);
+        packet.ttl = 1;
+        check(packet, false);
+    }
+    REQUIRE(RoutedNetns::run("neigh del " + to_string(world.net("10.0.0.254", "fd00:77::fe")) + " dev uplink"));
+    check(packets[0], world.tcp_flow());
+    REQUIRE(RoutedNetns::run(world.family == 4 ? "route del default" : "-6 route del default"));
+    check(packets[0], false);
+    turned.serve(false);
+    check(packets[1], false);
+}
+
+TEST_CASE("xdp: a connection with a VLAN tag stays the stack's", "[xdp]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    const RoutedNetns netns;
+    TurnedFlow turned(world);
+    turned.serve(true);
+    Packet packet = turned.out();
+    packet.vlans = {7};
+    CHECK_RUN(turned.datapath.from_uplink(packet), next, with_destination(packet, turned.flow.backend));
+}
+
+TEST_CASE("xdp: a super-packet goes past the stack as far as its segments fit", "[xdp]") {
+    const World world = tcp_world();
+    CAPTURE(world);
+    const RoutedNetns netns;
+    TurnedFlow turned(world);
+    turned.serve(true);
+    Packet packet = turned.out();
+    const auto fits = static_cast<std::uint32_t>(kMtu - (packet.frame().size() - packet.payload.size() - 14));
+    packet.payload = payload_of(std::size_t{2} * fits);
+    Packet expected = with_destination(packet, turned.flow.backend);
+    CHECK_RUN(turned.datapath.from_uplink(packet, {.size = fits + 1, .segments = 2}), next, expected);
+    expected.ttl--;
+    CHECK_RUN(turned.datapath.from_uplink(packet, {.size = fits, .segments = 2}), redirected, expected);
 }

@@ -62,8 +62,12 @@ check "a filter leaves the others alone" test "$(ctl flush flows --client 10.244
 check "20 connections still answer" holds "$(hold_ask held)" '.failed == 0 and .ok == 20'
 check "20 flows of the Service are open" \
     holds "$(ctl get flows default/web --state established --protocol tcp -o json)" '(.items | length) == 20'
-check "they go by the filters that list them" \
-    test "$(ctl flush flows default/web --state established --protocol tcp)" = "20 flows flushed"
+of_b1=(--backend "${POD_IP4[b1]}:8080" --client "${POD_IP4[client]}" --service default/web:tcp --state established)
+b1_flows=$(ctl get flows "${of_b1[@]}" -o json | jq '.items | length')
+check "$b1_flows of them lead to b1, and go by the filters that list them" \
+    holds "$(ctl flush flows "${of_b1[@]}" -o json)" ".flushed == $b1_flows"
+check "the others stay" test "$(ctl flush flows default/web --state established --protocol tcp)" = \
+    "$((20 - b1_flows)) flows flushed"
 check "none is left" holds "$(ctl get flows default/web --state established --protocol tcp -o json)" '.items == []'
 ctl flush flows --all
 check "--all leaves nothing" holds "$(ctl get flows --all -o json)" '.items == []'

@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# Datagrams of 4,000 bytes through a ClusterIP and back, as the kernel sends them, and last fragment first.
+# Datagrams of 4,000 bytes through a ClusterIP and back, as the kernel sends them, and with their fragments in disorder.
 set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
 
-# ask ADDRESS normal|reversed: 20 questions of 4,000 bytes; prints how many came back whole. "reversed" sends the
-# fragments of each from a raw socket, the last one first.
+# ask ADDRESS ORDER: 20 questions of 4,000 bytes; prints how many came back whole. But for "normal", a raw socket sends
+# the fragments of each: "reversed", the last one first; "twice", each of them; "one-id", all datagrams with one id;
+# "first-lost", after those of another datagram that has no first.
 ask() {
     pod_exec client timeout 60 python3 - "$1" "$2" <<'PYTHON'
 import os, socket, struct, sys
@@ -36,13 +37,21 @@ def fragments(payload, number):
             yield struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(piece), number, more << 13 | at // 8, 64, 17, 0) + \
                   source + destination + piece
 
+def in_order(payload, number):
+    pieces = list(fragments(payload, number))
+    if order == "reversed": return reversed(pieces)
+    if order == "twice": return [piece for piece in pieces for _ in range(2)]
+    if order == "first-lost": return list(fragments(payload[::-1], number + 30000))[1:] + pieces
+    return pieces
+
 whole = 0
 for number in range(1, 21):
     payload = bytes((i * 7 + number) % 256 for i in range(4000))
     if order == "normal":
         s.send(payload)
     else:
-        for piece in reversed(list(fragments(payload, (os.getpid() * 20 + number) % 65536))): raw.sendto(piece, (address, 0))
+        first = os.getpid() * 20 % 30000
+        for piece in in_order(payload, first if order == "one-id" else first + number): raw.sendto(piece, (address, 0))
     try:
         whole += s.recv(5000) == payload
     except TimeoutError:
@@ -79,8 +88,13 @@ for style in bridge ptp; do
     check "the backend is a pod on a $style link" await 5 backend_is "$style"
     for address in 10.96.0.70 fd00:10:96::70; do
         check "20 datagrams of 4,000 bytes to $address come back whole" test "$(ask $address normal)" = 20
-        check "and 20 whose last fragment comes first" test "$(ask $address reversed)" = 20
+        for order in reversed twice one-id first-lost; do
+            check "and 20 more, $order" test "$(ask $address $order)" = 20
+        done
     done
 done
+# Three without a first, of 80 datagrams.
+check "what was lost is counted" holds "$(ctl status -o json)" \
+    '[.drops[] | {(.reason): .packets}] | add | .FRAGMENT_HELD - .FRAGMENT_RELEASED == 240'
 ctl status | sed -n '/REASON/,$p'
 harness_end

@@ -8,13 +8,13 @@ set -euo pipefail
 cidrs=10.96.0.0/16,fd00:10:96::/112
 options=(--service-cidr "$cidrs" --host-sockets off)
 
-# from_node ADDRESS PORT tcp|udp|raw: prints "answered", "refused" or "silence".
+# from_node ADDRESS PORT tcp|udp|raw|lite: prints "answered", "refused" or "silence".
 from_node() { node_exec python3 - "$@" <<'PYTHON'
 import socket, struct, sys
 address, port, way = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 try:
-    s = socket.socket(family, socket.SOCK_STREAM if way == "tcp" else socket.SOCK_DGRAM)
+    s = socket.socket(family, socket.SOCK_STREAM if way == "tcp" else socket.SOCK_DGRAM, 136 if way == "lite" else 0)
     s.settimeout(2)
     if way == "raw":
         # A datagram that no connect() or sendmsg() of a UDP socket announces; its answer is for the UDP socket.
@@ -27,7 +27,7 @@ try:
         print("answered" if peer[:2] == (address, port) else "by %s" % (peer,))
     else:
         s.connect((address, port))
-        if way == "udp":
+        if way != "tcp":
             s.send(b"who\n")
             s.recv(100)
         print("answered")
@@ -35,6 +35,8 @@ except ConnectionRefusedError:
     print("refused")
 except TimeoutError:
     print("silence")
+except OSError as error:  # a kernel without UDP-Lite
+    print(error)
 PYTHON
 }
 
@@ -101,6 +103,9 @@ for address in 10.96.0.20 fd00:10:96::20; do
 done
 for address in 10.96.9.9 fd00:10:96::999; do
     check "a datagram to $address, which no Service has, meets silence" expect silence $address 80 udp
+done
+for address in 10.96.0.10 fd00:10:96::10; do
+    check "UDP-Lite, which no Service can name, is not answered at $address" eval "! expect answered $address 80 lite"
 done
 check "and nothing left the node for the ranges" test "$(left)" = "$before"
 check "get links shows the pair's far end" holds "$(ctl get links -o json)" \

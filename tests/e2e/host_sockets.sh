@@ -42,7 +42,7 @@ load_host() { # NODE ADDRESS:PORT [OPTION...]
     node_exec -n "$1" "$tools/connect_load" "${@:2}"
 }
 dropped() { ctl -n 2 status -o json | jq '[.drops[] | select(.reason == "NO_LOCAL_BACKEND_DROPPED") | .packets] | add // 0'; }
-refused() { # NODE ADDRESS:PORT [--udp]
+refused() { # NODE ADDRESS:PORT [--udp|--unconnected]
     local any=0.0.0.0
     [[ $2 != '['* ]] || any=::
     [[ $(node_exec -n "$1" python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 0.5 "${@:3}" "$2" "$any" | awk '{ print $2 }') == ECONNREFUSED ]]
@@ -82,11 +82,23 @@ done
 
 # By chance 60 connections would miss one of three backends in one of 10^10 runs, and of 200 by weight fewer than 140
 # would go to the heavy one in one of 10^14; more than that, were the weights not heard, in one of 10^8.
-for family in 4 6; do
-    for udp in "" --udp; do
-        at() { ((family == 4)) && echo "10.96.0.$1:80" || echo "[fd00:10:96::$1]:80"; }
-        load() { load_host "$1" "$(at "$2")" --connections "$3" $udp; }
-        say "IPv$family, ${udp:-TCP}: the choice of a backend"
+at() { # SERVICE
+    case $form in
+    IPv4) echo "10.96.0.$1:80" ;;
+    IPv6) echo "[fd00:10:96::$1]:80" ;;
+    IPv4-mapped) echo "[::ffff:10.96.0.$1]:80" ;;
+    esac
+}
+load() { # NODE SERVICE COUNT
+    if [[ $udp == --unconnected ]]; then
+        node_exec -n "$1" python3 "$harness_top/tests/e2e/tools/ask_once.py" "$(at "$2")" "$3"
+    else
+        load_host "$1" "$(at "$2")" --connections "$3" $udp
+    fi
+}
+for form in IPv4 IPv6 IPv4-mapped; do
+    for udp in "" --udp --unconnected; do
+        say "$form, ${udp:-TCP}: the choice of a backend"
         check "policy Local: a process meets the backends of its own node" \
             holds "$(load 1 40 60)" '.failed == 0 and (.backends | keys) == ["b1", "b2", "b3"]'
         check "and on the other node that one's" holds "$(load 2 40 60)" '.failed == 0 and (.backends | keys) == ["far"]'
@@ -96,6 +108,9 @@ for family in 4 6; do
         check "and the other node has one" holds "$(load 1 41 10)" '.failed == 0 and .backends == {b1: 10}'
         check "weights are heard" holds "$(load 1 42 200)" '.failed == 0 and .backends.b1 > 140 and .backends.b2 > 0'
         check "affinity: all of a node's processes meet one backend" holds "$(load 1 30 20)" '.failed == 0 and (.backends | length) == 1'
+        before=$(counted 1)
+        check "each choice" holds "$(load 1 10 10)" '.failed == 0 and .ok == 10'
+        check "is counted" test "$(counted 1)" = $((before + 10))
     done
 done
 check "affinity's client is the node" holds "$(ctl get affinity -o json)" '.items | length > 0 and all(.client == "host")'
@@ -106,10 +121,10 @@ start_agent -n 1 "${cidrs[@]}"
 check "and is its successor's" test "$(load_host 1 10.96.0.30:80 --connections 1 | jq -c .backends)" = "$sticky"
 endpoints web "$web_ports" b1:draining b2 b3
 await 5 web_backend_state b1 draining
-for to in "$web4" "$web6"; do
-    for udp in "" --udp; do
-        check "a draining backend gets none that is new: $to $udp" \
-            holds "$(load_host 1 "$to" --connections 60 $udp)" '.failed == 0 and (.backends | keys) == ["b2", "b3"]'
+for form in IPv4 IPv6 IPv4-mapped; do
+    for udp in "" --udp --unconnected; do
+        check "a draining backend gets none that is new: $form ${udp:-TCP}" \
+            holds "$(load 1 10 60)" '.failed == 0 and (.backends | keys) == ["b2", "b3"]'
     done
 done
 endpoints web "$web_ports" b1:draining b2:notready b3:notready

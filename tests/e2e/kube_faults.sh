@@ -15,18 +15,29 @@ traffic_begin
 
 # fault SENTENCE COMMAND...: the command is what goes wrong; then watches are open again, and only the beacon was written.
 # Each meets an agent that has just come: one that has met many waits long, lest it wear the server out.
+# That it went wrong is seen by the agent's next request for Services, or by what $felt says instead; with reconnects=1
+# by a new connection as well.
 fault() {
-    local sentence=$1 before
+    local sentence=$1 before accepted
     shift
     stop_agent KILL
     start_agent
     await 20 kube_watched
     before=$(writes_now)
+    accepted=$(($(kube stats | jq .accepted) + ${reconnects:-0}))
     kube requests true >/dev/null
     "$@" >/dev/null
+    check "$sentence: it has happened" await 40 happened "$accepted"
     check "$sentence: it is back" await 40 kube_watched
     check "$sentence: nothing was touched" only_beacon_since "$before"
     kube fault >/dev/null
+}
+happened() { # ACCEPTED
+    kube stats | jq -e --argjson accepted "$1" '.unplayed == 0 and .accepted >= $accepted' >/dev/null &&
+        kube_asked "${felt:-any(.path == \"/api/v1/services\")}"
+}
+inject() { # WHAT: reaches both watches
+    kube inject "$1" | jq -e '.watches >= 2' >/dev/null || { echo "no watch was there for $1" >&2 && return 1; }
 }
 both() { # FAULT...: for the next watches of Services and of slices, one after the other; the first begins at once
     local fault
@@ -34,22 +45,22 @@ both() { # FAULT...: for the next watches of Services and of slices, one after t
         kube fault '{"on": "watch", "resource": "services", '"$fault"'}'
         kube fault '{"on": "watch", "resource": "endpointslices", '"$fault"'}'
     done
-    kube inject '{"end": true}'
+    inject '{"end": true}'
 }
 relisted='any(.path == "/api/v1/services" and (.query.sendInitialEvents == "true" or .query.watch == null))'
 
-gone_in_watch() { kube inject '{"error_event": 410}'; }
+gone_in_watch() { inject '{"error_event": 410}'; }
 fault "410 as an event of the watch" gone_in_watch
 check "it has listed anew" await 20 kube_asked "$relisted"
 gone_by_status() { both '"status": 410'; }
 fault "410 as the watch's answer" gone_by_status
 check "it has listed anew" await 20 kube_asked "$relisted"
-other_error() { kube inject '{"error_event": 500}'; }
+other_error() { inject '{"error_event": 500}'; }
 fault "500 as an event of the watch" other_error
 
 timeouts() {
     kube set '{"watch_seconds": 1}'
-    kube inject '{"end": true}'
+    inject '{"end": true}'
     await 10 kube_asked '[.[] | select(.path == "/api/v1/services")] | length >= 3'
     kube set '{"watch_seconds": 0}'
 }
@@ -64,13 +75,13 @@ bookmark() { # Services see no event while the version rises; only a bookmark te
 fault "a watch that ends after a bookmark" bookmark
 check "it goes on from the bookmark" await 20 kube_asked "any(.path == \"/api/v1/services\" and (.query.resourceVersion | tonumber) >= $version)"
 
-cut_object() { kube inject '{"raw": "{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"Endpo", "reset": true}'; }
+cut_object() { inject '{"raw": "{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"Endpo", "reset": true}'; }
 fault "a reset in the middle of an object" cut_object
 cut_list() { both '"status": 410' '"cut": 900'; }
-fault "a reset in the middle of the list" cut_list
+reconnects=1 fault "a reset in the middle of the list" cut_list
 cut_stream() { both '"status": 410' '"cut": 900, "cut_stream": true'; }
 fault "a stream that breaks off in the middle of the list" cut_stream
-garbage() { kube inject '{"raw": "#+# no JSON at all\n{{{"}'; }
+garbage() { inject '{"raw": "#+# no JSON at all\n{{{"}'; }
 fault "garbage in the watch" garbage
 garbage_in_list() { both '"status": 410' '"garbage": [300, "\u0000]}#"]'; }
 fault "garbage in the list" garbage_in_list
@@ -83,31 +94,31 @@ fault "429 with Retry-After" too_many
 check "it has waited as long as it was told" await 20 kube_asked '[.[] | select(.path == "/api/v1/services")] |
     (map(select(.status == 429)) | last.ended_us) as $told | map(.at_us) | all(. <= $told or . >= $told + 2900000)'
 broken() { kube fault '{"status": 500, "times": 0}' && kube drop && sleep 4 && kube fault; }
-fault "500 for four seconds" broken
+reconnects=1 fault "500 for four seconds" broken
 check "it did not ask like mad" test "$(kube requests | jq length)" -lt 60
 unavailable() { both '"status": 503'; }
 fault "503" unavailable
 forbidden() { both '"status": 403'; }
 fault "403" forbidden
 hang() { both '"cut": 0'; }
-fault "a reset instead of a body" hang
+reconnects=1 fault "a reset instead of a body" hang
 dropped() { kube drop; }
-fault "all connections reset" dropped
+reconnects=1 fault "all connections reset" dropped
 
 going_away() {
     gone=$(kube stats | jq .accepted)
     kube goaway
-    kube inject '{"end": true}'
+    inject '{"end": true}'
 }
-fault "a server that takes no new requests on its connection" going_away
+reconnects=1 fault "a server that takes no new requests on its connection" going_away
 check "they come on another one" await 20 kube_asked "length > 0 and all(.connection > $gone)"
 
-replay() { kube inject '{"replay": 6}'; }
-fault "old events once more, in order" replay
-replay_reversed() { kube inject '{"replay": 6, "reverse": true}'; }
-fault "old events once more, backwards" replay_reversed
+replay() { inject '{"replay": 6}'; }
+felt=true fault "old events once more, in order" replay
+replay_reversed() { inject '{"replay": 6, "reverse": true}'; }
+felt=true fault "old events once more, backwards" replay_reversed
 restored() { kube rewind 15 && kube drop; }
-fault "a server restored from a backup" restored
+reconnects=1 fault "a server restored from a backup" restored
 
 pages() {
     kube set '{"streaming": "refuse", "page": 2}'

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 # An agent in step with an API server: what it asks for, and what each kind of change does to real traffic. By streamed
-# and by paged lists, over HTTP/2 and HTTP/1.1.
+# and by paged lists, over HTTP/2 and HTTP/1.1, with objects of 1.5 MB and chunk boundaries anywhere.
 set -euo pipefail
 . "$(dirname "$0")/../harness/kube.sh"
 
@@ -26,6 +26,7 @@ check "initial lists as streams" kube_asked 'any(.query.sendInitialEvents == "tr
 check "everything over one connection of HTTP/2" kube_asked 'all(.protocol == "h2") and (map(.connection) | unique | length) == 1'
 
 say "what changes do"
+traffic_begin
 check "web answers over IPv4" await 5 answered_by "$web4" "b1 b2 b3"
 check "web answers over IPv6" await 5 answered_by "$web6" "b1 b2 b3"
 endpoints web "$web_ports" b1:notready b2 b3
@@ -69,12 +70,14 @@ problem_is() { ctl status -o json | jq -e --arg object "$1" --arg reason "$2" \
     'any(.problems[]; (.object | startswith($object)) and .reason == $reason)' >/dev/null; }
 check "svclb-ctl shows it among the problems" await 5 problem_is 'Service default/bad\x1b' InvalidObject
 kube apply '{"kind": "EndpointSlice", "metadata": {"name": "web-bad", "namespace": "default",
-    "labels": {"kubernetes.io/service-name": "web"}}, "addressType": "IPv5", "ports": [], "endpoints": []}' >/dev/null
+    "labels": {"kubernetes.io/service-name": "web"}}, "addressType": "IPv4", "ports": "none", "endpoints": []}' >/dev/null
 check "a slice as well" await 5 problem_is "EndpointSlice default/web-bad" InvalidObject
 check "and at its Service" holds "$(ctl get services default/web -o json)" \
-    'all(.items[]; any(.problems[]; startswith("InvalidEndpointSlice: EndpointSlice default/web-bad: addressType")))'
+    'all(.items[]; any(.problems[]; startswith("InvalidEndpointSlice: EndpointSlice default/web-bad: ports")))'
 check "an Event tells whoever looks at the Service" await 5 kube_asked 'any(.method == "POST" and (.path | endswith("/events"))
     and (.body | fromjson | .reason == "InvalidEndpointSlice" and .regarding.name == "web"))'
+check "an Event tells of the slice, by its uid" await 5 kube_asked 'any(.method == "POST" and (.path | endswith("/events"))
+    and (.body | fromjson | .reason == "InvalidObject" and .regarding.name == "web-bad" and (.regarding.uid | length) == 36))'
 endpoints web "$web_ports" b1 b2 b3
 check "the others go on" await 5 answered_by "$web4" "b1 b2 b3"
 check "it was reported once" test "$(grep -c 'error Service .*ports\[0\].port' "$run/agent1.log")" = 1
@@ -132,4 +135,6 @@ check "on a cluster without ServiceCIDRs" kube set '{"servicecidrs": false}'
 stop_agent KILL
 start_agent
 check "it works as well" answered_by "$web4" "b1 b2 b3"
+say "traffic that went on all the while"
+traffic_end
 kube_end

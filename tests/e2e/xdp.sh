@@ -9,15 +9,18 @@ set -euo pipefail
 client4=10.0.250.2 client6=fd00:78:250::2
 
 # routed NAMESPACE DEVICE NUMBER: one link to the router, which has the address .1 on it. A veth hands over what XDP sends
-# only where the other end receives in batches, which GRO makes it do; and a checksum that is left to a device would
-# keep every packet from being turned round.
+# only where the other end has an XDP program as well; and a checksum that is left to a device would keep every packet
+# from being turned round.
 routed() {
     local router=$prefix-router
     ip link add "$2" netns "$1" type veth peer name "link$3" netns "$router"
     ip -n "$router" address add "10.0.$3.1/24" dev "link$3"
     ip -n "$router" address add "fd00:78:$3::1/64" dev "link$3" nodad
     ip -n "$router" link set "link$3" up
-    nsenter --net="/run/netns/$router" ethtool -K "link$3" gro on >/dev/null
+    mkfifo "$run/link$3.in"
+    exec {open}<>"$run/link$3.in"
+    nsenter --net="/run/netns/$router" "$tools/foreign_xdp" "link$3" <"$run/link$3.in" >"$run/link$3" 2>&1 &
+    await 5 grep -q ready "$run/link$3"
     without_offload "$1" "$2"
     ip -n "$1" address add "10.0.$3.2/24" dev "$2"
     ip -n "$1" address add "fd00:78:$3::2/64" dev "$2" nodad
@@ -87,4 +90,95 @@ through() {
         check "IPv$kind: $1: $before packets" test "$before" "${@:2}"
     done
 }
+say "in the driver"
 through "turned round at XDP" -ge 500
+check "desired and programmed state agree" ctl verify
+
+client_port=41000
+# conversations SECONDS: one of each kind, each with a question every 2 ms.
+conversations() {
+    local seconds=$1 n=0 kind
+    talking=()
+    client_port=$((client_port + 1))
+    for kind in "10.0.201.2:30080 $client4:$client_port" "--udp 10.0.201.2:30080 $client4:$client_port" \
+        "[fd00:78:201::2]:30080 [$client6]:$client_port" "--udp [fd00:78:201::2]:30080 [$client6]:$client_port"; do
+        n=$((n + 1))
+        # shellcheck disable=SC2086 # several words
+        talk --seconds "$seconds" --pause 0.002 $kind >"$run/talk$n" &
+        talking+=($!)
+    done
+}
+unbroken() { # SENTENCE
+    wait "${talking[@]}" || true
+    for n in 1 2 3 4; do
+        check "$1: conversation $n is unbroken" holds "$(cat "$run/talk$n")" '.lost == 0 and .error == "" and .answered > 100'
+    done
+}
+
+say "a firewall that drops what connection tracking calls invalid"
+node_exec nft -f - <<'RULES'
+table inet firewall {
+    chain forward {
+        type filter hook forward priority 0
+        ct state invalid counter drop
+    }
+}
+RULES
+conversations 3
+unbroken "firewall"
+check "drops nothing" holds "$(node_exec nft -j list chain inet firewall forward)" \
+    '[.nftables[].rule.expr[]?.counter | select(.) | .packets] == [0]'
+check "connection tracking knows datagrams, and no connection" \
+    test "$(node_exec awk '{ print $3 }' /proc/net/nf_conntrack | grep -v icmp | sort -u)" = udp
+node_exec nft delete table inet firewall
+
+say "the agent is killed, and comes back"
+conversations 6
+sleep 1
+stop_agent KILL
+before=$(turned)
+sleep 1
+check "without the agent XDP goes on" test "$(turned)" -gt "$before"
+agent 1 --xdp native
+unbroken "killed"
+check "the next agent has taken over" uplink_has '["native"]'
+
+say "without XDP, and with it again"
+conversations 8
+sleep 1
+stop_agent
+agent 1 --xdp off
+check "it is gone" uplink_has '[]'
+before=$(turned)
+sleep 1
+check "and nothing more is turned round" test "$(turned)" = "$before"
+stop_agent
+agent 1 --xdp generic
+check "generic on request" uplink_has '["generic"]'
+sleep 1
+check "turns round as well" test "$(turned)" -gt "$before"
+stop_agent
+agent 1
+check "by itself it is not put on a virtual device" uplink_has '[]'
+unbroken "changed"
+
+say "somebody else's program"
+stop_agent
+mkfifo "$run/foreign.in"
+exec {foreign}<>"$run/foreign.in"
+node_exec "$tools/foreign_xdp" uplink <"$run/foreign.in" >"$run/foreign" 2>&1 &
+await 5 grep -q ready "$run/foreign"
+: >"$run/agent1.log"
+agent 1 --xdp native
+check "is named, once" test "$(grep -c 'xdp: not on uplink: the XDP program "foreign" (id [0-9]*) is there' "$run/agent1.log")" = 1
+check "and in the status" holds "$(ctl status -o json)" '.xdp.text | test("not on uplink: the XDP program .foreign.")'
+check "stays" node_exec ip -j -d link show uplink
+check "and is the only one" uplink_has '[]'
+through "tc serves" -eq 0
+
+say "cleanup"
+stop_agent -n 2
+nsenter --net="/run/netns/$(node_ns 2)" "$build/userspace/agent/svclb-agent" "${agent_source[@]}" \
+    --state-dir "$run/state2" --bpf-dir "$(bpf_dir 2)" --cleanup >/dev/null
+check "leaves no XDP program" holds "$(ip -n "$(node_ns 2)" -j -d link show uplink)" '.[0] | has("xdp") | not'
+harness_end

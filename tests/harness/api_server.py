@@ -30,7 +30,7 @@ Commands (a line of JSON each on DIR/control: {"command": ..., "argument": ...})
   goaway                      HTTP/2's word that a connection takes no new requests, those under way go on, as servers
                               with --goaway-chance and those that shut down say it
   requests [CLEAR]            what was asked since the last clear
-  stats                       connections, resourceVersion, watchers
+  stats                       connections, faults that wait to be played, resourceVersion, watchers
   generate {services: N, ports: P, endpoints: E}   that many Services with so many endpoints each, see api_size.py
   change {seconds: S, restarts: R, probes: P}      restarts of their endpoints, and changes that are timed, a second
 """
@@ -363,7 +363,7 @@ class Server:
         return await self.size.change(**what)
 
     async def do_stats(self, _):
-        return {"accepted": self.accepted, "open": len(self.connections), "resourceVersion": self.store.version,
+        return {"accepted": self.accepted, "unplayed": sum(fault.get("times", 1) > 0 for fault in self.faults), "open": len(self.connections), "resourceVersion": self.store.version,
                 "sent": self.sent + sum(answer.sent for answer in self.answers),
                 "watchers": collections.Counter(watcher.resource.name for watcher in self.store.watchers),
                 "objects": {name: len(objects) for name, objects in self.store.objects.items()}}

@@ -109,10 +109,9 @@ void Agent::read_source() {
         put_text(datapath_.status().error, change.error().message());
         return;
     }
-    auto& invalid_objects = datapath_.status().invalid_objects;
-    if (!change->problems.empty() || change->invalid_objects != invalid_objects)
+    if (!change->problems.empty() || change->refusals_changed)
         problems_.tell_refused(change->problems, input_.source->refusals(), now());
-    invalid_objects = change->invalid_objects;
+    datapath_.status().invalid_objects = change->invalid_objects;
     sync_.take(std::move(*change), now());
     run_due_pass();
 }
@@ -158,7 +157,7 @@ void Agent::run_pass() {
     set_service_cidrs();
     begin_grace_period();
     if (report.epochs != 0) stale_sockets_.look();
-    datapath_.status().sockets_ended += stale_sockets_.step(monotonic_s());
+    end_stale_sockets();
     // What a first sync needed meanwhile, a third of all at its end, would stay with us for good.
     if (report.services_built >= kLargePass) ::malloc_trim(0);
 }
@@ -177,11 +176,16 @@ void Agent::tell_source() {
         spdlog::log(line->warning ? spdlog::level::warn : spdlog::level::info, "{}", line->text);
 }
 
+void Agent::end_stale_sockets() {
+    datapath_.status().sockets_ended += stale_sockets_.step(monotonic_s());
+    show_sockets(datapath_.status(), datapath_.sockets().text, stale_sockets_.problem());
+}
+
 void Agent::tick() {
     collect_flows();
     catch_host_packets();
     follow_pod_sockets();
-    datapath_.status().sockets_ended += stale_sockets_.step(monotonic_s());
+    end_stale_sockets();
     tell_source();
     problems_.step(datapath_.status().source_connected != 0, now());
     if (!node_health_.warnings().empty() && monotonic_s() >= health_retry_at_s_) serve_health_checks();

@@ -30,11 +30,11 @@ constexpr seconds kPodSocketsFailedPause{10};
 void Agent::read_addresses() {
     const auto found = addresses_.changes();
     if (!found) return spdlog::error("addresses of the node: {}", found.error().message());
+    set_tunnel_addresses();
     if (!*found) return;
     std::vector<model::Address> addresses;
     for (const auto& bytes : **found) addresses.push_back({.bytes = bytes});
     sync_.set_local_addresses(std::move(addresses));
-    set_tunnel_addresses();
 }
 
 void Agent::set_tunnel_addresses() {
@@ -119,10 +119,14 @@ Status Agent::read_devices() {
     return {};
 }
 
-// At once when a link comes or goes, every second while a pod has no address yet, and now and then where it fails.
+// When a link has come or gone, and every second while a pod has no address yet; at most once a second, for a pod is
+// given up after so many looks.
 void Agent::follow_pod_sockets() {
-    if (!pod_sockets_due_ && (pod_sockets_at_s_ == 0 || monotonic_s() < pod_sockets_at_s_)) return;
+    const auto second = monotonic_s();
+    if (second == pod_sockets_looked_s_) return;
+    if (!pod_sockets_due_ && (pod_sockets_at_s_ == 0 || second < pod_sockets_at_s_)) return;
     pod_sockets_due_ = false;
+    pod_sockets_looked_s_ = second;
     const auto settled = datapath_.follow_pod_sockets();
     const auto pause = settled ? kPodSocketsPause : kPodSocketsFailedPause;
     pod_sockets_at_s_ = settled && *settled ? 0 : monotonic_s() + static_cast<std::uint64_t>(pause.count());

@@ -113,6 +113,11 @@ std::string Cluster::uid_of(const model::ObjectKey& service) const {
     return found == services_.end() ? std::string{} : found->second.uid;
 }
 
+std::string Cluster::uid_of_slice(const model::ObjectKey& slice) const {
+    const auto found = slices_.find(slice);
+    return found == slices_.end() ? std::string{} : found->second.uid;
+}
+
 std::string Cluster::trigger_time(const model::ObjectKey& slice) const {
     const auto found = slices_.find(slice);
     if (found == slices_.end()) return {};

@@ -51,6 +51,7 @@ public:
     [[nodiscard]] bool has_service(const model::ObjectKey& key) const { return services_.contains(key); }
     // "" where there is none.
     [[nodiscard]] std::string uid_of(const model::ObjectKey& service) const;
+    [[nodiscard]] std::string uid_of_slice(const model::ObjectKey& slice) const;
     [[nodiscard]] std::string trigger_time(const model::ObjectKey& slice) const;
     [[nodiscard]] std::set<model::ObjectKey> service_keys() const;
     // The ranges of all ServiceCIDR objects, sorted and unique; what cannot be parsed is left out.

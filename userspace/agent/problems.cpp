@@ -32,6 +32,9 @@ void Problems::tell(std::vector<Warning> current, RealTime now) {
 void Problems::tell_refused(const std::vector<std::string>& lines, const std::vector<kube::Refusal>& all,
                             RealTime now) {
     for (const auto& line : lines) spdlog::error("{}", line);
+    refused_uids_.clear();
+    for (const auto& refusal : all)
+        if (!refusal.uid.empty()) refused_uids_[refusal.object] = refusal.uid;
     if (auto current = refusal_warnings(all); current != refused_) replace(refused_, std::move(current), false, now);
 }
 
@@ -67,16 +70,23 @@ void Problems::step(bool connected, RealTime now) {
 
 void Problems::make_event(const Warning& warning, RealTime now) {
     if (!events_) return;
-    const auto object = object_reference(warning.object);
-    const bool service = object && object->kind == "Service";
-    events_->note(warning, service ? cluster_.uid_of(object->key) : std::string{}, now);
+    const auto refused = refused_uids_.find(warning.object);
+    events_->note(warning, refused != refused_uids_.end() ? refused->second : uid_in(cluster_, warning.object), now);
+}
+
+std::string uid_in(const Cluster& cluster, const std::string& object) {
+    const auto reference = object_reference(object);
+    if (!reference) return {};
+    if (reference->kind == "Service") return cluster.uid_of(reference->key);
+    if (reference->kind == "EndpointSlice") return cluster.uid_of_slice(reference->key);
+    return {};
 }
 
 std::vector<Warning> refusal_warnings(const std::vector<kube::Refusal>& refusals) {
     std::vector<Warning> all;
-    for (const auto& [object, what, service] : refusals) {
-        all.push_back({object, "InvalidObject", what});
-        if (object.starts_with("EndpointSlice ") && !service.name.empty())
+    for (const auto& [object, what, service, uid, used] : refusals) {
+        all.push_back({object, used ? "InvalidField" : "InvalidObject", what});
+        if (!used && object.starts_with("EndpointSlice ") && !service.name.empty())
             all.push_back({service_text(service), "InvalidEndpointSlice", fmt::format("{}: {}", object, what)});
     }
     std::ranges::sort(all);

@@ -2,6 +2,7 @@
 // What is wrong with objects, told wherever an operator may look: in the log, in svclb-ctl, as Events of the API.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,7 +42,11 @@ private:
     std::optional<RealTime> repeated_;
     std::vector<Warning> told_;
     std::vector<Warning> refused_;
+    std::map<std::string, std::string> refused_uids_;  // by object: what was never valid is not in the cluster
 };
+
+// "" where the object is not known.
+[[nodiscard]] std::string uid_in(const Cluster& cluster, const std::string& object);
 
 // Sorted. A slice that cannot be used is told of its Service as well: that is where people look.
 [[nodiscard]] std::vector<Warning> refusal_warnings(const std::vector<kube::Refusal>& refusals);

@@ -85,6 +85,7 @@ private:
     Status read_devices();
     void catch_host_packets();
     void follow_pod_sockets();
+    void end_stale_sockets();
     void tick();
     void collect_flows();
     void begin_grace_period();
@@ -115,6 +116,7 @@ private:
     std::string host_packets_told_;
     bool pod_sockets_due_ = false;
     std::uint64_t pod_sockets_at_s_ = 0;
+    std::uint64_t pod_sockets_looked_s_ = 0;
     std::string pod_sockets_told_;
     bool held_told_ = false;
     SourceLog source_log_;

@@ -21,6 +21,8 @@ public:
     void look() { looks_ = 2; }
     // A part of it, if it is time; at each tick. How many sockets have been ended.
     std::uint32_t step(std::uint64_t now_s);
+    // Why the last one failed; empty if it did not.
+    [[nodiscard]] const std::string& problem() const { return error_told_; }
 
 private:
     End end_;

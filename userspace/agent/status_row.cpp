@@ -2,6 +2,7 @@
 #include "status_row.hpp"
 
 #include <algorithm>
+#include <string>
 
 #include "svclb/model/text.hpp"
 
@@ -15,6 +16,12 @@ void put_text(std::span<char> field, std::string_view text) {
     const auto size = std::min(text.size(), field.size() - 1);
     const auto end = std::copy_n(text.begin(), size, field.begin());
     std::fill(end, field.end(), '\0');
+}
+
+void show_sockets(svclb_agent_status& row, std::string_view text, std::string_view problem) {
+    std::string all(text);
+    if (!problem.empty()) all.append("; ").append(problem);
+    put_text(row.sockets, all);
 }
 
 void show_pass(svclb_agent_status& row, const PassReport& report) {

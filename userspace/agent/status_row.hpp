@@ -19,6 +19,8 @@ namespace svclb::agent {
 // Cuts what does not fit; the rest of the field is zeros.
 void put_text(std::span<char> field, std::string_view text);
 
+// Where the socket hooks are, or why they are not, and what they cannot do.
+void show_sockets(svclb_agent_status& row, std::string_view text, std::string_view problem);
 void show_pass(svclb_agent_status& row, const PassReport& report);
 void show_source(svclb_agent_status& row, const kube::SourceState& state, RealTime now);
 void show_events(svclb_agent_status& row, const EventCounts& events);

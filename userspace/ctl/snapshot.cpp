@@ -195,6 +195,10 @@ Status read_drops(const datapath::Pinned& pinned, Snapshot& out) {
         out.drops[reason].packets = counter->packets;
         out.drops[reason].bytes = counter->bytes;
     }
+    auto xdp = pinned.xdp_counter();
+    if (!xdp) return fail(std::move(xdp.error()));
+    out.xdp = *xdp;
+    out.xdp_text = pinned.xdp_text();
     return {};
 }
 
@@ -295,6 +299,10 @@ Result<Snapshot> read_snapshot(const std::filesystem::path& bpf_dir, const Parts
         if (!links) return fail(std::move(links.error()));
         out.links = std::move(*links);
         std::ranges::sort(out.links, {}, &datapath::AttachedLink::ifindex);
+        const auto add = [&out](std::uint32_t ifindex, const svclb_xdp_link&) {
+            out.xdp_links.insert(static_cast<int>(ifindex));
+        };
+        if (auto read = pinned->each_xdp_link(add); !read) return fail(std::move(read.error()));
     }
     if (parts.maps) {
         auto maps = pinned->maps();

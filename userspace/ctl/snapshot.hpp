@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -130,7 +131,10 @@ struct Snapshot {
     std::vector<AffinityRow> affinity;
     std::vector<Problem> problems;  // sorted
     std::vector<Drop> drops;        // every reason, in the order of abi.h
+    svclb_xdp_counter xdp{};
+    std::string xdp_text;
     std::vector<datapath::AttachedLink> links;
+    std::set<int> xdp_links;  // ifindexes of uplinks that the programs take to be served by XDP
     std::vector<datapath::MapInfo> maps;
 };
 

@@ -158,6 +158,7 @@ Json status_json(const Snapshot& snapshot) {
     out["hostSockets"] = {{"attached", agent.sockets_attached != 0}, {"text", row_text(agent.sockets)}};
     out["podSockets"] = {{"text", row_text(agent.pod_sockets)}};
     out["hostPackets"] = row_text(agent.host_packets);
+    out["xdp"] = {{"text", snapshot.xdp_text}, {"packets", snapshot.xdp.packets}, {"bytes", snapshot.xdp.bytes}};
     out["maps"] = std::move(map_fill);
     out["drops"] = std::move(drops);
     return out;
@@ -197,6 +198,7 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("host sockets", host_sockets_text(agent));
     add("pod sockets", row_text(agent.pod_sockets));
     add("host packets", row_text(agent.host_packets));
+    add("xdp", fmt::format("{}; {} packets turned round", snapshot.xdp_text, snapshot.xdp.packets));
 
     const std::vector<Fill> map_fill = fills(snapshot);
     if (wide) {

@@ -339,6 +339,21 @@ private:
                         found.empty() ? "no hook" : "only " + found);
             }
         }
+        check_xdp();
+    }
+
+    // What the programs believe of an uplink and what is on it.
+    void check_xdp() {
+        std::set<int> attached;
+        for (const datapath::AttachedLink& link : s_.links)
+            if (std::ranges::any_of(link.hooks, [](const auto& hook) { return hook.hook == "xdp"; }))
+                attached.insert(link.ifindex);
+        for (const int ifindex : attached)
+            if (!s_.xdp_links.contains(ifindex))
+                differs(fmt::format("link ifindex {}", ifindex), "xdp_links", "a row", "none, but XDP is attached");
+        for (const int ifindex : s_.xdp_links)
+            if (!attached.contains(ifindex))
+                differs(fmt::format("link ifindex {}", ifindex), "links", "xdp", "not attached");
     }
 
     // All of them where the agent says that they are in force, else none.

@@ -203,9 +203,8 @@ Result<Datapath> Datapath::open(const Options& options) {
     auto links = Links::find(dir, false);
     if (!links) return fail(links.error());
     if (auto kept = uplink_devices->keep(links->attached()); !kept) return fail(kept.error());
-    if (options.xdp == XdpMode::off || !programs->from_wire) {
-        if (auto left = leave_xdp(made->maps, links->xdp()); !left) return fail(left.error());
-    }
+    const bool keep_xdp = options.xdp != XdpMode::off && programs->from_wire;
+    if (auto adopted = adopt_xdp(made->maps, links->xdp(), keep_xdp); !adopted) return fail(adopted.error());
     if (auto replaced = links->replace_programs(*programs, nullptr); !replaced) return fail(replaced.error());
 
     auto state = std::make_unique<State>(State{.core = {.dir = dir,

@@ -216,6 +216,27 @@ Result<svclb_drop_counter> Pinned::drop_counter(svclb_reason reason) const {
     return index < state_->drop_counters.size() ? state_->drop_counters.sum(index) : svclb_drop_counter{};
 }
 
+Result<svclb_xdp_counter> Pinned::xdp_counter() const {
+    if (state_->maps.find("xdp_counters") < 0) return svclb_xdp_counter{};
+    const auto counters = PerCpuRef<svclb_xdp_counter>::open(state_->maps, "xdp_counters");
+    return counters ? counters->sum(0) : fail(counters.error());
+}
+
+std::string Pinned::xdp_text() const {
+    svclb_string row{};
+    const std::uint32_t index = 0;
+    const int fd = state_->maps.find("xdp_text");
+    if (fd < 0 || bpf_map_lookup_elem(fd, &index, &row) != 0) return {};
+    row.text[sizeof(row.text) - 1] = '\0';
+    return row.text;
+}
+
+Status Pinned::each_xdp_link(const std::function<void(std::uint32_t ifindex, const svclb_xdp_link&)>& visit) const {
+    if (state_->maps.find("xdp_links") < 0) return {};
+    const auto map = MapRef<std::uint32_t, svclb_xdp_link>::open(state_->maps, "xdp_links");
+    return map ? map->each(visit) : fail(map.error());
+}
+
 Result<std::vector<MapInfo>> Pinned::maps(bool count_rows) const {
     std::vector<MapInfo> maps;
     for (const auto& [name, fd] : state_->maps.all()) {

@@ -15,11 +15,13 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 
@@ -44,23 +46,27 @@ bool known(const __be32 (&address)[SVCLB_ADDR_WORDS]) {
     return std::any_of(std::begin(address), std::end(address), [](__be32 word) { return word != 0; });
 }
 
-// Wherever a namespace may be entered by, once each.
-std::vector<fs::path> entrances() {
-    std::map<Identity, fs::path> found;
-    const auto note = [&found](const fs::path& path) {
-        struct stat at {};
-        if (::stat(path.c_str(), &at) == 0) found.try_emplace({at.st_dev, at.st_ino}, path);
-    };
+// Where runtimes mount the namespaces that they make. Some systems have no link between the two names.
+constexpr std::array kMounts = {"/run/netns", "/var/run/netns", "/run/docker/netns"};
+
+bool is_number(std::string_view name) {
+    return std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// Call `visit` for whatever may lead to a namespace, until it has enough and says false.
+template <class Visit>
+bool each_mount(const char* directory, const Visit& visit) {
     std::error_code gone;
-    for (const auto& entry : fs::directory_iterator("/run/netns", gone)) note(entry.path());
-    for (fs::directory_iterator at("/proc", gone), end; !gone && at != end; at.increment(gone)) {
-        const auto name = at->path().filename().native();
-        if (std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; })) note(at->path() / "ns/net");
-    }
-    std::vector<fs::path> paths;
-    paths.reserve(found.size());
-    for (auto& [identity, path] : found) paths.push_back(std::move(path));
-    return paths;
+    for (fs::directory_iterator at(directory, gone), end; !gone && at != end; at.increment(gone))
+        if (!visit(at->path())) return false;
+    return true;
+}
+
+template <class Visit>
+void each_process(const Visit& visit) {
+    std::error_code gone;
+    for (fs::directory_iterator at("/proc", gone), end; !gone && at != end; at.increment(gone))
+        if (is_number(at->path().filename().native()) && !visit(at->path() / "ns/net")) return;
 }
 
 // What the kernel would send from: nothing is sent.
@@ -145,8 +151,8 @@ std::size_t PodNamespaces::served() const {
 }
 
 // By the number that the link names its peer's namespace by.
-Result<std::map<int, std::vector<PodNamespaces::Pod*>>> PodNamespaces::unsettled() {
-    std::map<int, std::vector<Pod*>> wanted;
+Result<PodNamespaces::Wanted> PodNamespaces::unsettled() {
+    Wanted wanted;
     const auto note = [&](nlmsghdr* message) {
         const auto* link = static_cast<const ifinfomsg*>(nlmsg_data(message));
         const auto pod = pods_.find(link->ifi_index);
@@ -182,23 +188,38 @@ Result<int> PodNamespaces::number_of(int netns) {
     return number;
 }
 
-Status PodNamespaces::look(std::map<int, std::vector<Pod*>> wanted) {
-    for (const auto& path : entrances()) {
-        if (wanted.empty()) break;
+// What one entrance cannot tell, the next one may.
+Status PodNamespaces::look(Wanted wanted) {
+    std::set<Identity> seen;
+    Status failure;
+    const auto enter = [&](const fs::path& path) {
+        struct stat at {};
+        if (::stat(path.c_str(), &at) != 0 || !seen.emplace(at.st_dev, at.st_ino).second) return true;
         const UniqueFd netns(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-        if (!netns) continue;  // it ended meanwhile, or is not for us to see
+        if (!netns) return true;  // it ended meanwhile, or is not for us to see
         const auto number = number_of(netns.get());
         const auto pods = number ? wanted.find(*number) : wanted.end();
-        if (pods == wanted.end()) continue;
+        if (pods == wanted.end()) return true;
         const auto inside = look_into(netns.get());
-        if (!inside) return fail(inside.error());
+        if (!inside) {
+            failure = fail(inside.error());
+            return true;
+        }
         for (Pod* pod : pods->second) {
             pod->cookie = inside->cookie;
             pod->row = inside->row;
         }
         wanted.erase(pods);
-    }
-    return {};
+        return !wanted.empty();
+    };
+    for (const char* directory : kMounts)
+        if (!each_mount(directory, enter)) return failure;
+    // There may be thousands of processes, and packets wait for nobody's look: it is taken less and less often.
+    std::erase_if(wanted, [](const auto& pods) {
+        return std::ranges::none_of(pods.second, [](const Pod* pod) { return std::has_single_bit(pod->looks); });
+    });
+    if (!wanted.empty()) each_process(enter);
+    return failure;
 }
 
 Status PodNamespaces::follow(const std::set<int>& pod_links, const MapSet& maps) {
@@ -206,7 +227,11 @@ Status PodNamespaces::follow(const std::set<int>& pod_links, const MapSet& maps)
     for (const int ifindex : pod_links) pods_.try_emplace(ifindex);
     auto wanted = unsettled();
     if (!wanted) return fail(wanted.error());
-    auto looked = wanted->empty() ? Status() : look(std::move(*wanted));
+    if (!wanted->empty()) {
+        const auto looked = look(std::move(*wanted));
+        problem_ = looked ? "" : looked.error().message();
+    }
+    if (served() == pods_.size()) problem_.clear();
 
     std::map<std::uint64_t, svclb_pod> rows;
     for (const auto& [ifindex, pod] : pods_)
@@ -226,7 +251,7 @@ Status PodNamespaces::follow(const std::set<int>& pod_links, const MapSet& maps)
         if (auto removed = map->remove(cookie); !removed) return fail(removed.error());
     for (const auto& [cookie, row] : rows)
         if (auto written = map->put(cookie, row); !written) return written;
-    return looked;
+    return {};
 }
 
 Status forget_pods(const MapSet& maps) {

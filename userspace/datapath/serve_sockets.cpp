@@ -27,6 +27,10 @@ std::string open_pods(Core& core, const SocketOptions& options) {
     return "";
 }
 
+bool is_at(const svclb_peer& peer, const svclb_socket_peer_key& socket) {
+    return peer.port == socket.port && std::equal(std::begin(peer.addr), std::end(peer.addr), std::begin(socket.addr));
+}
+
 }  // namespace
 
 SocketState open_sockets(Core& core, const SocketOptions& options, const MapSet& pinned) {
@@ -54,9 +58,13 @@ Result<bool> follow_pods(Core& core, SocketState& state) {
     for (const auto& link : core.links.attached())
         if (link.kind == LinkKind::pod) links.insert(link.ifindex);
     const auto followed = core.pods->follow(links, core.sockets->maps());
+    if (!followed) {
+        state.pods = followed.error().message();
+        return fail(followed.error());
+    }
+    const auto& problem = core.pods->problem();
     state.pods =
-        followed ? fmt::format("{} of {} pod links", core.pods->served(), links.size()) : followed.error().message();
-    if (!followed) return fail(followed.error());
+        fmt::format("{} of {} pod links{}{}", core.pods->served(), links.size(), problem.empty() ? "" : "; ", problem);
     return core.pods->settled();
 }
 
@@ -67,16 +75,17 @@ Result<EndStep> end_stale(Core& core, std::uint32_t messages) {
         if (!opened) return fail(opened.error());
         core.udp_sockets = std::move(*opened);
     }
-    const auto peers = MapRef<std::uint64_t, svclb_peer>::open(core.sockets->maps(), "connected_peers");
-    if (!peers) return fail(peers.error());
+    const auto newest = MapRef<std::uint64_t, svclb_peer>::open(core.sockets->maps(), "connected_peers");
+    if (!newest) return fail(newest.error());
+    const auto others = MapRef<svclb_socket_peer_key, svclb_peer>::open(core.sockets->maps(), "socket_peers");
+    if (!others) return fail(others.error());
     const auto step = core.udp_sockets->step(messages, [&](const svclb_socket_peer_key& socket) {
-        const auto found = peers->get(socket.cookie);
+        auto found = newest->get(socket.cookie);
+        // It may be of whom the socket was connected to before, as connect() with AF_UNSPEC passes no hook, or of whom
+        // it could not be connected to.
+        if (!found || !*found || !is_at(**found, socket)) found = others->get(socket);
         if (!found || !*found) return false;  // not through us
         const svclb_peer& peer = **found;
-        // connect() with AF_UNSPEC passes no hook: the row may be of whom it was connected to before.
-        if (peer.port != socket.port ||
-            !std::equal(std::begin(peer.addr), std::end(peer.addr), std::begin(socket.addr)))
-            return false;
         const auto services = core.tables.services();
         return peer.service < services.size() && peer.epoch != services[peer.service].epoch &&
                !core.tables.is_serving(peer.service, peer.addr, peer.port);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "serve_xdp.hpp"
 
+#include <fmt/format.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <spdlog/spdlog.h>
@@ -54,6 +55,35 @@ Status attach(Core& core, const XdpDevice& device, svclb_xdp_mode mode) {
     return rows->put(static_cast<std::uint32_t>(device.ifindex), *row);
 }
 
+// The row first: while it is there, others may send frames to the device.
+Status forget(Core& core, int ifindex) {
+    const auto rows = rows_of(core.maps);
+    if (!rows) return fail(rows.error());
+    if (auto removed = rows->remove(static_cast<std::uint32_t>(ifindex)); !removed) return fail(removed.error());
+    return core.links.xdp().detach(ifindex);
+}
+
+std::string xdp_text(const Core& core) {
+    if (core.xdp == XdpMode::off) return "off";
+    std::string text;
+    const auto add = [&text](const std::string& more) { text += (text.empty() ? "" : "; ") + more; };
+    for (const auto& link : core.links.attached()) {
+        if (const auto mode = core.links.xdp().mode_on(link.ifindex))
+            add(fmt::format("{} on {}", name_of(*mode), link.name));
+    }
+    for (const auto& [ifindex, why] : core.without_xdp) add(why);
+    return text.empty() ? "no uplink for it" : text;
+}
+
+// For svclb-ctl.
+Status tell(const Core& core) {
+    const auto row = MapRef<std::uint32_t, svclb_string>::open(core.maps, "xdp_text");
+    if (!row) return fail(row.error());
+    svclb_string text{};
+    xdp_text(core).copy(text.text, sizeof(text.text) - 1);
+    return row->put(0, text);
+}
+
 }  // namespace
 
 Status serve_xdp(Core& core, const XdpDevice& device) {
@@ -62,35 +92,37 @@ Status serve_xdp(Core& core, const XdpDevice& device) {
     const auto attached = attach(core, device, *mode);
     if (attached) {
         core.without_xdp.erase(device.ifindex);
-        return {};
+        return tell(core);
     }
     auto& told = core.without_xdp[device.ifindex];
-    if (const auto why = attached.error().message(); told != why) {
+    if (const auto why = fmt::format("not on {}: {}", device.name, attached.error().message()); told != why) {
         told = why;
-        spdlog::warn("no XDP on {}: {}; tc serves it", device.name, why);
+        spdlog::warn("xdp: {}; tc serves it", why);
     }
-    return leave_xdp(core, device.ifindex);
+    if (auto forgotten = forget(core, device.ifindex); !forgotten) return forgotten;
+    return tell(core);
 }
 
-// The row first: while it is there, others may send frames to the device.
 Status leave_xdp(Core& core, int ifindex) {
-    const auto rows = rows_of(core.maps);
-    if (!rows) return fail(rows.error());
-    if (auto removed = rows->remove(static_cast<std::uint32_t>(ifindex)); !removed) return fail(removed.error());
-    return core.links.xdp().detach(ifindex);
+    core.without_xdp.erase(ifindex);
+    if (auto forgotten = forget(core, ifindex); !forgotten) return forgotten;
+    return tell(core);
 }
 
-Status leave_xdp(const MapSet& maps, XdpLinks& links) {
+Status adopt_xdp(const MapSet& maps, XdpLinks& links, bool keep) {
     const auto rows = rows_of(maps);
     if (!rows) return fail(rows.error());
-    std::vector<std::uint32_t> known;
-    if (auto read = rows->each([&known](std::uint32_t ifindex, const svclb_xdp_link&) { known.push_back(ifindex); });
-        !read)
-        return read;
-    for (const auto& [ifindex, link] : links.all()) known.push_back(static_cast<std::uint32_t>(ifindex));
-    for (const auto ifindex : known) {
-        if (auto removed = rows->remove(ifindex); !removed) return fail(removed.error());
-        if (auto detached = links.detach(static_cast<int>(ifindex)); !detached) return detached;
+    std::vector<int> lost;
+    const auto note = [&](std::uint32_t ifindex, const svclb_xdp_link&) {
+        if (!keep || !links.mode_on(static_cast<int>(ifindex))) lost.push_back(static_cast<int>(ifindex));
+    };
+    if (auto read = rows->each(note); !read) return read;
+    for (const auto& [ifindex, link] : links.all()) {
+        if (!keep) lost.push_back(ifindex);
+    }
+    for (const int ifindex : lost) {
+        if (auto removed = rows->remove(static_cast<std::uint32_t>(ifindex)); !removed) return fail(removed.error());
+        if (auto detached = links.detach(ifindex); !detached) return detached;
     }
     return {};
 }

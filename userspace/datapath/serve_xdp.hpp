@@ -21,7 +21,7 @@ struct XdpDevice {
 Status serve_xdp(Core& core, const XdpDevice& device);
 
 Status leave_xdp(Core& core, int ifindex);
-// All devices.
-Status leave_xdp(const MapSet& maps, XdpLinks& links);
+// What an earlier agent has left: rows of devices that are gone since are removed; without `keep`, everything.
+Status adopt_xdp(const MapSet& maps, XdpLinks& links, bool keep);
 
 }  // namespace svclb::datapath

@@ -73,7 +73,12 @@ Result<UdpSockets> UdpSockets::open() {
         if (!socket) return fail_errno(ENOMEM, "allocate a netlink socket");
         if (nl_connect(socket.get(), NETLINK_SOCK_DIAG) < 0) return fail_errno(errno, "open sock_diag");
     }
-    return UdpSockets(std::move(sockets[0]), std::move(sockets[1]));
+    UdpSockets opened(std::move(sockets[0]), std::move(sockets[1]));
+    // Of a socket that is none: whether the kernel can do it is known before anybody waits for it.
+    inet_diag_msg nobody{};
+    nobody.idiag_family = AF_INET;
+    if (const auto asked = opened.end(nobody); !asked) return fail(asked.error());
+    return opened;
 }
 
 Result<UdpSockets::Step> UdpSockets::step(std::uint32_t messages, const Judge& judge) {

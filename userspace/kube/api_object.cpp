@@ -35,7 +35,19 @@ bool is_number(std::string_view text) {
     return !text.empty() && text.front() != '0' && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-Result<Sighting> sighting_of(Value value) {
+// What is left of a cut one must not pass for all that there is.
+void keep_metadata(Value& value) {
+    std::vector<Value> kept;
+    for (std::size_t i = 0; i + 1 < value.children.size(); i += 2) {
+        const auto& key = value.children[i].text;
+        if (key != "kind" && key != "apiVersion" && key != "metadata") continue;
+        kept.push_back(std::move(value.children[i]));
+        kept.push_back(std::move(value.children[i + 1]));
+    }
+    value.children = std::move(kept);
+}
+
+Result<Sighting> sighting_of(Value value, bool cut) {
     const auto* metadata = find(value, "metadata");
     Sighting sighting;
     sighting.key = {std::string(text_at(metadata, "namespace")), std::string(text_at(metadata, "name"))};
@@ -43,7 +55,9 @@ Result<Sighting> sighting_of(Value value) {
     if (sighting.key.name.empty()) return garbage("an object without a name");
     if (sighting.version.empty() || sighting.version.size() > kLongestVersion)
         return garbage("an object without a resourceVersion: " + model::printable(sighting.key.name));
+    if (cut) keep_metadata(value);
     sighting.value = std::move(value);
+    sighting.cut = cut;
     return sighting;
 }
 
@@ -76,16 +90,22 @@ std::optional<std::strong_ordering> compare_versions(std::string_view a, std::st
 
 ApiObject read_sighting(ObjectKind kind, const Sighting& sighting) {
     Problems problems;
-    auto read = read_object(kind, sighting.value, problems);
+    auto read = read_object(kind, sighting.value, problems, Writer::api_server);
     ApiObject out;
+    if (sighting.cut) {
+        problems = {};
+        problems.add({.line = 0, .object = read.text, .field = "", .what = "longer than 8 MiB"});
+        read.object.reset();
+    }
     for (const auto& problem : problems.take()) out.problems.push_back(to_string("", problem));
     out.object = std::move(read.object);
+    out.uid = std::move(read.uid);
     if (kind == ObjectKind::service) out.service = read.key.value_or(model::ObjectKey{});
     if (kind == ObjectKind::endpoint_slice) out.service = std::move(read.owner);
     return out;
 }
 
-Result<WatchEvent> ApiReader::event(std::string_view json) {
+Result<WatchEvent> ApiReader::event(std::string_view json, bool cut) {
     auto value = parser_.parse(json);
     if (!value) return fail(value.error());
     const auto type = std::string(text_at(&*value, "type"));
@@ -110,17 +130,17 @@ Result<WatchEvent> ApiReader::event(std::string_view json) {
         return garbage("an event of type \"" + model::printable(type) + "\"");
     if (text_at(object, "kind") != to_string(kind_))
         return garbage("an object of kind \"" + model::printable(text_at(object, "kind")) + "\"");
-    auto sighting = sighting_of(std::move(*object));
+    auto sighting = sighting_of(std::move(*object), cut);
     if (!sighting) return fail(sighting.error());
     event.type = type == "DELETED" ? WatchEvent::Type::gone : WatchEvent::Type::put;
     event.sighting = *std::move(sighting);
     return event;
 }
 
-Result<Sighting> ApiReader::item(std::string_view json) {
+Result<Sighting> ApiReader::item(std::string_view json, bool cut) {
     auto value = parser_.parse(json);
     if (!value) return fail(value.error());
-    return sighting_of(*std::move(value));
+    return sighting_of(*std::move(value), cut);
 }
 
 Result<ListMetadata> ApiReader::list_metadata(std::string_view json) {

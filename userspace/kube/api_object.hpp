@@ -26,13 +26,15 @@ namespace svclb::kube {
 struct Sighting {
     model::ObjectKey key;  // as the server has it, valid by our rules or not
     std::string version;
-    Value value;  // the whole of it
+    Value value;       // the whole of it
+    bool cut = false;  // but of one that was too large only its kind and metadata, and not all of that
 };
 
 struct ApiObject {
     std::optional<model::Object> object;  // nothing where it is invalid
     model::ObjectKey service;             // the Service that it concerns; the name is "" where there is none
-    std::vector<std::string> problems;    // printable lines, why it is invalid
+    std::string uid;
+    std::vector<std::string> problems;  // printable lines: why it is invalid, or what it is taken without
 };
 [[nodiscard]] ApiObject read_sighting(ObjectKind kind, const Sighting& sighting);
 
@@ -62,8 +64,9 @@ class ApiReader {
 public:
     explicit ApiReader(ObjectKind kind) : kind_(kind) {}
 
-    Result<WatchEvent> event(std::string_view json);
-    Result<Sighting> item(std::string_view json);
+    // `cut`: the text is the beginning of a larger one, see ValueCutter.
+    Result<WatchEvent> event(std::string_view json, bool cut = false);
+    Result<Sighting> item(std::string_view json, bool cut = false);
     Result<ListMetadata> list_metadata(std::string_view json);
     // Of an answer that is no success; fields that cannot be read stay empty.
     ApiStatus status(std::string_view json);

@@ -151,7 +151,8 @@ private:
                         "only " + std::string(known->api_version) + " is supported: " + model::printable(api_version));
             return;
         }
-        found.push_back({.kind = known->kind, .read = read_object(known->kind, root, problems), .line = root.line});
+        found.push_back(
+            {.kind = known->kind, .read = read_object(known->kind, root, problems, Writer::hand), .line = root.line});
     }
 
     TreeBuilder builder_;

@@ -103,12 +103,18 @@ void Fields::refuse(const Spot& spot, std::string what) {
     problems_.add({.line = spot.line(), .object = object_, .field = spot.path(), .what = std::move(what)});
 }
 
+void Fields::doubt(const Spot& spot, std::string what) {
+    const bool valid = valid_ && writer_ == Writer::api_server;
+    refuse(spot, std::move(what));
+    valid_ = valid;
+}
+
 void Fields::refuse_type(const Spot& spot, std::string_view type) {
     refuse(spot, "not " + std::string(type) + ": " + shown(*spot.value()));
 }
 
-void Fields::refuse_choice(const Spot& spot, const std::string& names, const std::string& given) {
-    refuse(spot, "not one of " + names + ": " + printable(given));
+void Fields::doubt_choice(const Spot& spot, const std::string& names, const std::string& given) {
+    doubt(spot, "not one of " + names + ": " + printable(given));
 }
 
 Spot Fields::field(const Spot& map, std::string_view key) {
@@ -173,7 +179,7 @@ std::optional<bool> Fields::boolean(const Spot& spot) {
 }
 
 std::optional<std::uint32_t> Fields::number(const Spot& spot, std::uint32_t low, std::uint32_t high,
-                                            std::string_view meant) {
+                                            std::string_view meant, Complain complain) {
     if (!spot) return std::nullopt;
     const auto& value = *spot.value();
     if (value.kind == Value::Kind::text && value.plain) {
@@ -185,12 +191,12 @@ std::optional<std::uint32_t> Fields::number(const Spot& spot, std::uint32_t low,
         if (error == std::errc{} && stop == end && !ambiguous && number >= low && number <= high) return number;
     }
     const bool quoted = value.kind == Value::Kind::text && !value.plain;
-    refuse(spot, "not " + std::string(meant) + ": " + shown(value) + (quoted ? " is a string" : ""));
+    (this->*complain)(spot, "not " + std::string(meant) + ": " + shown(value) + (quoted ? " is a string" : ""));
     return std::nullopt;
 }
 
-std::optional<std::uint16_t> Fields::port(const Spot& spot, std::uint16_t low) {
-    const auto port = number(spot, low, 65535, "a port number");
+std::optional<std::uint16_t> Fields::port(const Spot& spot, std::uint16_t low, Complain complain) {
+    const auto port = number(spot, low, 65535, "a port number", complain);
     if (!port) return std::nullopt;
     return static_cast<std::uint16_t>(*port);
 }

@@ -70,14 +70,23 @@ struct Choice {
     T value;
 };
 
+// Who wrote an object: a hand, whose odd values are typing errors, or an API server, which checks less than we know of
+// and may be newer than we are.
+enum class Writer : std::uint8_t { hand, api_server };
+
 // Reads the fields of one object. A field that is wrong makes the object invalid and reads as its default; reading
 // goes on, so that all of an object's faults are told at once.
 class Fields {
 public:
-    Fields(std::string object, Problems& problems) : object_(std::move(object)), problems_(problems) {}
+    Fields(std::string object, Problems& problems, Writer writer = Writer::hand)
+        : object_(std::move(object)), problems_(problems), writer_(writer) {}
 
+    [[nodiscard]] Writer writer() const { return writer_; }
     [[nodiscard]] bool valid() const { return valid_; }
     void refuse(const Spot& spot, std::string what);
+    // What an API server may well send: its object stays valid, without this field.
+    void doubt(const Spot& spot, std::string what);
+    using Complain = void (Fields::*)(const Spot&, std::string);
 
     [[nodiscard]] Spot field(const Spot& map, std::string_view key);
     // False where it is absent, or no map, which is refused.
@@ -113,11 +122,11 @@ public:
     [[nodiscard]] std::optional<std::string> text(const Spot& spot);
     // A text for which `fault` (such as not_dns_label) tells nothing.
     template <class Fault>
-    [[nodiscard]] std::optional<std::string> text(const Spot& spot, Fault fault) {
+    [[nodiscard]] std::optional<std::string> text(const Spot& spot, Fault fault, Complain complain = &Fields::refuse) {
         auto given = text(spot);
         if (!given) return std::nullopt;
         if (auto what = fault(*given)) {
-            refuse(spot, *std::move(what));
+            (this->*complain)(spot, *std::move(what));
             return std::nullopt;
         }
         return given;
@@ -126,9 +135,11 @@ public:
     [[nodiscard]] std::optional<bool> boolean(const Spot& spot);
     // `meant` completes "not a ...: 70000".
     [[nodiscard]] std::optional<std::uint32_t> number(const Spot& spot, std::uint32_t low, std::uint32_t high,
-                                                      std::string_view meant);
-    [[nodiscard]] std::optional<std::uint16_t> port(const Spot& spot, std::uint16_t low);
+                                                      std::string_view meant, Complain complain = &Fields::refuse);
+    [[nodiscard]] std::optional<std::uint16_t> port(const Spot& spot, std::uint16_t low,
+                                                    Complain complain = &Fields::refuse);
 
+    // Of the words there are; a newer API may have more, hence no refusal of what it sends.
     template <class T, std::size_t N>
     [[nodiscard]] std::optional<T> choice(const Spot& spot, const std::array<Choice<T>, N>& choices) {
         const auto given = text(spot);
@@ -137,16 +148,17 @@ public:
             if (*given == name) return value;
         std::string names;
         for (const auto& [name, value] : choices) names += (names.empty() ? "" : ", ") + std::string(name);
-        refuse_choice(spot, names, *given);
+        doubt_choice(spot, names, *given);
         return std::nullopt;
     }
 
 private:
     void refuse_type(const Spot& spot, std::string_view type);
-    void refuse_choice(const Spot& spot, const std::string& names, const std::string& given);
+    void doubt_choice(const Spot& spot, const std::string& names, const std::string& given);
 
     std::string object_;
     Problems& problems_;
+    Writer writer_;
     bool valid_ = true;
 };
 

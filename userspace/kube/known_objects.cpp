@@ -61,23 +61,34 @@ bool KnownObjects::remove(const Sighting& sighting) {
 void KnownObjects::commit(const model::ObjectKey& key, std::string version, ApiObject read) {
     auto& known = known_[key];
     known.version = std::move(version);
-    if (read.object) {
+    const bool refused = !read.object;
+    if (!refused) {
         known.told = true;
-        refused_.erase(key);
         untold_.insert_or_assign(key, std::move(read.object));
+    }
+    if (!refused && read.problems.empty()) {
+        forget_faults(key);
         return;
     }
-    auto& refused = refused_[key];
+    auto& faulty = faulty_[key];
     for (const auto& problem : read.problems)
-        if (std::ranges::find(refused.problems, problem) == refused.problems.end()) problems_.push_back(problem);
-    refused = {.problems = std::move(read.problems), .service = std::move(read.service)};
+        if (std::ranges::find(faulty.problems, problem) == faulty.problems.end()) problems_.push_back(problem);
+    faulty = {.problems = std::move(read.problems),
+              .service = std::move(read.service),
+              .uid = std::move(read.uid),
+              .refused = refused};
+    faults_changed_ = true;
+}
+
+void KnownObjects::forget_faults(const model::ObjectKey& key) {
+    faults_changed_ |= faulty_.erase(key) != 0;
 }
 
 void KnownObjects::drop(const model::ObjectKey& key) {
     const auto known = known_.find(key);
     if (known->second.told) untold_.insert_or_assign(key, std::nullopt);
     known_.erase(known);
-    refused_.erase(key);
+    forget_faults(key);
 }
 
 void KnownObjects::take(Change& change) {
@@ -105,19 +116,24 @@ void KnownObjects::take(Change& change) {
         }
     }
     for (auto& problem : std::exchange(problems_, {})) change.problems.push_back(std::move(problem));
-    change.invalid_objects += static_cast<std::uint32_t>(refused_.size());
+    change.refusals_changed |= std::exchange(faults_changed_, false);
     auto& kept = kind_ == ObjectKind::service ? change.kept_services : change.kept_endpoints;
-    for (const auto& [key, refused] : refused_)
-        if (!refused.service.name.empty() && !known_.at(key).told) kept.push_back(refused.service);
+    for (const auto& [key, faulty] : faulty_) {
+        if (!faulty.refused) continue;
+        ++change.invalid_objects;
+        if (!faulty.service.name.empty() && !known_.at(key).told) kept.push_back(faulty.service);
+    }
 }
 
 void KnownObjects::add_refusals(std::vector<Refusal>& all) const {
-    for (const auto& [key, refused] : refused_) {
-        for (const auto& line : refused.problems) {
+    for (const auto& [key, faulty] : faulty_) {
+        for (const auto& line : faulty.problems) {
             const auto end = std::min(line.find(": "), line.size());
             all.push_back({.object = line.substr(0, end),
                            .what = line.substr(std::min(end + 2, line.size())),
-                           .service = refused.service});
+                           .service = faulty.service,
+                           .uid = faulty.uid,
+                           .used = !faulty.refused});
         }
     }
 }

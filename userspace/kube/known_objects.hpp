@@ -42,9 +42,11 @@ private:
         std::string version;
         bool told = false;  // good content of it is in force
     };
-    struct Refused {
+    struct Faulty {
         std::vector<std::string> problems;
         model::ObjectKey service;  // what the object concerns
+        std::string uid;
+        bool refused = false;  // else it is used, but for some fields
     };
     struct Listed {
         std::string version;
@@ -52,11 +54,13 @@ private:
     };
 
     void commit(const model::ObjectKey& key, std::string version, ApiObject read);
+    void forget_faults(const model::ObjectKey& key);
     void drop(const model::ObjectKey& key);
 
     ObjectKind kind_;
     std::map<model::ObjectKey, Known> known_;
-    std::map<model::ObjectKey, Refused> refused_;
+    std::map<model::ObjectKey, Faulty> faulty_;
+    bool faults_changed_ = false;                                      // since the last take
     std::map<model::ObjectKey, Listed> listed_;                        // new or different
     std::set<model::ObjectKey> listed_same_;                           // known and not different
     std::map<model::ObjectKey, std::optional<model::Object>> untold_;  // nothing: gone

@@ -165,6 +165,7 @@ void Manifests::State::unreadable(const std::string& name, const std::string& pr
     file.refused = 1;
     file.refusals = {
         {.object = model::printable((directory / name).string(), 300), .what = problems.front(), .service = {}}};
+    change.refusals_changed = true;
 }
 
 void Manifests::State::vanished(const std::string& name) {
@@ -186,6 +187,7 @@ void Manifests::State::replace(const std::string& name, ManifestFile next, Chang
     for (const auto& [key, held] : next.objects) touch(key);
     for (const auto& [key, held] : file.objects) claims[key].erase(name);
     for (const auto& [key, held] : next.objects) claims[key].insert(name);
+    change.refusals_changed |= file.refusals != next.refusals;
     file = std::move(next);
 }
 
@@ -218,6 +220,7 @@ void Manifests::State::tell_conflicts(const ManifestKey& key, Change& change) {
     for (const auto& line : lines) {
         if (!told.contains(line)) change.problems.push_back(line);
     }
+    change.refusals_changed |= told != lines;
     told = std::move(lines);
     if (told.empty()) conflicts.erase(key);
     if (names.empty()) claims.erase(key);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // The fields that we honour, validated as the API server does: names and ports flow into fixed-size map fields.
-// Addresses stay text (behaviour row 1.7: a bad one costs its Service nothing but that address).
+// Addresses stay text (behaviour row 1.7: a bad one costs its Service nothing but that address). What an API server,
+// or a newer one, does not check costs its object no more than the field, port or endpoint that it is in.
 #include "objects.hpp"
 
 #include <array>
@@ -23,6 +24,7 @@ using model::TrafficPolicy;
 constexpr std::uint32_t kLongestAffinity = 86400;
 // RFC 3339 with nanoseconds has 30 characters, a uid 36.
 constexpr std::size_t kLongestStamp = 64;
+constexpr std::size_t kLongestPlace = 253;
 
 constexpr std::array kProtocols{Choice<Protocol>{"TCP", Protocol::tcp}, Choice<Protocol>{"UDP", Protocol::udp},
                                 Choice<Protocol>{"SCTP", Protocol::sctp}};
@@ -41,6 +43,12 @@ constexpr std::array kAddressTypes{Choice<std::optional<Family>>{"IPv4", Family:
 std::optional<std::string> not_stamp(std::string_view text) {
     if (text.size() <= kLongestStamp) return std::nullopt;
     return "longer than " + std::to_string(kLongestStamp) + " characters: " + model::printable(text);
+}
+
+// Of a node or zone: any text that the tables can hold.
+std::optional<std::string> not_place(std::string_view text) {
+    if (text.size() <= kLongestPlace && text.find('\0') == std::string_view::npos) return std::nullopt;
+    return "not a name of at most " + std::to_string(kLongestPlace) + " characters: " + model::printable(text);
 }
 
 std::optional<std::string> not_port_name(std::string_view text) {
@@ -68,12 +76,15 @@ void read_ports(Fields& in, const Spot& list, model::Service& service) {
         const auto name = in.field(spot, "name");
         const auto number = in.field(spot, "port");
         port.name = in.text(name, not_port_name).value_or("");
-        port.protocol = in.choice(in.field(spot, "protocol"), kProtocols).value_or(Protocol::tcp);
+        const auto protocol = in.field(spot, "protocol");
+        const auto known_protocol = in.choice(protocol, kProtocols);
+        port.protocol = known_protocol.value_or(Protocol::tcp);
         in.require(number);
         port.port = in.port(number, 1).value_or(0);
         port.node_port = in.port(in.field(spot, "nodePort"), 0).value_or(0);
         if (several && (!name || port.name.empty())) in.refuse(name, "missing: there are several ports");
-        for (std::size_t i = 0; i < service.ports.size() && in.valid(); ++i) {
+        const bool usable = known_protocol || !protocol;
+        for (std::size_t i = 0; i < service.ports.size() && usable && in.valid(); ++i) {
             const auto& other = service.ports[i];
             const auto same = " as spec.ports[" + std::to_string(i) + "]";
             if (other.name == port.name) in.refuse(name, "the same name" + same + ": " + port.name);
@@ -81,7 +92,7 @@ void read_ports(Fields& in, const Spot& list, model::Service& service) {
                 in.refuse(number, "the same port and protocol" + same + ": " + std::to_string(port.port) + "/" +
                                       std::string(model::to_string(port.protocol)));
         }
-        service.ports.push_back(std::move(port));
+        if (usable) service.ports.push_back(std::move(port));
     });
 }
 
@@ -117,16 +128,15 @@ void read_affinity(Fields& in, const Spot& spec, model::Service& service) {
     if (!in.is_map(config)) return;
     const auto client_ip = in.field(config, "clientIP");
     if (!in.is_map(client_ip)) return;
-    service.affinity_s =
-        in.number(in.field(client_ip, "timeoutSeconds"), 1, kLongestAffinity, "a number of seconds from 1 to 86400")
-            .value_or(service.affinity_s);
+    service.affinity_s = in.number(in.field(client_ip, "timeoutSeconds"), 1, kLongestAffinity,
+                                   "a number of seconds from 1 to 86400", &Fields::doubt)
+                             .value_or(service.affinity_s);
 }
 
 model::Object read_service(Fields& in, const Spot& root, const Spot& metadata, model::ObjectKey key) {
     model::Service service;
     service.key = std::move(key);
-    service.uid = in.text(in.field(metadata, "uid"), not_stamp).value_or("");
-    service.created = in.text(in.field(metadata, "creationTimestamp"), not_stamp).value_or("");
+    service.created = in.text(in.field(metadata, "creationTimestamp"), not_stamp, &Fields::doubt).value_or("");
     service.labels = known_texts(in, in.field(metadata, "labels"), model::kLabels);
     service.annotations = known_texts(in, in.field(metadata, "annotations"), model::kAnnotations);
 
@@ -138,7 +148,11 @@ model::Object read_service(Fields& in, const Spot& root, const Spot& metadata, m
     service.cluster_ips = in.texts(in.field(spec, "clusterIPs"));
     in.each(in.field(spec, "ipFamilies"), [&](const Spot& spot) {
         in.require(spot);
-        if (const auto family = in.choice(spot, kFamilies)) service.ip_families.push_back(*family);
+        const auto place = service.ip_families.size();
+        if (const auto family = in.choice(spot, kFamilies))
+            service.ip_families.push_back(*family);
+        else if (place < service.cluster_ips.size())  // of the same family
+            service.cluster_ips.erase(service.cluster_ips.begin() + static_cast<std::ptrdiff_t>(place));
     });
     service.external_ips = in.texts(in.field(spec, "externalIPs"));
     service.source_ranges = in.texts(in.field(spec, "loadBalancerSourceRanges"));
@@ -152,7 +166,7 @@ model::Object read_service(Fields& in, const Spot& root, const Spot& metadata, m
     const auto ports = in.field(spec, "ports");
     read_ports(in, ports, service);
     const bool may_lack_ports = service.type == ServiceType::external_name || service.cluster_ip == "None";
-    if (service.ports.empty() && !may_lack_ports && in.valid()) in.refuse(ports, "missing");
+    if (Fields::count(ports) == 0 && !may_lack_ports && in.valid()) in.doubt(ports, "missing");
     return service;
 }
 
@@ -162,7 +176,9 @@ std::vector<std::string> read_hints(Fields& in, const Spot& list, Fault fault) {
     in.each_map(list, [&](const Spot& spot) {
         const auto name = in.field(spot, "name");
         in.require(name);
-        if (auto text = in.text(name, fault)) names.push_back(*std::move(text));
+        // All of them count, or none: a name that no node has must not vanish.
+        auto text = in.writer() == Writer::hand ? in.text(name, fault) : in.text(name);
+        if (text) names.push_back(*std::move(text));
     });
     return names;
 }
@@ -170,8 +186,9 @@ std::vector<std::string> read_hints(Fields& in, const Spot& list, Fault fault) {
 model::Endpoint read_endpoint(Fields& in, const Spot& spot) {
     model::Endpoint endpoint;
     endpoint.addresses = in.texts(in.field(spot, "addresses"));
-    endpoint.node_name = in.text(in.field(spot, "nodeName"), not_dns_subdomain);
-    endpoint.zone = in.text(in.field(spot, "zone"), not_label_value);
+    const bool by_hand = in.writer() == Writer::hand;
+    endpoint.node_name = in.text(in.field(spot, "nodeName"), by_hand ? not_dns_subdomain : not_place, &Fields::doubt);
+    endpoint.zone = in.text(in.field(spot, "zone"), by_hand ? not_label_value : not_place, &Fields::doubt);
     const auto conditions = in.field(spot, "conditions");
     if (in.is_map(conditions)) {
         endpoint.ready = in.boolean(in.field(conditions, "ready"));
@@ -200,9 +217,14 @@ model::Object read_endpoint_slice(Fields& in, const Spot& root, const Spot& meta
     in.require(type);
     slice.family = in.choice(type, kAddressTypes).value_or(std::nullopt);
     in.each_map(in.field(root, "ports"), [&](const Spot& spot) {
-        slice.ports.push_back({.name = in.text(in.field(spot, "name"), not_port_name),
-                               .protocol = in.choice(in.field(spot, "protocol"), kProtocols).value_or(Protocol::tcp),
-                               .port = in.port(in.field(spot, "port"), 0)});
+        const auto protocol = in.field(spot, "protocol");
+        const auto known_protocol = in.choice(protocol, kProtocols);
+        const auto name = in.field(spot, "name");
+        model::EndpointPort port{.name = in.text(name, not_port_name, &Fields::doubt),
+                                 .protocol = known_protocol.value_or(Protocol::tcp),
+                                 .port = in.port(in.field(spot, "port"), 0, &Fields::doubt)};
+        const bool usable = (known_protocol || !protocol) && (port.name || !name);
+        if (usable) slice.ports.push_back(std::move(port));
     });
     const auto endpoints = in.field(root, "endpoints");
     slice.endpoints.reserve(Fields::count(endpoints));
@@ -290,16 +312,17 @@ std::string_view to_string(ObjectKind kind) {
     return "?";
 }
 
-ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems) {
+ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems, Writer writer) {
     ReadObject out;
     out.text = name_in_messages(kind, root);
-    Fields in(out.text, problems);
+    Fields in(out.text, problems, writer);
     const Spot top(root);
     const auto metadata = in.field(top, "metadata");
     in.require(metadata);
     if (!in.is_map(metadata)) return out;
     out.key = read_key(in, kind, metadata);
     const auto key = out.key.value_or(model::ObjectKey{});
+    out.uid = in.text(in.field(metadata, "uid"), not_stamp, &Fields::doubt).value_or("");
 
     std::optional<model::Object> object;
     switch (kind) {
@@ -316,7 +339,11 @@ ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems) {
             object = read_service_cidr(in, top, key);
             break;
     }
-    if (const auto* slice = std::get_if<model::EndpointSlice>(&*object)) out.owner = {key.ns, slice->service};
+    if (auto* service = std::get_if<model::Service>(&*object)) service->uid = out.uid;
+    if (auto* slice = std::get_if<model::EndpointSlice>(&*object)) {
+        slice->uid = out.uid;
+        out.owner = {key.ns, slice->service};
+    }
     if (in.valid()) out.object = std::move(object);
     return out;
 }

@@ -19,10 +19,11 @@ enum class ObjectKind : std::uint8_t { service, endpoint_slice, node, service_ci
 struct ReadObject {
     std::optional<model::ObjectKey> key;  // nothing where the object has no valid name; a Node's namespace is ""
     std::string text;                     // "Service default/web"
-    std::optional<model::Object> object;  // nothing where it is invalid: `problems` has got the reasons
+    std::optional<model::Object> object;  // nothing where it is invalid; `problems` has got what it lacks, or why
+    std::string uid;                      // "" where it has none, or none that is usable
     model::ObjectKey owner;               // of a slice, valid or not: its Service; the name is "" where it has none
 };
 
-[[nodiscard]] ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems);
+[[nodiscard]] ReadObject read_object(ObjectKind kind, const Value& root, Problems& problems, Writer writer);
 
 }  // namespace svclb::kube

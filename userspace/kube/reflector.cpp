@@ -20,6 +20,8 @@ constexpr seconds kListSilence{60};
 // A server that doesn't know sendInitialEvents may ignore it: it sends everything there is and then nothing, or a
 // bookmark of another kind, where the end of the list should have been told.
 constexpr seconds kEndPatience{10};
+// It may have been in trouble instead, or be another one by now.
+constexpr minutes kPagesOnly{10};
 constexpr seconds kShortestWatch{1};
 constexpr minutes kAbsentPause{10};
 constexpr std::size_t kLongestRefusal = std::size_t{64} << 10U;
@@ -151,7 +153,7 @@ void Reflector::on_end(const Status& status) {
 Status Reflector::take_items(std::string_view bytes) {
     const ListSplitter::Sink sink{
         .item = [this](std::string_view json) -> Status {
-            const auto sighting = reader_.item(json);
+            const auto sighting = reader_.item(json, items_.cut());
             if (!sighting) return fail(sighting.error());
             objects_.list(*sighting);
             return {};
@@ -196,7 +198,7 @@ void Reflector::end_watch() {
 }
 
 Status Reflector::take_event(std::string_view json) {
-    const auto event = reader_.event(json);
+    const auto event = reader_.event(json, events_.cut());
     if (!event) return fail(event.error());
     eventful_ = true;
     const auto& sighting = event->sighting;
@@ -275,7 +277,8 @@ void Reflector::abandon() {
 
 void Reflector::list_again(bool consistent) {
     consistent_ |= consistent;
-    phase_ = streams_ ? Phase::initial : Phase::list;
+    const bool pages = streams_given_up_ && surroundings_.now() - *streams_given_up_ < kPagesOnly;
+    phase_ = pages ? Phase::list : Phase::initial;
     page_.clear();
 }
 
@@ -289,10 +292,10 @@ void Reflector::fail_with(const std::string& why, std::optional<seconds> retry_a
     due_ = surroundings_.now() + backoff_.next(surroundings_, retry_after);
 }
 
-// Pages from here on.
+// Pages for a while.
 void Reflector::fall_back() {
     abandon();
-    streams_ = false;
+    streams_given_up_ = surroundings_.now();
     list_again(false);
     due_ = surroundings_.now();
 }

@@ -84,7 +84,7 @@ private:
     Backoff backoff_;
 
     Phase phase_ = Phase::initial;
-    bool streams_ = true;       // the server knows sendInitialEvents, or we don't know yet
+    std::optional<Clock::time_point> streams_given_up_;  // when the server seemed not to know sendInitialEvents
     bool consistent_ = false;   // the next list has to be read anew by the server: no version of ours is of use
     std::string version_;       // up to which everything is known; "" before the first list
     std::string page_;          // token of the next page

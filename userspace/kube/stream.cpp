@@ -12,6 +12,8 @@ constexpr std::string_view kSpace = " \t\r\n";
 constexpr std::string_view kMarks = "}],:";  // no value begins with one
 // One large object must not hold its memory for ever.
 constexpr std::size_t kKept = std::size_t{1} << 20U;
+// Longer than this many times the largest value, it is no object but a stream that never ends.
+constexpr std::size_t kMostOfLargest = 64;
 
 void skip_space(std::string_view& bytes) {
     bytes.remove_prefix(std::min(bytes.find_first_not_of(kSpace), bytes.size()));
@@ -22,6 +24,30 @@ tl::unexpected<Error> garbage(const char* what) {
 }
 
 }  // namespace
+
+std::string closed(std::string_view beginning) {
+    std::string open;  // the brackets that are needed
+    std::size_t end = 0;
+    std::string closing;
+    bool in_string = false;
+    for (std::size_t i = 0; i < beginning.size(); ++i) {
+        const char c = beginning[i];
+        if (in_string) {
+            if (c == '\\') ++i;
+            if (c == '"') in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            open += c == '{' ? '}' : ']';
+        } else if ((c == '}' || c == ']') && !open.empty()) {
+            open.pop_back();
+        } else if (c == ',' && i + open.size() <= beginning.size()) {
+            end = i;
+            closing.assign(open.rbegin(), open.rend());
+        }
+    }
+    return std::string(beginning.substr(0, end)) + closing;
+}
 
 // Where the value ends in these bytes; npos where it goes on. On copies of the members, which the compiler would
 // otherwise read and write for each byte.
@@ -60,15 +86,24 @@ Result<bool> ValueCutter::feed(std::string_view& bytes) {
     if (form_ == Form::none) {
         if (begun_.capacity() > kKept) begun_ = {};
         begun_.clear();
+        size_ = 0;
+        cut_ = false;
         const char c = bytes.front();
         form_ = c == '"' ? Form::string : c == '{' || c == '[' ? Form::bracketed : Form::scalar;
     }
     const auto end = end_in(bytes);
     const auto size = std::min(end, bytes.size());
-    if (begun_.size() + size > largest_)
-        return fail(Error::invalid("an object longer than " + std::to_string(largest_) + " bytes"));
     const bool whole = end != std::string_view::npos;
-    if (whole && begun_.empty()) {
+    size_ += size;
+    cut_ = size_ > largest_;
+    if (cut_ && (form_ != Form::bracketed || size_ / kMostOfLargest > largest_))
+        return fail(Error::invalid("a value longer than " + std::to_string(largest_) + " bytes"));
+    if (cut_) {
+        const auto most = std::min(largest_, kBeginning);
+        begun_ += bytes.substr(0, most - std::min(most, begun_.size()));
+        begun_.resize(std::min(most, begun_.size()));
+        if (whole) value_ = begun_ = closed(begun_);
+    } else if (whole && begun_.empty()) {
         value_ = bytes.substr(0, size);
     } else {
         begun_ += bytes.substr(0, size);
@@ -132,6 +167,7 @@ Result<bool> ListSplitter::take_mark(std::string_view& bytes) {
 
 Status ListSplitter::take_value(const Sink& sink) {
     const auto value = cutter_.take();
+    if (cutter_.cut() && at_ != At::first_item && at_ != At::item) return garbage("a list with such a large member");
     switch (at_) {
         case At::first_key:
         case At::key:

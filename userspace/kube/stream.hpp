@@ -15,6 +15,11 @@ namespace svclb::kube {
 
 // etcd takes no object beyond 1.5 MB; JSON may need some more than what is stored.
 inline constexpr std::size_t kLargestValue = std::size_t{8} << 20U;
+// Of a larger one this much is looked at: enough for its name and labels.
+inline constexpr std::size_t kBeginning = std::size_t{64} << 10U;
+// The longest JSON, no longer than `beginning`, that is complete without more than is in there: cut after a member and
+// closed.
+[[nodiscard]] std::string closed(std::string_view beginning);
 
 // Finds the end of one JSON value.
 class ValueCutter {
@@ -26,6 +31,8 @@ public:
     // The whole value, valid until the next feed and as long as the bytes it came from. Makes ready for the next one.
     [[nodiscard]] std::string_view take();
     [[nodiscard]] bool within() const { return form_ != Form::none; }
+    // The value was too large: it is its beginning, closed.
+    [[nodiscard]] bool cut() const { return cut_; }
 
 private:
     enum class Form : std::uint8_t { none, bracketed, string, scalar };
@@ -38,6 +45,8 @@ private:
     bool escaped_ = false;
     std::size_t depth_ = 0;
     std::string begun_;  // of a value that is in several pieces
+    std::size_t size_ = 0;
+    bool cut_ = false;
     std::string_view value_;
 };
 
@@ -50,6 +59,8 @@ public:
     // Ends with the sink's first error, which is final.
     Status feed(std::string_view bytes, const Sink& sink);
     [[nodiscard]] bool within_value() const { return cutter_.within(); }
+    // For the sink: see ValueCutter.
+    [[nodiscard]] bool cut() const { return cutter_.cut(); }
 
 private:
     ValueCutter cutter_;
@@ -65,6 +76,7 @@ public:
     explicit ListSplitter(std::size_t largest = kLargestValue) : cutter_(largest) {}
 
     Status feed(std::string_view bytes, const Sink& sink);
+    [[nodiscard]] bool cut() const { return cutter_.cut(); }
     // Fails where the list has not come to its end.
     [[nodiscard]] Status finish() const;
 

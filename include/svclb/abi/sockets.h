@@ -33,7 +33,7 @@ static_assert(sizeof(struct svclb_peer) == 56, "value layout is pinned");
 /* sockets: SK_STORAGE. Lives as long as its socket, whatever happens to the agent and to other maps. The hooks of one
  * socket run one after the other, under its lock. */
 struct svclb_socket {
-	struct svclb_peer peers[SVCLB_SOCKET_PEERS]; /* connected: the first one */
+	struct svclb_peer peers[SVCLB_SOCKET_PEERS]; /* the newest before `next` */
 	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP */
 	__u8 connected;
 	__u8 next; /* peers[next] is overwritten next */
@@ -42,10 +42,10 @@ struct svclb_socket {
 };
 static_assert(sizeof(struct svclb_socket) == 232, "value layout is pinned");
 
-/* connected_peers: HASH, cookie of a connected UDP socket -> its struct svclb_peer, which the agent looks up when a
- * backend has gone. It goes with the socket.
- *
- * socket_peers: LRU HASH of struct svclb_peer. Of an unconnected socket with many peers, the longest unused ones. */
+/* connected_peers: HASH, cookie of a UDP socket -> struct svclb_peer of its last connect(), which the agent looks up
+ * when a backend has gone. It goes with the socket. */
+/* socket_peers: LRU HASH of struct svclb_peer. Of an unconnected socket with many peers, the longest unused ones; of a
+ * connected one whom it was connected to before its last connect(), and still is if that failed. */
 struct svclb_socket_peer_key {
 	__u64 cookie; /* of the socket */
 	__be32 addr[SVCLB_ADDR_WORDS]; /* of the backend */

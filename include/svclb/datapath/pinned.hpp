@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "svclb/abi.h"
+#include "svclb/abi/uplinks.h"
 #include "svclb/base/result.hpp"
 #include "svclb/datapath/datapath.hpp"
 
@@ -58,6 +59,7 @@ public:
     Status each_desired(const std::function<void(const svclb_frontend_key&, const svclb_frontend&)>& visit) const;
     Status each_backend(const std::function<void(const svclb_backend_key&, const svclb_backend&)>& visit) const;
     Status each_name(const std::function<void(std::uint32_t service, const svclb_service_name&)>& visit) const;
+    Status each_xdp_link(const std::function<void(std::uint32_t ifindex, const svclb_xdp_link&)>& visit) const;
     // Nothing where the agent is of a release that showed none.
     Status each_problem(const std::function<void(std::uint32_t number, const svclb_problem&)>& visit) const;
     Status each_string(const std::function<void(std::uint32_t id, const svclb_string&)>& visit) const;
@@ -70,6 +72,10 @@ public:
     [[nodiscard]] Result<svclb_counter> service_counter(std::uint32_t service) const;
     [[nodiscard]] Result<svclb_counter> backend_counter(std::uint32_t backend) const;
     [[nodiscard]] Result<svclb_drop_counter> drop_counter(svclb_reason reason) const;
+    // Nothing where the agent is of a release without XDP; as the next one.
+    [[nodiscard]] Result<svclb_xdp_counter> xdp_counter() const;
+    // Which uplinks XDP serves, and why it does not serve the others.
+    [[nodiscard]] std::string xdp_text() const;
 
     // Without `count_rows`, which walks over every hash, their entries are 0.
     [[nodiscard]] Result<std::vector<MapInfo>> maps(bool count_rows = true) const;

@@ -26,6 +26,7 @@ struct Change {
     std::vector<std::string> gone_service_cidrs;
     std::vector<std::string> problems;  // new since the last call, one line each
     std::uint32_t invalid_objects = 0;  // how many objects are refused now
+    bool refusals_changed = false;      // Source::refusals() may have another answer than the last time
     // What this and all changes before it didn't name doesn't exist: it may be removed. False while some part of the
     // input has never been read as a whole.
     bool complete = false;
@@ -40,11 +41,13 @@ struct Change {
     }
 };
 
-// Why an object is refused: one of these for each reason, all printable.
+// Why an object is refused, or what it is used without: one of these for each reason, all printable.
 struct Refusal {
     std::string object;        // "EndpointSlice default/web-x"; a file, where no object can be told
     std::string what;          // "endpoints[0].addresses[0]: not an IP address: 10.0.0"
     model::ObjectKey service;  // whom it concerns; the name is "" where that is nobody, or not known
+    std::string uid{};         // of the object, "" where it is not known
+    bool used = false;         // all but this
     auto operator<=>(const Refusal&) const = default;
 };
 
@@ -76,8 +79,7 @@ public:
     [[nodiscard]] virtual int fd() const = 0;  // readable when changes() has something to do
     // Takes what has arrived; never waits. An error leaves everything in force that was told before.
     virtual Result<Change> changes() = 0;
-    // All that hold now. Another answer than the last one comes only after changes() has told problems, or another
-    // number of invalid objects.
+    // All that hold now: see Change::refusals_changed.
     [[nodiscard]] virtual std::vector<Refusal> refusals() const = 0;
     // For status and metrics; files are always at hand.
     [[nodiscard]] virtual SourceState state() const {

@@ -83,6 +83,7 @@ struct EndpointPort {
 
 struct EndpointSlice {
     ObjectKey key;
+    std::string uid;
     std::string service;  // label kubernetes.io/service-name; "" = none, the slice is ignored
     std::map<std::string, std::string> labels;
     std::map<std::string, std::string> annotations;

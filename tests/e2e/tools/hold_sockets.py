@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""hold_sockets.py KIND=ADDRESS:PORT*COUNT...: connects COUNT sockets of each, KIND "tcp" or "udp", and keeps them. For
-each line of standard input it asks one question on each, and prints one line of JSON: a list of {kind, to, pod, peer,
-error}: who answered, whom getpeername() names, or what the call failed with."""
+"""hold_sockets.py KIND=ADDRESS:PORT*COUNT...: connects COUNT sockets of each, KIND "tcp" or "udp", and keeps them;
+"udp+failed" calls connect() once more, with an address that no socket can be connected to. For each line of standard
+input it asks one question on each, and prints one line of JSON: a list of {kind, to, pod, peer, error}: who answered,
+whom getpeername() names, or what the call failed with."""
 import errno
 import json
 import socket
@@ -12,11 +13,18 @@ class Held:
     def __init__(self, kind, to):
         host, _, port = to.rpartition(":")
         host = host.strip("[]")
+        kind, _, failed = kind.partition("+")
         self.kind, self.to = kind, to
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET,
                                     socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
         self.socket.settimeout(5)
         self.socket.connect((host, int(port)))
+        if failed:
+            try:
+                self.socket.connect(("fe80::1" if ":" in host else "255.255.255.255", 9))
+                sys.exit("it can be connected to")
+            except OSError:
+                pass
         self.stream = self.socket.makefile("rb") if kind == "tcp" else None
 
     def ask(self):

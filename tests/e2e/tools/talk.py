@@ -25,6 +25,7 @@ def main():
     with socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET,
                        socket.SOCK_DGRAM if given.udp else socket.SOCK_STREAM) as peer:
         peer.settimeout(1 if given.udp else 20)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         peer.bind(source)
         until = time.monotonic() + given.seconds
         try:

@@ -15,10 +15,13 @@ TEST_CASE("a look for stale sockets that failed is made again after a pause") {
         if (++calls == 1) return fail_errno(error, "read UDP sockets");
         return datapath::EndStep{.ended = 3, .finished = true};
     });
+    CHECK(sockets.problem().empty());
     CHECK(sockets.step(100) == 0);
+    CHECK(sockets.problem().starts_with("read UDP sockets: "));
     CHECK(sockets.step(109) == 0);
     CHECK(calls == 1);
     CHECK(sockets.step(110) == 3);
+    CHECK(sockets.problem().empty());
     CHECK(sockets.step(1000) == 0);
     CHECK(calls == 2);
 }
@@ -33,6 +36,7 @@ TEST_CASE("a kernel that ends no sockets is asked once for each change") {
     CHECK(sockets.step(100) == 0);
     CHECK(sockets.step(1000) == 0);
     CHECK(calls == 1);
+    CHECK(sockets.problem().starts_with("end a UDP socket: "));
     sockets.look();
     CHECK(sockets.step(1001) == 0);
     CHECK(calls == 2);

@@ -29,6 +29,14 @@ kube::SourceState state(bool connected, const std::string& error = "") {
 
 }  // namespace
 
+TEST_CASE("the row tells where the socket hooks are, and what this kernel keeps them from") {
+    svclb_agent_status row{};
+    show_sockets(row, "/sys/fs/cgroup", "this kernel ends no UDP socket");
+    CHECK(std::string(row.sockets) == "/sys/fs/cgroup; this kernel ends no UDP socket");
+    show_sockets(row, "/sys/fs/cgroup", "");
+    CHECK(std::string(row.sockets) == "/sys/fs/cgroup");
+}
+
 TEST_CASE("the row tells since when the source is connected, or not, and why") {
     svclb_agent_status row{};
     show_source(row, state(true), kNow);

@@ -150,6 +150,7 @@ TEST_CASE("status in JSON") {
         "hostSockets": {"attached": true, "text": "/sys/fs/cgroup"},
         "podSockets": {"text": "3 of 3 pod links"},
         "hostPackets": "to 10.96.0.0/12",
+        "xdp": {"text": "native on eth0", "packets": 12, "bytes": 1200},
         "maps": [{"name": "services", "entries": 3, "maxEntries": 8},
                  {"name": "slots", "entries": 4, "maxEntries": 16},
                  {"name": "frontends", "entries": 7, "maxEntries": 64}],

@@ -45,6 +45,18 @@ TEST_CASE("a pod link becomes an uplink with its route, and a pod link again wit
     CHECK(text(table.take_changes()) == "+eth0 pod;");
 }
 
+TEST_CASE("hardware is told from virtual devices, and a bond is hardware") {
+    const auto is_hardware = [](const char* type) {
+        DeviceTable table({});
+        table.set({.ifindex = 3, .name = "eth0", .type = type});
+        table.set_exits({3});
+        return table.take_changes().at(0).device.hardware;
+    };
+    CHECK(is_hardware(""));
+    CHECK(is_hardware("bond"));
+    for (const char* type : {"veth", "netkit", "bridge", "vlan", "vxlan", "wireguard"}) CHECK_FALSE(is_hardware(type));
+}
+
 TEST_CASE("a device that comes back under its number between two looks is another one") {
     DeviceTable table({});
     table.set(pod_end(3, "veth3"));

@@ -150,7 +150,8 @@ TEST_CASE("an invalid object is told once, keeps its last good content and stops
     CHECK(change.kept_services.empty());  // its last good content is in force
     CHECK(world.source.refusals() == std::vector<Refusal>{{.object = "Service default/web",
                                                            .what = "spec.ports[0].port: not a port number: 70000",
-                                                           .service = {"default", "web"}}});
+                                                           .service = {"default", "web"},
+                                                           .uid = "u"}});
 
     world.send(kServices, event("MODIFIED", service("web", "13", 70000)));
     change = world.now();
@@ -161,6 +162,41 @@ TEST_CASE("an invalid object is told once, keeps its last good content and stops
     CHECK(change.changed.size() == 1);
     CHECK(change.invalid_objects == 0);
     CHECK(world.source.refusals().empty());
+}
+
+TEST_CASE("what a valid object is used without is told once, and for as long as it is so") {
+    World world;
+    world.begin();
+    const auto with = [](const char* version, const char* zone) {
+        return event("MODIFIED", R"({"kind":"EndpointSlice","metadata":{"name":"x","namespace":"default",)"
+                                 R"("uid":"8e1d","resourceVersion":")" +
+                                     std::string(version) +
+                                     R"(","labels":{"kubernetes.io/service-name":"web"}},"addressType":"IPv4",)"
+                                     R"("ports":[{"name":"","port":)" +
+                                     zone + "}]}");
+    };
+    world.send(kSlices, with("11", "70000"));
+    auto change = world.now();
+    CHECK(change.changed.size() == 1);
+    CHECK(change.problems ==
+          std::vector<std::string>{"EndpointSlice default/x: ports[0].port: not a port number: 70000"});
+    CHECK(change.refusals_changed);
+    CHECK(change.invalid_objects == 0);
+    CHECK(change.kept_endpoints.empty());
+    CHECK(world.source.refusals() == std::vector<Refusal>{{.object = "EndpointSlice default/x",
+                                                           .what = "ports[0].port: not a port number: 70000",
+                                                           .service = {"default", "web"},
+                                                           .uid = "8e1d",
+                                                           .used = true}});
+    world.send(kSlices, with("12", "70000"));
+    change = world.now();
+    CHECK(change.problems.empty());
+    CHECK(change.changed.size() == 1);
+    world.send(kSlices, with("13", "80"));
+    change = world.now();
+    CHECK(change.refusals_changed);
+    CHECK(world.source.refusals().empty());
+    CHECK_FALSE(world.now().refusals_changed);
 }
 
 TEST_CASE("a Service that was never valid, or one of whose slices never was, is kept") {

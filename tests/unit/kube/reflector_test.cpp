@@ -3,6 +3,7 @@
 #include "reflector.hpp"
 
 #include <catch2/generators/catch_generators.hpp>
+#include <random>
 #include <set>
 
 #include "fake_transport.hpp"
@@ -171,6 +172,57 @@ TEST_CASE("a server without streaming lists is asked for pages, by 400, 422 or w
     CHECK(world.transport.at("/s").request.silence == 150s);
     CHECK(world.reflector->state().lists == 2);
     CHECK(world.reflector->state().watches == 1);
+}
+
+TEST_CASE("streamed lists are tried again by a list ten minutes on") {
+    World world;
+    world.begin_with_pages();
+    world.pass(599s);
+    world.refuse(410, status(410, "Expired"));
+    world.pass(kBackoff);
+    CHECK(world.target() == "/s?limit=500");
+    world.whole(list("Service", "20", {service("a", "3"), service("b", "4")}));
+    world.refuse(410, status(410, "Expired"));
+    world.pass(1min);
+    CHECK(world.target() == kStream);
+    world.refuse(422, status(422, "Invalid"));
+    world.run();
+    CHECK(world.target() == "/s?limit=500");
+    CHECK(world.problems.empty());
+}
+
+TEST_CASE("waits and the length of watches are spread, within their bounds") {
+    World world;
+    world.surroundings.random = [engine = std::mt19937_64(GENERATE(1U, 2U, 3U))]() mutable {
+        return std::uniform_real_distribution<double>()(engine);
+    };
+    std::set<std::chrono::milliseconds> waits;
+    Backoff backoff;
+    std::chrono::milliseconds least = Backoff::kFirst;
+    for (int i = 0; i < 100; ++i) {
+        const auto wait = backoff.next(world.surroundings, std::nullopt);
+        CHECK(wait >= least);
+        CHECK(wait <= 2 * least);
+        least = std::min(2 * least, Backoff::kLast);
+        waits.insert(wait);
+        // Never sooner than the server says.
+        CHECK(backoff.next(world.surroundings, std::chrono::seconds(60)) == 60s);
+        least = std::min(2 * least, Backoff::kLast);
+    }
+    CHECK(waits.size() > 90);
+    std::set<int> lengths;
+    world.begin();
+    for (int i = 0; i < 100; ++i) {
+        world.clock.pass(1min);
+        world.end();
+        const auto target = world.target();
+        const auto at = target.find("timeoutSeconds=") + std::string_view("timeoutSeconds=").size();
+        lengths.insert(std::stoi(target.substr(at)));
+        world.answer("");
+    }
+    CHECK(*lengths.begin() >= 300);
+    CHECK(*lengths.rbegin() < 600);
+    CHECK(lengths.size() > 50);
 }
 
 TEST_CASE("a slow list is not taken for one without an end") {
@@ -517,6 +569,43 @@ TEST_CASE("an object of 1.5 MB in pieces") {
     world.begin();
     for (std::size_t i = 0; i < text.size(); i += 16384) world.go_on(text.substr(i, 16384));
     CHECK(world.names == Names{"a", "b", "large"});
+}
+
+TEST_CASE("an object beyond the limit keeps its last good content, in lists and watches, and stops no other") {
+    World world;
+    world.begin();
+    const auto large = [](const std::string& version) {
+        auto text = service("b", version);
+        const auto at = text.find(R"("creationTimestamp")");
+        return text.insert(at, R"("annotations":{"x":")" + std::string(9U << 20U, 'y') + R"("},)");
+    };
+    const std::string line = "Service default/b: longer than 8 MiB";
+    world.go_on(event("MODIFIED", large("11")) + event("ADDED", service("c", "12")));
+    CHECK(world.names == Names{"a", "b", "c"});
+    CHECK(world.problems == std::vector<std::string>{line});
+    std::vector<Refusal> refusals;
+    world.reflector->add_refusals(refusals);
+    REQUIRE(refusals.size() == 1);
+    CHECK(refusals[0].what == "longer than 8 MiB");
+    CHECK(refusals[0].service == model::ObjectKey{"default", "b"});
+
+    world.go_on(event("ERROR", status(410, "Expired")));
+    world.pass(kBackoff);
+    SECTION("streamed") {
+        world.answer(event("ADDED", service("a", "3")) + event("ADDED", large("11")) + list_end("Service", "20"));
+    }
+    SECTION("paged") {
+        world.refuse(422, status(422, "Invalid"));
+        world.run();
+        world.whole(list("Service", "20", {service("a", "3"), large("13")}));
+    }
+    CHECK(world.names == Names{"a", "b"});
+    CHECK(world.problems == std::vector<std::string>{line});
+    if (world.target().find("sendInitialEvents") == std::string::npos) world.answer("");
+    world.go_on(event("MODIFIED", service("b", "21")));
+    refusals.clear();
+    world.reflector->add_refusals(refusals);
+    CHECK(refusals.empty());
 }
 
 TEST_CASE("an object that is invalid in a list is kept from removal, and counts when it is good again") {

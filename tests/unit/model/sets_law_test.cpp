@@ -105,8 +105,9 @@ Expected expected(const Endpoints& all, const NodeView& node, bool internal_loca
     return out;
 }
 
-void check_every_policy(const Endpoints& endpoints) {
-    const std::vector slices{slice("web-1", endpoints)};
+void check_every_policy(const Endpoints& endpoints, bool through = true) {
+    std::vector slices{slice("web-1", endpoints)};
+    if (through) slices = through_source(web(), slices).slices;
     for (unsigned setting = 0; setting < 16; ++setting) {
         const bool internal_local = (setting & 1U) != 0;
         const bool external_local = (setting & 2U) != 0;
@@ -135,7 +136,8 @@ TEST_CASE("law: sets and verdicts of every two endpoints under every policy") {
         check_every_policy({endpoint_of_kind(one, 0)});
         for (unsigned two = one; two < kKinds; ++two) {
             CAPTURE(one, two);
-            check_every_policy({endpoint_of_kind(one, 0), endpoint_of_kind(two, 1)});
+            // Reading takes longer than building.
+            check_every_policy({endpoint_of_kind(one, 0), endpoint_of_kind(two, 1)}, (one + two) % 16 == 0);
         }
     }
 }
@@ -150,6 +152,6 @@ TEST_CASE("law: sets and verdicts of larger Services under every policy") {
         for (unsigned i = 0, count = 3 + random(6); i < count; ++i)
             endpoints.push_back(endpoint_of_kind(kinds.at(random(3)), i));
         CAPTURE(round);
-        check_every_policy(endpoints);
+        check_every_policy(endpoints, round % 16 == 0);
     }
 }

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* The two ends of a flood of datagrams: one sends frames out by a device, the other counts and drops them. */
+#include <linux/bpf.h>
+
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define MAGIC 0x53564c42
+
+const volatile __u32 device = 0;
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} received SEC(".maps");
+
+SEC("xdp")
+int emit(struct xdp_md* ctx) {
+    return bpf_redirect(device, 0);
+}
+
+SEC("xdp")
+int sink(struct xdp_md* ctx) {
+    void* data_end = (void*)(long)ctx->data_end;
+    struct ethhdr* eth = (void*)(long)ctx->data;
+    __u32 zero = 0;
+    __u64* count;
+    __u32* magic;
+
+    if ((void*)(eth + 1) > data_end) return XDP_PASS;
+    magic = (void*)(eth + 1) + sizeof(struct udphdr) +
+            (eth->h_proto == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+    if ((void*)(magic + 1) > data_end || *magic != bpf_htonl(MAGIC)) return XDP_PASS;
+    count = bpf_map_lookup_elem(&received, &zero);
+    if (count) ++*count;
+    return XDP_DROP;
+}
+
+char wire_load_license[] SEC("license") = "GPL";
