@@ -233,14 +233,17 @@ static __always_inline bool still_connected(struct bpf_sock_addr *ctx, struct sv
 	return socket->connected;
 }
 
-/* An IPv6 socket that was connected and is so no more: the kernel goes on to keep everybody but that peer from it. */
+/* A socket that is connected to this backend, though it names the frontend with each datagram; and an IPv6 socket that
+ * was connected and is so no more: the kernel keeps everybody but that peer from it, in the latter for good. */
 static __always_inline bool hears_only(struct bpf_sock_addr *ctx, const struct svclb_peer *peer)
 {
 	struct bpf_sock *sk = ctx->sk;
 	__be32 heard[SVCLB_ADDR_WORDS];
 
-	if (!sk || is_v4_mapped(peer->addr))
+	if (!sk)
 		return false;
+	if (is_v4_mapped(peer->addr))
+		return sk->state == BPF_TCP_ESTABLISHED && sk->dst_ip4 == peer->addr[3] && sk->dst_port == peer->port;
 	heard[0] = sk->dst_ip6[0];
 	heard[1] = sk->dst_ip6[1];
 	heard[2] = sk->dst_ip6[2];

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 # bench-node-port.sh [--rounds N] [--seconds S]: small datagrams from outside through a NodePort to a backend on another
-# node, packets a second, on one CPU, in turns: by XDP, by tc, and by nftables rules as kube-proxy writes them. Beside
-# them what generator and receiver do with nothing but a route between them by XDP's price: none is taken off.
-# Prints; passes and fails nothing. The agent serves one Service; so do the rules.
+# node, packets a second, on one CPU, in turns: by XDP, by tc, and by nftables rules as kube-proxy writes them. What the
+# generator and the receiver take is included in all three. Prints; passes and fails nothing. The agent serves one Service; so do the rules.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tests/harness/netns.sh
@@ -53,14 +52,20 @@ table $family kube-proxy {
         type inet_proto . inet_service : verdict
         elements = { udp . 30080 : goto external-bench }
     }
-    chain mark-for-masquerade { meta mark set meta mark | 0x4000 }
+    chain mark-for-masquerade {
+        meta mark set meta mark | 0x4000
+    }
     chain masquerading {
         meta mark & 0x4000 == 0 return
         meta mark set meta mark ^ 0x4000
         masquerade fully-random
     }
-    chain endpoint-bench { meta l4proto udp dnat to $endpoint:8080 }
-    chain service-bench { numgen random mod 1 vmap { 0 : goto endpoint-bench } }
+    chain endpoint-bench {
+        meta l4proto udp dnat to $endpoint:8080
+    }
+    chain service-bench {
+        numgen random mod 1 vmap { 0 : goto endpoint-bench }
+    }
     chain external-bench {
         jump mark-for-masquerade
         goto service-bench
@@ -77,11 +82,12 @@ table $family kube-proxy {
         type nat hook postrouting priority srcnat
         jump masquerading
     }
+    chain cluster-ips-check {
+    }
     chain filter-forward {
         type filter hook forward priority -110
         ct state new jump cluster-ips-check
     }
-    chain cluster-ips-check { }
 }
 RULES
     done

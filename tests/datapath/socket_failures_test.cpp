@@ -158,6 +158,37 @@ TEST_CASE("sockets: an IPv6 socket that takes no IPv4 fails at an IPv4 frontend 
     CHECK(client.connect(Address(world.frontend(), true)) == error);
 }
 
+TEST_CASE("sockets: datagrams that are sent and received several at a time have a name each", "[sockets]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    Node node;
+    const std::array servers = {server_of(world), server_of(world)};
+    const ServiceFixture first(node.datapath, 1, world.frontend(0), world.proto, {servers[0].name()});
+    const ServiceFixture second(node.datapath, 2, world.frontend(1), world.proto, {servers[1].name()});
+    const Socket client(family_of(world), SOCK_DGRAM);
+
+    std::array to = {Address(world.frontend(0)), Address(world.frontend(1))};
+    std::array<char, 2> text = {'a', 'b'};
+    std::array<iovec, 2> parts{};
+    std::array<mmsghdr, 2> messages{};
+    for (std::size_t i = 0; i < messages.size(); i++) {
+        parts.at(i) = {.iov_base = &text.at(i), .iov_len = 1};
+        messages.at(i).msg_hdr.msg_name = to.at(i).get();
+        messages.at(i).msg_hdr.msg_namelen = to.at(i).size;
+        messages.at(i).msg_hdr.msg_iov = &parts.at(i);
+        messages.at(i).msg_hdr.msg_iovlen = 1;
+    }
+    REQUIRE(::sendmmsg(client.fd(), messages.data(), 2, 0) == 2);
+    for (const auto& server : servers) answer_one(server, "x");
+    for (auto& message : messages) message.msg_hdr.msg_namelen = sizeof(sockaddr_storage);
+    // Both have come: they were sent on this very machine.
+    REQUIRE(::recvmmsg(client.fd(), messages.data(), 2, MSG_DONTWAIT, nullptr) == 2);
+    for (std::size_t i = 0; i < messages.size(); i++) {
+        to.at(i).size = messages.at(i).msg_hdr.msg_namelen;
+        CHECK(to.at(i).endpoint() == world.frontend(static_cast<std::uint32_t>(i)));
+    }
+}
+
 TEST_CASE("sockets: UDP-Lite dials no UDP port", "[sockets]") {
     const World world = udp_world();
     CAPTURE(world);

@@ -296,6 +296,28 @@ TEST_CASE("sockets: a backend that has answered is left when it is silent for lo
     CHECK(ask() != stays);
 }
 
+TEST_CASE(
+    "sockets: one that is connected keeps its backend, however silent, also where it names the frontend each time",
+    "[sockets]") {
+    const World world = udp_world();
+    const bool mapped = world.family == 4 && GENERATE(false, true);
+    CAPTURE(world, mapped);
+    Node node;
+    const Backends backends(world);
+    ServiceFixture service(node.datapath, 1, world.frontend(), world.proto, backends.names);
+    const Socket client(mapped ? AF_INET6 : family_of(world), SOCK_DGRAM);
+    const Address frontend(world.frontend(), mapped);
+    REQUIRE(client.connect(frontend) == 0);
+    REQUIRE(client.send("question") == 0);
+    const auto first = backends.reached();
+    CHECK(first.size() == 1);
+    for (int i = 0; i < 4; i++) {
+        let_pass(node, client, 60'000);
+        REQUIRE(client.send_to("question", frontend) == 0);
+        CHECK(backends.reached() == first);
+    }
+}
+
 TEST_CASE("sockets: one socket may talk to any number of frontends", "[sockets]") {
     const World world = udp_world();
     CAPTURE(world);

@@ -37,9 +37,10 @@ check "without a look at any process" test "$(walks)" = 0
 say "one without a mount"
 # As a runtime has it that keeps namespaces by its processes alone.
 pod_add lone
-# shellcheck disable=SC2016 # expanded by the shell within
 nsenter --net="/run/netns/$(pod_ns lone)" sleep 300 &
 lone=$!
+inside() { [[ $(stat -L -c %i "/proc/$lone/ns/net") == "$(inode lone)" ]]; }
+await 5 inside
 umount "/run/netns/$(pod_ns lone)" && rm -f "/run/netns/$(pod_ns lone)"
 stop_agent
 : >"$run/walks"

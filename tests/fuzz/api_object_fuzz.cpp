@@ -11,6 +11,7 @@
 
 #include "known_objects.hpp"
 #include "promises.hpp"
+#include "stream.hpp"
 #include "svclb/kube/decode.hpp"
 
 namespace {
@@ -37,7 +38,8 @@ void follow(kube::ObjectKind kind, const kube::WatchEvent& event) {
     kube::Change change;
     known.take(change);
     require(change.changed.size() + change.invalid_objects == 1);
-    require(change.problems.empty() == (change.invalid_objects == 0));
+    require(!change.problems.empty() || change.invalid_objects == 0);
+    require(!event.sighting.cut || change.invalid_objects == 1);
     check(change);
     require(known.remove(event.sighting));
     kube::Change gone;
@@ -49,8 +51,9 @@ void follow(kube::ObjectKind kind, const kube::WatchEvent& event) {
 
 void compare_with_manifests(kube::ObjectKind kind, const kube::Sighting& sighting, std::string_view text) {
     const auto read = kube::read_sighting(kind, sighting);
-    require(read.object.has_value() == read.problems.empty());
-    if (!read.object) return;
+    require(read.object || !read.problems.empty());
+    // What is told of a server's object, a manifest is refused for.
+    if (!read.problems.empty()) return;
     const auto manifest = kube::decode_manifest(text);
     if (manifest.objects.size() == 1 && manifest.objects[0].index() == read.object->index())
         require(manifest.objects[0] == *read.object);
@@ -64,7 +67,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto kind = static_cast<kube::ObjectKind>(data[0] % 4);
     const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
     kube::ApiReader reader(kind);
-    if (const auto event = reader.event(text)) follow(kind, *event);
+    for (const bool cut : {false, true})
+        if (const auto event = reader.event(cut ? kube::closed(text) : std::string(text), cut)) follow(kind, *event);
     if (const auto item = reader.item(text)) compare_with_manifests(kind, *item, text);
     if (const auto metadata = reader.list_metadata(text)) require(metadata->version.size() <= 128);
     (void)reader.status(text);

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -66,16 +67,26 @@ void set_constants(const bpf_object* object, const std::map<std::string, std::sp
     if (found != constants.size()) throw std::runtime_error("BPF object lacks a constant");
 }
 
+// Each loaded object holds dozens of descriptors, and a test binary that runs as a whole loads many.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 }  // namespace
 
 Object load(std::span<const std::byte> bytes, const ObjectOptions& options) {
+    raise_descriptor_limit();
     libbpf_set_print(keep_warnings);
     warnings().clear();
     bpf_object_open_opts open_options{};
     open_options.sz = sizeof(open_options);
     open_options.object_name = "svclb_test";
     Object object(bpf_object__open_mem(bytes.data(), bytes.size(), &open_options));
-    if (!object) throw std::runtime_error("open BPF object: " + last_warnings());
+    if (!object)
+        throw std::runtime_error(std::string("open BPF object: ") + std::strerror(errno) + ' ' + last_warnings());
 
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, object.get()) {

@@ -198,7 +198,9 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("host sockets", host_sockets_text(agent));
     add("pod sockets", row_text(agent.pod_sockets));
     add("host packets", row_text(agent.host_packets));
-    add("xdp", fmt::format("{}; {} packets turned round", snapshot.xdp_text, snapshot.xdp.packets));
+    add("xdp", snapshot.xdp_text.empty()
+                   ? ""
+                   : fmt::format("{}; {} packets turned round", snapshot.xdp_text, snapshot.xdp.packets));
 
     const std::vector<Fill> map_fill = fills(snapshot);
     if (wide) {

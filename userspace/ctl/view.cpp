@@ -291,6 +291,7 @@ std::vector<datapath::MapInfo> maps(const Snapshot& snapshot) {
     std::vector<datapath::MapInfo> all = snapshot.maps;
     for (datapath::MapInfo& map : all) {
         if (map.name == "services" || map.name == "service_counters") map.entries = live;
+        if (map.name == "source_ranges") map.entries = static_cast<std::uint32_t>(snapshot.ranges.size());
         if (map.name == "slots") map.entries = static_cast<std::uint32_t>(slots);
         if (map.name == "backend_counters") map.entries = static_cast<std::uint32_t>(snapshot.backends.size());
     }

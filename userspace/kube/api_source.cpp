@@ -39,7 +39,7 @@ std::array<Resource, kResources> resources(const std::string& node) {
                  .name = "endpointslices",
                  .path = "/apis/discovery.k8s.io/v1/endpointslices",
                  .selectors = "labelSelector=%21service.kubernetes.io%2Fheadless"},
-        // A node's name is a DNS name: nothing to escape.
+        // Checked by open: nothing to escape.
         Resource{.kind = ObjectKind::node,
                  .name = "nodes",
                  .path = "/api/v1/nodes",
@@ -111,6 +111,8 @@ void ApiSource::State::set_timer() const {
 }
 
 Result<ApiSource> ApiSource::open(Transport& transport, const ApiOptions& options) {
+    // Part of a selector: another one would ask for other Nodes, or for all.
+    if (auto what = not_dns_subdomain(options.node_name)) return fail(Error::invalid("node name: " + *what));
     auto state = std::make_unique<State>(transport, options);
     state->timer = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
     if (!state->timer) return fail_errno(errno, "timerfd_create");

@@ -21,8 +21,26 @@ struct {
     __type(value, __u64);
 } received SEC(".maps");
 
+#define FRAME_SIZE 66 /* Ethernet, IPv6, UDP and the word above */
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u8[FRAME_SIZE]);
+} frame SEC(".maps");
+
+/* Test-run takes frames that have come back as their last user left them. */
 SEC("xdp")
 int emit(struct xdp_md* ctx) {
+    void* data_end = (void*)(long)ctx->data_end;
+    void* data = (void*)(long)ctx->data;
+    const __u8* bytes;
+    __u32 zero = 0;
+
+    bytes = bpf_map_lookup_elem(&frame, &zero);
+    if (!bytes || data + FRAME_SIZE > data_end) return XDP_DROP;
+    __builtin_memcpy(data, bytes, FRAME_SIZE);
     return bpf_redirect(device, 0);
 }
 

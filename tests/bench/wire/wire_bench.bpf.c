@@ -8,7 +8,7 @@ int from_wire(struct xdp_md* ctx) __attribute__((always_inline));
 
 #include "svclb.bpf.c"
 
-#define LAID_DOWN 62 /* Ethernet, IPv6, UDP */
+#define LAID_DOWN 74 /* Ethernet, IPv6, TCP */
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);

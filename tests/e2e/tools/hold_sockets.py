@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """hold_sockets.py KIND=ADDRESS:PORT*COUNT...: connects COUNT sockets of each, KIND "tcp" or "udp", and keeps them;
-"udp+failed" calls connect() once more, with an address that no socket can be connected to. For each line of standard
-input it asks one question on each, and prints one line of JSON: a list of {kind, to, pod, peer, error}: who answered,
+"udp+failed" calls connect() once more, with an address that no route leads to. For each line of standard input
+it asks one question on each, and prints one line of JSON: a list of {kind, to, pod, peer, error}: who answered,
 whom getpeername() names, or what the call failed with."""
 import errno
 import json
@@ -21,8 +21,8 @@ class Held:
         self.socket.connect((host, int(port)))
         if failed:
             try:
-                self.socket.connect(("fe80::1" if ":" in host else "255.255.255.255", 9))
-                sys.exit("it can be connected to")
+                self.socket.connect(("2001:db8::1" if ":" in host else "192.0.2.1", 9))
+                sys.exit("a route leads there")
             except OSError:
                 pass
         self.stream = self.socket.makefile("rb") if kind == "tcp" else None

@@ -32,6 +32,7 @@ TEST_CASE("status of a running agent") {
           "host sockets:   translated, below /sys/fs/cgroup\n"
           "pod sockets:    3 of 3 pod links\n"
           "host packets:   to 10.96.0.0/12\n"
+          "xdp:            native on eth0; 12 packets turned round\n"
           "fullest map:    services 37.5% (3 of 8)\n"
           "problems:       1\n"
           "OBJECT                    REASON             PROBLEM\n"
@@ -65,6 +66,7 @@ TEST_CASE("status of maps that no agent keeps") {
           "host sockets:   <none>\n"
           "pod sockets:    <none>\n"
           "host packets:   <none>\n"
+          "xdp:            <none>\n"
           "maps:           frontends 0.0% (0 of 64)\n"
           "drops:          <none>\n");
 }

@@ -185,6 +185,13 @@ TEST_CASE("arrays that we fill count the rows in use, shared slots once") {
     CHECK(entries("frontends") == 7);
 }
 
+TEST_CASE("a trie counts its rows, not the most that it can hold") {
+    auto s = tables();
+    s.maps = {{.name = "source_ranges", .type = "lpm_trie", .entries = 100, .max_entries = 100}};
+    s.ranges = {{kWeb4, *model::parse_cidr("10.0.0.0/8")}};
+    CHECK(maps(s).front().entries == 1);
+}
+
 TEST_CASE("totals count a dual-stack service port once and no rows for whole addresses") {
     const Totals all = totals(tables());
     CHECK(all.service_ports == 2);

@@ -272,3 +272,17 @@ TEST_CASE("requests end with the source") {
     }
     CHECK(transport.open_count() == 0);
 }
+
+TEST_CASE("a node's name that is none does not get into a selector") {
+    FakeTransport transport;
+    const auto opened = [&](const std::string& name) {
+        return ApiSource::open(transport, {.node_name = name, .surroundings = FakeClock().surroundings()});
+    };
+    for (const auto* name : {"", "a,metadata.name!=b", "a&limit=1", "A", "a_b", "a b"}) {
+        CAPTURE(name);
+        const auto source = opened(name);
+        REQUIRE_FALSE(source);
+        CHECK(source.error().message().starts_with("node name: "));
+    }
+    CHECK(opened("node-1.example.org"));
+}
