@@ -159,11 +159,18 @@ TEST_CASE("cleanup removes XDP, and somebody else's is left alone") {
     CHECK(output_of("ip -d link show up0").find("xdp") != std::string::npos);
 }
 
-TEST_CASE("what is no Ethernet device is no uplink") {
+TEST_CASE("a tunnel gets programs of its own") {
     const KernelSandbox sandbox;
-    Datapath datapath = open_or_fail(sandbox.options(AttachMode::automatic));
-    REQUIRE(datapath.attach(1, "lo", LinkKind::uplink));
-    CHECK(datapath.attached().empty());
+    const AttachMode mode = any_mode(sandbox);
+    const int link = sandbox.add_pod_link("pod0");
+    Datapath datapath = open_or_fail(sandbox.options(mode));
+    REQUIRE(datapath.attach(link, "pod0", LinkKind::tunnel));
+    Datapath next = open_or_fail(sandbox.options(mode));
+    REQUIRE(next.attached().size() == 1);
+    CHECK(next.attached()[0].kind == LinkKind::tunnel);
+    CHECK(next.attached()[0].hooks.size() == 2);
+    REQUIRE(next.detach(link));
+    CHECK(next.attached().empty());
 }
 
 TEST_CASE("what one agent attached, the next one finds, updates in place and can detach") {

@@ -30,11 +30,11 @@ constexpr seconds kPodSocketsFailedPause{10};
 void Agent::read_addresses() {
     const auto found = addresses_.changes();
     if (!found) return spdlog::error("addresses of the node: {}", found.error().message());
+    set_tunnel_addresses();
     if (!*found) return;
     std::vector<model::Address> addresses;
     for (const auto& bytes : **found) addresses.push_back({.bytes = bytes});
     sync_.set_local_addresses(std::move(addresses));
-    set_tunnel_addresses();
 }
 
 void Agent::set_tunnel_addresses() {

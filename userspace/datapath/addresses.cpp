@@ -47,8 +47,7 @@ struct Addresses::State {
     netlink::Socket events;
     netlink::Socket questions;
     bool list = true;
-    bool told = false;
-    std::vector<std::pair<int, AddressBytes>> known;  // in the kernel's order: the primary one of a device comes first
+    std::optional<std::vector<AddressBytes>> told;
     std::map<int, LinkAddresses> by_device;
 };
 
@@ -85,26 +84,24 @@ Result<std::optional<std::vector<AddressBytes>>> Addresses::changes() {
     if (!lost) return fail(lost.error());
     if (!state.list && !*lost) return std::nullopt;
 
-    std::vector<std::pair<int, AddressBytes>> known;
+    std::vector<AddressBytes> found;
+    state.by_device.clear();
     const auto listed =
         netlink::ask(state.questions.get(), RTM_GETADDR, NLM_F_DUMP, ifaddrmsg{}, [&](nlmsghdr* message) {
             const auto address = message->nlmsg_type == RTM_NEWADDR ? address_in(message) : std::nullopt;
-            if (address) known.emplace_back(static_cast<const ifaddrmsg*>(nlmsg_data(message))->ifa_index, *address);
+            if (!address) return;
+            const auto index = static_cast<const ifaddrmsg*>(nlmsg_data(message))->ifa_index;
+            auto& link = state.by_device[static_cast<int>(index)];
+            auto& first = is_mapped(*address) ? link.v4 : link.v6;  // the kernel lists the primary one first
+            if (first == AddressBytes{}) first = *address;
+            found.push_back(*address);
         });
     if (!listed) return fail(listed.error());
     state.list = false;
-    if (std::exchange(state.told, true) && state.known == known) return std::nullopt;
-    state.known = std::move(known);
-    state.by_device.clear();
-    std::vector<AddressBytes> found;
-    for (const auto& [ifindex, address] : state.known) {
-        auto& link = state.by_device[ifindex];
-        auto& first = is_mapped(address) ? link.v4 : link.v6;
-        if (first == AddressBytes{}) first = address;
-        found.push_back(address);
-    }
     std::ranges::sort(found);
     found.erase(std::unique(found.begin(), found.end()), found.end());
+    if (state.told == found) return std::nullopt;
+    state.told = found;
     return found;
 }
 

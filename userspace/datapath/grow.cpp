@@ -200,6 +200,8 @@ Status grow(Core& core, std::span<const Room> rooms) {
     if (!tables) return fail(tables.error());
     auto collector = Collector::open(*maps);
     if (!collector) return fail(collector.error());
+    const auto uplink_devices = UplinkDevices::open(*maps);
+    if (!uplink_devices) return fail(uplink_devices.error());
     auto switched = pin_new(core, *maps, names);
     if (switched) switched = core.serving ? switch_over(core, *maps, programs, names) : rename_over(core, names);
     if (!switched) {
@@ -209,6 +211,7 @@ Status grow(Core& core, std::span<const Room> rooms) {
     core.maps = std::move(*maps);
     core.tables = std::move(*tables);
     core.collector = std::move(*collector);
+    core.uplink_devices = *uplink_devices;
     if (core.serving) {
         core.programs = std::move(programs);
     } else {

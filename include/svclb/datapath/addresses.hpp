@@ -31,8 +31,7 @@ public:
 
     // Readable when the kernel has told something.
     [[nodiscard]] int fd() const;
-    // All of them, sorted and unique, without link-local IPv6 ones; nothing where nothing has changed since the last
-    // call.
+    // All of them, sorted and unique, without link-local IPv6 ones; nothing where they are what the last call returned.
     Result<std::optional<std::vector<AddressBytes>>> changes();
     // The same by device, as of the last call.
     [[nodiscard]] const std::map<int, LinkAddresses>& by_device() const;

@@ -26,6 +26,22 @@ TEST_CASE("what leads out is an uplink even where it is a veth with its peer els
     CHECK(kind_of({.ifindex = 2, .name = "eth0", .type = ""}, true, kDiscover) == LinkKind::uplink);
 }
 
+TEST_CASE("what has no Ethernet header is a tunnel, with a gateway or without, and never a pod link") {
+    const DeviceFacts tunnel{.ifindex = 5, .name = "wg0", .type = "wireguard", .framing = Framing::bare};
+    CHECK(kind_of(tunnel, false, kDiscover) == LinkKind::tunnel);
+    CHECK(kind_of(tunnel, true, kDiscover) == LinkKind::tunnel);
+    CHECK(kind_of(tunnel, false, {.pod_links = {}, .uplinks = {"wg*"}}) == LinkKind::tunnel);
+    CHECK(kind_of(tunnel, false, {.pod_links = {"wg*"}, .uplinks = {}}) == LinkKind::tunnel);
+    CHECK(kind_of(tunnel, true, {.pod_links = {}, .uplinks = {"eth*"}}) == std::nullopt);
+    CHECK(kind_of(tunnel, true, {.pod_links = {}, .uplinks = {"!wg*"}}) == std::nullopt);
+}
+
+TEST_CASE("a device whose packets our programs cannot read is none of our business") {
+    const DeviceFacts other{.ifindex = 5, .name = "ib0", .type = "", .framing = Framing::other};
+    CHECK(kind_of(other, true, kDiscover) == std::nullopt);
+    CHECK(kind_of(other, true, {.pod_links = {}, .uplinks = {"ib*"}}) == std::nullopt);
+}
+
 TEST_CASE("patterns come before discovery") {
     CHECK(kind_of(kPodEnd, true, {.pod_links = {"cali*"}, .uplinks = {}}) == LinkKind::pod);
     CHECK(kind_of(kPodEnd, false, {.pod_links = {}, .uplinks = {"cali*"}}) == LinkKind::uplink);
