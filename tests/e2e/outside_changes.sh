@@ -74,7 +74,7 @@ load4=$!
 load_in outside '[2001:db8::80]:80' --seconds 3 --rate 100 --timeout-ms 20000 --udp >"$run/load6.json" &
 load6=$!
 hold_begin ranged outside 192.0.2.80:80 10
-for round in 1 2 3; do
+for _ in 1 2 3; do
     exposed "$outside4/32" "$outside6/128"
     await 5 ranged 'length == 2'
     exposed "$outside4/32" "$outside6/128" 203.0.113.0/24 2001:db8:203::/48

@@ -66,7 +66,7 @@ EOF
 # seen BY ADDRESS PORT [--udp]: whom the backend sees where the pod BY dials; with `node`, the node itself.
 seen() {
     local by=$1 to=$2:$3 from=0.0.0.0
-    [[ $2 != *:* ]] || to="[$2]:$3" from=[::]
+    [[ $2 != *:* ]] || to="[$2]:$3" from='[::]'
     local run_in=(pod_exec "$by")
     [[ $by != node ]] || run_in=(node_exec)
     "${run_in[@]}" python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 3 "${@:4}" "$to" "$from" | awk '{ print $2 }'
