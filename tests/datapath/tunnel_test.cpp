@@ -38,8 +38,8 @@ void set_tunnel_address(Datapath& datapath, unsigned ifindex, const Ip& v4, cons
 
 }  // namespace
 
-// Of IPv6 and TCP: the test-run takes the first octet of an IPv4 header for that of a multicast address, and the helpers
-// that cut a packet or make room for an ICMP error count from the header that it believes in.
+// Of IPv6 and TCP: the test-run takes the first octet of an IPv4 header for that of a multicast address, and the
+// helpers that cut a packet or make room for an ICMP error count from the header that it believes in.
 TEST_CASE("tunnel: a client that comes by one is refused by it", "[tunnel]") {
     const World world{6, IPPROTO_TCP, true};
     Datapath& datapath = fresh_datapath();
