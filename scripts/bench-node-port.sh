@@ -43,7 +43,7 @@ kube_proxy() {
         node_exec nft delete table "$family" kube-proxy 2>/dev/null || true
         [[ $1 == on ]] || continue
         type=ipv4_addr any=10.0.250.1 endpoint=10.244.2.20
-        [[ $family == ip ]] || type=ipv6_addr any=fd00:78:250::1 endpoint=[fd00:10:244:2::20]
+        [[ $family == ip ]] || type=ipv6_addr any=fd00:78:250::1 endpoint="[fd00:10:244:2::20]"
         node_exec nft -f - <<RULES
 table $family kube-proxy {
     set nodeport-ips { type $type; elements = { $any } }

@@ -18,6 +18,7 @@ routed() {
     ip -n "$router" address add "fd00:78:$3::1/64" dev "link$3" nodad
     ip -n "$router" link set "link$3" up
     mkfifo "$run/link$3.in"
+    # shellcheck disable=SC2034 # it only has to stay open
     exec {open}<>"$run/link$3.in"
     nsenter --net="/run/netns/$router" "$tools/foreign_xdp" "link$3" <"$run/link$3.in" >"$run/link$3" 2>&1 &
     await 5 grep -q ready "$run/link$3"
@@ -128,6 +129,7 @@ conversations 3
 unbroken "firewall"
 check "drops nothing" holds "$(node_exec nft -j list chain inet firewall forward)" \
     '[.nftables[].rule.expr[]?.counter | select(.) | .packets] == [0]'
+# shellcheck disable=SC2016 # awk's own
 check "connection tracking knows datagrams, and no connection" \
     test "$(node_exec awk '{ print $3 }' /proc/net/nf_conntrack | grep -v icmp | sort -u)" = udp
 node_exec nft delete table inet firewall
@@ -165,6 +167,7 @@ unbroken "changed"
 say "somebody else's program"
 stop_agent
 mkfifo "$run/foreign.in"
+# shellcheck disable=SC2034 # it only has to stay open
 exec {foreign}<>"$run/foreign.in"
 node_exec "$tools/foreign_xdp" uplink <"$run/foreign.in" >"$run/foreign" 2>&1 &
 await 5 grep -q ready "$run/foreign"

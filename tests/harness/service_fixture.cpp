@@ -100,8 +100,12 @@ void ServiceFixture::put_backend(const Endpoint& backend, std::uint8_t state, st
     const auto& here = options_.on_node;
     if (std::find(here.begin(), here.end(), backend) != here.end())
         flags = static_cast<std::uint8_t>(flags | SVCLB_BACKEND_ON_NODE);
-    const svclb_backend value{
-        .id = id_of(backend), .node = options_.dsr ? 1U : SVCLB_NONE, .zone = SVCLB_NONE, .weight = 1, .state = state, .flags = flags};
+    const svclb_backend value{.id = id_of(backend),
+                              .node = options_.dsr ? 1U : SVCLB_NONE,
+                              .zone = SVCLB_NONE,
+                              .weight = 1,
+                              .state = state,
+                              .flags = flags};
     datapath_.counts_backend(value.id);
     must(bpf_map_update_elem(datapath_.map("backends"), &key, &value, BPF_ANY), "store a backend");
     row().epoch++;
