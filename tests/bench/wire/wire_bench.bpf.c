@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/* The XDP program behind a wrapper that lays the packet down again, as bench.bpf.c does for the others; and the floor. */
+/* The XDP program behind a wrapper that lays the packet down again, as bench.bpf.c does for the others; and the floor.
+ */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
