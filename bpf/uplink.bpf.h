@@ -9,6 +9,7 @@
 #define SVCLB_UPLINK_BPF_H
 
 #include "dsr.bpf.h"
+#include "dsr_unwrap.bpf.h"
 #include "flow_life.bpf.h"
 #include "fragment.bpf.h"
 #include "icmp.bpf.h"
