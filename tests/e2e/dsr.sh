@@ -6,25 +6,8 @@ set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
 . "$(dirname "$0")/../harness/outside.sh"
 
-# exposed NAME NUMBER BACKEND-PORT POD...: 192.0.2.NUMBER and 2001:db8::NUMBER as external addresses, 192.0.2.1NUMBER and
-# 2001:db8::1NUMBER as a load balancer's, port 80; node port 300NUMBER. mode=WORD: how it is forwarded.
-exposed() {
-    local name=$1 number=$2 port=$3 address
-    shift 3
-    {
-        printf 'apiVersion: v1\nkind: Service\nmetadata:\n  name: %s\n  namespace: default\n' "$name"
-        printf '  annotations: {svclb.io/forwarding-mode: %s}\nspec:\n  type: LoadBalancer\n' "${mode:-dsr}"
-        printf '  clusterIP: 10.96.0.%s\n  clusterIPs: [10.96.0.%s, "fd00:10:96::%s"]\n' "$number" "$number" "$number"
-        printf '  ipFamilies: [IPv4, IPv6]\n  externalIPs: [192.0.2.%s, "2001:db8::%s"]\n  ports:\n' "$number" "$number"
-        printf '    - {name: tcp, port: 80, protocol: TCP, nodePort: 300%s}\n' "$number"
-        printf '    - {name: udp, port: 80, protocol: UDP, nodePort: 300%s}\n' "$number"
-        printf 'status:\n  loadBalancer:\n    ingress:\n'
-        for address in "192.0.2.1$number" "2001:db8::1$number"; do
-            printf '      - {ip: "%s", ipMode: VIP}\n' "$address"
-        done
-    } | manifest "$name.service.yaml"
-    endpoints "$name" "tcp:$port:TCP udp:$port:UDP" "$@"
-}
+annotation='svclb.io/forwarding-mode: dsr'
+snat='svclb.io/forwarding-mode: snat'
 
 # seen ADDRESS:PORT [--udp]: whom the backend sees where the client outside dials.
 seen() {
@@ -47,10 +30,10 @@ for node in 1 2; do
     nsenter --net="/run/netns/$(pod_ns "b$node")" python3 "$harness_top/tests/e2e/tools/peer_name.py" 9090 >"$run/peer$node" &
     await 10 grep -q ready "$run/peer$node"
 done
-exposed here 81 9090 b1
-exposed there 82 9090 b2
-exposed both 83 8080 b1 b2
-mode=snat exposed other 84 9090 b2
+exposed here 81 9090 Cluster b1
+exposed there 82 9090 Cluster b2
+exposed both 83 8080 Cluster b1 b2
+annotation=$snat exposed other 84 9090 Cluster b2
 for node in 1 2; do
     start_agent -n $node --node-ip "10.0.20$node.2,fd00:78:20$node::2"
 done
@@ -93,7 +76,7 @@ learned_mtu() { pod_exec outside ip route get "$1" | grep -o 'mtu [0-9]*' | cut 
 say "bulk transfers, and the size of packets"
 nsenter --net="/run/netns/$(pod_ns b2)" iperf3 -s -p 5201 --forceflush >"$run/iperf3.log" 2>&1 &
 await 5 grep -q listening "$run/iperf3.log"
-exposed bulk 85 5201 b2
+exposed bulk 85 5201 Cluster b2
 check "the Service is there" await 5 is_direct 1 bulk
 check "and at the other node" await 5 is_direct 2 bulk
 for to in 192.0.2.85 2001:db8::85; do
@@ -143,13 +126,13 @@ load_in outside 192.0.2.83:80 --seconds 6 --rate 100 --bye --timeout-ms 20000 >"
 load4=$!
 load_in outside "[2001:db8::83]:80" --seconds 6 --rate 100 --udp >"$run/load6.json" &
 load6=$!
-mode=snat exposed both 83 8080 b1 b2
+annotation=$snat exposed both 83 8080 Cluster b1 b2
 check "the annotation is gone" await 5 is_not_direct 1 both
 check "on both nodes" await 5 is_not_direct 2 both
 check "every open IPv4 connection lives" holds "$(hold_ask v4)" '.ok == 40'
 check "every open IPv6 connection lives" holds "$(hold_ask v6)" '.ok == 40'
 hold_begin snat4 outside 192.0.2.83:80 20
-exposed both 83 8080 b1 b2
+exposed both 83 8080 Cluster b1 b2
 check "it is back" await 5 is_direct 1 both
 check "on both nodes again" await 5 is_direct 2 both
 check "connections by way of the node live" holds "$(hold_ask snat4)" '.ok == 20'
@@ -171,7 +154,7 @@ endpoints both "tcp:8080:TCP udp:8080:UDP"
 check "also without any endpoint" holds "$(hold_ask v4)" '.ok == 40'
 
 say "the router asks another node"
-exposed moved 86 8080 b2
+exposed moved 86 8080 Cluster b2
 check "the Service is there" await 5 is_direct 1 moved
 check "and at the other node" await 5 is_direct 2 moved
 hold_begin moved4 outside 192.0.2.86:80 20

@@ -4,64 +4,7 @@
 # address: whom the backend sees (behaviour rows 1.19 to 1.23). Established connections and load outlive the agent.
 set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
-
-client4=10.0.250.2 client6=fd00:78:250::2
-
-# routed NAMESPACE DEVICE NUMBER: one link to the router, which has the address .1 on it.
-routed() {
-    local router=$prefix-router
-    ip link add "$2" netns "$1" type veth peer name "link$3" netns "$router"
-    ip -n "$router" address add "10.0.$3.1/24" dev "link$3"
-    ip -n "$router" address add "fd00:78:$3::1/64" dev "link$3" nodad
-    ip -n "$router" link set "link$3" up
-    ip -n "$1" address add "10.0.$3.2/24" dev "$2"
-    ip -n "$1" address add "fd00:78:$3::2/64" dev "$2" nodad
-    ip -n "$1" link set "$2" up
-    ip -n "$1" route add default via "10.0.$3.1"
-    ip -n "$1" -6 route add default via "fd00:78:$3::1"
-}
-
-# Nodes, and the client outside, meet at a router; it leads the external addresses to node 1.
-outside_up() {
-    local router=$prefix-router node
-    harness_namespace "$router"
-    nsenter --net="/run/netns/$router" sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-    ip -n "$(node_ns 1)" link delete to-node2
-    for node in 1 2; do
-        routed "$(node_ns $node)" uplink "20$node"
-        ip -n "$router" route add "10.244.$node.0/24" via "10.0.20$node.2"
-        ip -n "$router" -6 route add "fd00:10:244:$node::/64" via "fd00:78:20$node::2"
-    done
-    harness_namespace "$(pod_ns outside)"
-    routed "$(pod_ns outside)" eth0 250
-    for to in 192.0.2.0/24 10.96.0.0/16; do
-        ip -n "$router" route add "$to" via 10.0.201.2
-    done
-    for to in 2001:db8::/64 fd00:10:96::/112; do
-        ip -n "$router" -6 route add "$to" via fd00:78:201::2
-    done
-}
-
-# exposed NAME NUMBER BACKEND-PORT POLICY POD...: node ports 3NUMBER (TCP, UDP), 192.0.2.NUMBER and 2001:db8::NUMBER as
-# external, 192.0.2.1NUMBER and 2001:db8::1NUMBER as load-balancer addresses; port 80. With algorithm=WORD before it, that.
-exposed() {
-    local name=$1 number=$2 port=$3 policy=$4 address
-    shift 4
-    {
-        printf 'apiVersion: v1\nkind: Service\nmetadata:\n  name: %s\n  namespace: default\n' "$name"
-        printf '  annotations: {svclb.io/algorithm: %s}\nspec:\n' "${algorithm:-random}"
-        printf '  type: LoadBalancer\n  externalTrafficPolicy: %s\n' "$policy"
-        printf '  clusterIP: 10.96.0.%s\n  clusterIPs: [10.96.0.%s, "fd00:10:96::%s"]\n' "$number" "$number" "$number"
-        printf '  ipFamilies: [IPv4, IPv6]\n  externalIPs: [192.0.2.%s, "2001:db8::%s"]\n  ports:\n' "$number" "$number"
-        printf '    - {name: tcp, port: 80, protocol: TCP, nodePort: 300%s}\n' "$number"
-        printf '    - {name: udp, port: 80, protocol: UDP, nodePort: 300%s}\n' "$number"
-        printf 'status:\n  loadBalancer:\n    ingress:\n'
-        for address in "192.0.2.1$number" "2001:db8::1$number"; do
-            printf '      - {ip: "%s", ipMode: VIP}\n' "$address"
-        done
-    } | manifest "$name.service.yaml"
-    endpoints "$name" "tcp:$port:TCP udp:$port:UDP" "$@"
-}
+. "$(dirname "$0")/../harness/outside.sh"
 
 # on_host NUMBER: the Service's backend is a process of node 1 itself.
 on_host() {
@@ -114,9 +57,9 @@ check "the uplink is attached in both directions" holds "$(ctl get links -o json
 
 for family in 4 6; do
     if [[ $family == 4 ]]; then
-        source=$client4 node=10.0.201.2 external=192.0.2. bracket='' end=''
+        source=$outside4 node=10.0.201.2 external=192.0.2. bracket='' end=''
     else
-        source=[$client6] node=fd00:78:201::2 external=2001:db8:: bracket='[' end=']'
+        source=[$outside6] node=fd00:78:201::2 external=2001:db8:: bracket='[' end=']'
     fi
     client=${source//[\[\]]/}
     say "IPv$family"
@@ -170,11 +113,11 @@ stop_agent
 start_agent --node-ip 10.0.201.2,fd00:78:201::2
 
 say "Maglev"
-algorithm=maglev exposed same 88 8080 Cluster b1 b2
+annotation='svclb.io/algorithm: maglev' exposed same 88 8080 Cluster b1 b2
 # answers NODE-ADDRESS: the pods that answer the client at 32 of its ports.
 answers() {
     local ports=({42000..42031})
-    pod_exec outside python3 "$harness_top/tests/e2e/tools/ask.py" "$1:30088" "${ports[@]/#/$client4:}" | awk '{ print $2 }'
+    pod_exec outside python3 "$harness_top/tests/e2e/tools/ask.py" "$1:30088" "${ports[@]/#/$outside4:}" | awk '{ print $2 }'
 }
 is_there() { ctl -n "$1" get services default/same -o json | jq -e '[.items[] | .algorithm == "maglev"] == [true, true]'; }
 check "is what svclb-ctl shows" await 5 is_there 1
@@ -184,7 +127,7 @@ check "leads to both backends" test "$(sort -u <<<"$at_one" | paste -sd ' ')" = 
 check "and to the same ones at the other node" test "$(answers 10.0.202.2)" = "$at_one"
 
 before=$(dropped_for CLUSTER_IP_FROM_OUTSIDE)
-source=$client4
+source=$outside4
 check "a ClusterIP is not served to the outside" test "$(seen 10.96.0.81:80 --timeout 0.5)" = TIMEOUT
 check "and counted" test "$(dropped_for CLUSTER_IP_FROM_OUTSIDE)" -gt "$before"
 

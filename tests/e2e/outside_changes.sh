@@ -6,8 +6,8 @@ set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
 . "$(dirname "$0")/../harness/outside.sh"
 
-# exposed [RANGE...]: the Service web with node ports 30080 and the load-balancer addresses 192.0.2.80 and 2001:db8::80.
-exposed() {
+# web_service [RANGE...]: the Service web with node ports 30080 and the load-balancer addresses 192.0.2.80 and 2001:db8::80.
+web_service() {
     local ranges
     ranges=$(printf '"%s",' "$@")
     (($#)) || ranges=
@@ -62,7 +62,7 @@ for node in 1 2; do
     pod_add "b$node" $node
     pod_serve "b$node" 8080
 done
-exposed
+web_service
 node_is 10.0.201.2
 endpoints web "$web_ports" b1 b2
 start_agent
@@ -75,23 +75,23 @@ load_in outside '[2001:db8::80]:80' --seconds 3 --rate 100 --timeout-ms 20000 --
 load6=$!
 hold_begin ranged outside 192.0.2.80:80 10
 for _ in 1 2 3; do
-    exposed "$outside4/32" "$outside6/128"
+    web_service "$outside4/32" "$outside6/128"
     await 5 ranged 'length == 2'
-    exposed "$outside4/32" "$outside6/128" 203.0.113.0/24 2001:db8:203::/48
+    web_service "$outside4/32" "$outside6/128" 203.0.113.0/24 2001:db8:203::/48
     await 5 ranged 'length == 4'
-    exposed
+    web_service
     await 5 ranged 'length == 0'
 done
 wait $load4 $load6 || true
 check "who is in a range all the time has no failure, TCP" holds "$(cat "$run/load4.json")" '.failed == 0 and .ok > 50'
 check "and UDP" holds "$(cat "$run/load6.json")" '.failed == 0 and .ok > 50'
-exposed 203.0.113.0/24 2001:db8:203::/48
+web_service 203.0.113.0/24 2001:db8:203::/48
 await 5 ranged 'length == 2'
 check "who is in none any more gets no new connection" holds "$(silence 192.0.2.80:80)" '.ok == 0 and .failed == 2'
 check "in either family" holds "$(silence '[2001:db8::80]:80')" '.ok == 0 and .failed == 2'
 check "the node port has no ranges" holds "$(dial 10.0.201.2:30080)" "$answered"
 check "and connections that are open live" holds "$(hold_ask ranged)" '.ok == 10'
-exposed
+web_service
 await 5 ranged 'length == 0'
 
 say "the node's addresses, under load"

@@ -5,58 +5,19 @@
 # without XDP all goes on by tc.
 set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
+. "$(dirname "$0")/../harness/outside.sh"
 
-client4=10.0.250.2 client6=fd00:78:250::2
-
-# routed NAMESPACE DEVICE NUMBER: one link to the router, which has the address .1 on it. A veth hands over what XDP sends
-# only where the other end has an XDP program as well; and a checksum that is left to a device would keep every packet
-# from being turned round.
-routed() {
-    local router=$prefix-router
-    ip link add "$2" netns "$1" type veth peer name "link$3" netns "$router"
-    ip -n "$router" address add "10.0.$3.1/24" dev "link$3"
-    ip -n "$router" address add "fd00:78:$3::1/64" dev "link$3" nodad
-    ip -n "$router" link set "link$3" up
+# ready_for_xdp NAMESPACE DEVICE NUMBER: a link to the router. A veth hands over what XDP sends only where the other end has an
+# XDP program as well; and a checksum that is left to a device would keep every packet from being turned round.
+ready_for_xdp() {
     mkfifo "$run/link$3.in"
     # shellcheck disable=SC2034 # it only has to stay open
     exec {open}<>"$run/link$3.in"
-    nsenter --net="/run/netns/$router" "$tools/foreign_xdp" "link$3" <"$run/link$3.in" >"$run/link$3" 2>&1 &
+    nsenter --net="/run/netns/$prefix-router" "$tools/foreign_xdp" "link$3" <"$run/link$3.in" >"$run/link$3" 2>&1 &
     await 5 grep -q ready "$run/link$3"
     without_offload "$1" "$2"
-    ip -n "$1" address add "10.0.$3.2/24" dev "$2"
-    ip -n "$1" address add "fd00:78:$3::2/64" dev "$2" nodad
-    ip -n "$1" link set "$2" up
-    ip -n "$1" route add default via "10.0.$3.1"
-    ip -n "$1" -6 route add default via "fd00:78:$3::1"
 }
-
 without_offload() { nsenter --net="/run/netns/$1" ethtool -K "$2" tx off >/dev/null; }
-
-outside_up() {
-    local router=$prefix-router node
-    harness_namespace "$router"
-    nsenter --net="/run/netns/$router" sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-    ip -n "$(node_ns 1)" link delete to-node2
-    for node in 1 2; do
-        routed "$(node_ns $node)" uplink "20$node"
-        ip -n "$router" route add "10.244.$node.0/24" via "10.0.20$node.2"
-        ip -n "$router" -6 route add "fd00:10:244:$node::/64" via "fd00:78:20$node::2"
-    done
-    harness_namespace "$(pod_ns outside)"
-    routed "$(pod_ns outside)" eth0 250
-}
-
-# exposed NAME NODE-PORT POD
-exposed() {
-    {
-        printf 'apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: default}\nspec:\n' "$1"
-        printf '  type: NodePort\n  clusterIP: 10.96.0.10\n  clusterIPs: [10.96.0.10, "fd00:10:96::10"]\n'
-        printf '  ipFamilies: [IPv4, IPv6]\n  ports:\n'
-        printf '    - {name: tcp, port: 80, protocol: TCP, nodePort: %s}\n' "$2"
-        printf '    - {name: udp, port: 80, protocol: UDP, nodePort: %s}\n' "$2"
-    } | manifest "$1.service.yaml"
-    endpoints "$1" "tcp:8080:TCP udp:8080:UDP" "$3"
-}
 
 talk() { pod_exec outside python3 "$harness_top/tests/e2e/tools/talk.py" "$@"; }
 turned() { ctl status -o json | jq .xdp.packets; }
@@ -66,10 +27,12 @@ agent() { start_agent -n "$1" --node-ip "10.0.20$1.2,fd00:78:20$1::2" "${@:2}"; 
 harness_begin xdp
 cluster_up 2
 outside_up
+for node in 1 2; do ready_for_xdp "$(node_ns $node)" uplink "20$node"; done
+ready_for_xdp "$(pod_ns outside)" eth0 250
 pod_add b2 2
 without_offload "$(pod_ns b2)" eth0
 pod_serve b2 8080
-exposed far 30080 b2
+exposed far 80 8080 Cluster b2
 for node in 1 2; do agent $node --xdp native; done
 check "XDP is at the uplink, in the driver" uplink_has '["native"]'
 check "and at the other node's" holds "$(ctl -n 2 get links -o json)" \
@@ -81,8 +44,8 @@ through() {
     local to source before kind n=0 port
     for kind in "4" "4 --udp" "6" "6 --udp"; do
         n=$((n + 1))
-        to=10.0.201.2:30080 source=$client4
-        [[ $kind != 6* ]] || { to="[fd00:78:201::2]:30080" source=[$client6]; }
+        to=10.0.201.2:30080 source=$outside4
+        [[ $kind != 6* ]] || { to="[fd00:78:201::2]:30080" source=[$outside6]; }
         before=$(turned)
         # shellcheck disable=SC2086 # no option where there is none
         check "IPv$kind: every question is answered" holds "$(talk ${kind:2} --questions 400 $to $source)" \
@@ -101,8 +64,8 @@ conversations() {
     local seconds=$1 n=0 kind
     talking=()
     client_port=$((client_port + 1))
-    for kind in "10.0.201.2:30080 $client4:$client_port" "--udp 10.0.201.2:30080 $client4:$client_port" \
-        "[fd00:78:201::2]:30080 [$client6]:$client_port" "--udp [fd00:78:201::2]:30080 [$client6]:$client_port"; do
+    for kind in "10.0.201.2:30080 $outside4:$client_port" "--udp 10.0.201.2:30080 $outside4:$client_port" \
+        "[fd00:78:201::2]:30080 [$outside6]:$client_port" "--udp [fd00:78:201::2]:30080 [$outside6]:$client_port"; do
         n=$((n + 1))
         # shellcheck disable=SC2086 # several words
         talk --seconds "$seconds" --pause 0.002 $kind >"$run/talk$n" &
