@@ -56,7 +56,17 @@ cluster_up
 for ns in all default; do
     node_exec sysctl -q -w "net.ipv4.conf.$ns.rp_filter=1"
 done
-service self 10.96.0.50 fd00:10:96::50 tcp:80:TCP udp:80:UDP
+manifest self.service.yaml <<EOF
+apiVersion: v1
+kind: Service
+metadata: {name: self, namespace: default}
+spec:
+  clusterIP: 10.96.0.50
+  clusterIPs: [10.96.0.50, "fd00:10:96::50"]
+  ipFamilies: [IPv4, IPv6]
+  externalIPs: [192.0.2.50, "2001:db8::50"]
+  ports: [{name: tcp, port: 80, protocol: TCP}, {name: udp, port: 80, protocol: UDP}]
+EOF
 for style in bridge ptp; do
     pod_add "$style" 1 $style
     pod_add "second-$style" 1 $style
@@ -77,7 +87,7 @@ for style in bridge ptp; do
     say "a pod on a $style link, alone"
     endpoints self "tcp:8080:TCP udp:8080:UDP" "$style"
     check "$style is the only backend" await 5 backends_are "$style"
-    for to in 10.96.0.50 fd00:10:96::50; do
+    for to in 10.96.0.50 fd00:10:96::50 192.0.2.50 2001:db8::50; do
         for protocol in tcp udp; do
             answers=$(ask "$style" "$to" $protocol 50 0)
             check "$protocol to $to: it answers itself, and sees the frontend ($answers)" test "$answers" = "$style $to 50"
@@ -88,7 +98,7 @@ for style in bridge ptp; do
     say "and with another pod behind the Service"
     endpoints self "tcp:8080:TCP udp:8080:UDP" "$style" "second-$style"
     check "both are backends" await 5 backends_are "$style" "second-$style"
-    for to in 10.96.0.50 fd00:10:96::50; do
+    for to in 10.96.0.50 fd00:10:96::50 192.0.2.50 2001:db8::50; do
         own=${POD_IP4[$style]}
         [[ $to == *.* ]] || own=${POD_IP6[$style]}
         for protocol in tcp udp; do
