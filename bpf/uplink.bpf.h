@@ -127,31 +127,40 @@ static __always_inline int handle_to_wire(struct __sk_buff *skb, struct work *wo
 	return wire ? translate_outward(skb, work, wire->reply) : VERDICT_NEXT;
 }
 
-/* A packet without ports: an error about a flow, or a fragment. A ping to a ClusterIP and the like is not answered to
- * the outside. */
+/* A packet without ports: an error about a flow, or a fragment. VERDICT_NONE: neither. */
 __noinline int portless_wire(struct __sk_buff *skb, __u32 parsed)
+{
+	struct work *work = work_on();
+
+	if (!work || parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
+		return VERDICT_NEXT;
+	if (parsed == PARSED_LATER)
+		return later_fragment(skb);
+	if (parsed == PARSED_OTHER && is_icmp(&work->pkt)) {
+		int verdict = translate_error(skb);
+
+		if (verdict != VERDICT_NONE)
+			return verdict;
+		if (work->pkt.tuple.direction == SVCLB_FROM_WIRE)
+			note_path_mtu(skb);
+	}
+	return VERDICT_NONE;
+}
+
+/* Neither, and from outside. A ping to a ClusterIP and the like is answered only where it may be dialled from there. */
+__noinline int portless_from_wire(struct __sk_buff *skb, __u32 parsed)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
 	const struct packet *pkt;
 
-	if (!work || !bytes || parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
+	if (!work || !bytes)
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
-	if (parsed == PARSED_LATER)
-		return later_fragment(skb);
-	if (parsed == PARSED_OTHER && is_icmp(pkt)) {
-		int verdict = translate_error(skb);
-
-		if (verdict != VERDICT_NONE)
-			return verdict;
-		if (pkt->tuple.direction == SVCLB_FROM_WIRE)
-			note_path_mtu(skb);
-	}
-	if (settings.external_cluster_ip || pkt->tuple.direction != SVCLB_FROM_WIRE ||
-	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)] || !is_cluster_ip(&pkt->tuple))
-		return VERDICT_NEXT;
-	return drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
+	if (bytes->frontend[filter_index(pkt->tuple.daddr, 0)] && is_cluster_ip(&pkt->tuple))
+		return settings.external_cluster_ip ? portless_to_frontend(skb, parsed)
+						    : drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
+	return drop_unallocated(skb, parsed);
 }
 
 static __always_inline int handle_wire(struct __sk_buff *skb, struct work *work, __u32 parsed, bool going_out)
@@ -165,6 +174,8 @@ static __always_inline int handle_wire(struct __sk_buff *skb, struct work *work,
 		parsed = open_fragment(skb);
 	if (parsed != PARSED_PORTS) {
 		verdict = portless_wire(skb, parsed);
+		if (verdict == VERDICT_NONE)
+			verdict = going_out ? VERDICT_NEXT : portless_from_wire(skb, parsed);
 	} else {
 		verdict = going_out ? handle_to_wire(skb, work) : handle_from_wire(skb, work);
 		if (work->pkt.fragment)
