@@ -2,17 +2,14 @@
 // Whose flows get the node's address as their source: the matrix of behaviour rows 1.19 to 1.23, cell by cell, and what
 // happens to such a flow afterwards where both ends are pods of the node. docs/behaviour.md has the same tables.
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
-#include "turned_flow.hpp"
+#include "callers.hpp"
 
 using namespace svclb::test;
 
 namespace {
 
-// Who dials; "in range" and "out of range" are of the range that pods of the cluster have.
-enum class By { pod, pod_out_of_range, itself, outside, outside_in_range };
 enum class Sees { client, node, node_where_elsewhere, frontend };
 // Where the backend is. On the host network of this node it is met at no device of ours.
 enum class Backend { here, elsewhere, host_network };
@@ -68,9 +65,6 @@ struct Cell {
     Backend backend;
 };
 
-bool is_pod(By by) {
-    return by == By::pod || by == By::pod_out_of_range || by == By::itself;
-}
 bool belongs(const Row& row, const Cell& cell) {
     return row.internal == (cell.kind == SVCLB_FRONTEND_CLUSTER_IP) &&
            row.policy.value_or(cell.policy) == cell.policy && std::count(row.by.begin(), row.by.end(), cell.by) == 1 &&
@@ -116,51 +110,9 @@ std::string to_string(const Cell& cell) {
     return text + (cell.with_range ? ", range" : "") + ", backend " + std::to_string(static_cast<int>(cell.backend));
 }
 
-// The range is 10.244.0.0/16 and fd00:244::/32; at uplinks without a header IPv4 addresses have to begin with 8.0
-// (World::bare), and it is 8.0.8.0/21.
-void set_range(svclb_cidr& range, const Ip& address, std::initializer_list<std::uint32_t> mask) {
-    std::memcpy(range.addr, address.bytes.data(), sizeof(range.addr));
-    std::copy(mask.begin(), mask.end(), range.mask);
-}
 void set_masquerade(Datapath& datapath, const World& world, const Cell& cell) {
-    svclb_masquerade& row = datapath.masquerade();
-    row = {};
-    row.all = cell.masquerade_all ? 1 : 0;
-    if (!cell.with_range) return;
-    row.has_v4 = row.has_v6 = 1;
-    set_range(row.v4, ip(world.bare ? "8.0.8.0" : "10.244.0.0"),
-              {~0U, ~0U, ~0U, htonl(world.bare ? 0xfffff800 : 0xffff0000)});
-    set_range(row.v6, ip("fd00:244::"), {~0U, 0, 0, 0});
-}
-
-Endpoint client_of(const World& world, By by) {
-    const bool bare = world.bare;
-    switch (by) {
-        case By::pod:
-        case By::itself:
-            return bare ? Endpoint{world.net("8.0.10.10", "fd00:244:86dd:a::10"), 40000} : world.client();
-        case By::outside_in_range:
-            return {bare ? world.net("8.0.9.9", "fd00:244:86dd:9::9") : world.net("10.244.9.9", "fd00:244:9::9"),
-                    40000};
-        case By::pod_out_of_range:
-            return {bare ? world.net("8.0.99.9", "fd00:9:86dd::9") : world.net("10.9.9.9", "fd00:9::9"), 40000};
-        case By::outside:
-            break;
-    }
-    return outside_client(world);
-}
-
-// A packet at the client's device. What opens a flow XDP leaves alone.
-Run first_step(Datapath& datapath, const World& world, const Cell& cell, const Packet& packet) {
-    if (is_pod(cell.by)) return datapath.from_pod(packet);
-    if (!world.bare) {
-        put_xdp_link(datapath, kEntry, packet.to_mac);
-        const Run run = datapath.from_wire(packet.frame());
-        remove_xdp_link(datapath, kEntry);
-        CHECK(run.verdict == xdp_pass);
-        CHECK(difference(packet.frame(), run.frame) == std::string());
-    }
-    return datapath.from_uplink(packet);
+    datapath.masquerade().all = cell.masquerade_all ? 1 : 0;
+    if (cell.with_range) set_pod_range(datapath, world);
 }
 
 // The service of a cell, with one backend in each set and its row of masquerading.
@@ -226,7 +178,7 @@ void check_cell(Datapath& datapath, const World& world, const Cell& cell) {
     Endpoint seen = client;
     const auto go = [&](const Packet& packet) {
         const Packet forwarded = with_destination(packet, backend);
-        CHECK_RUN(first_step(datapath, world, cell, packet), next, forwarded);
+        CHECK_RUN(first_step(datapath, world, cell.by, packet), next, forwarded);
         if (cell.backend == Backend::host_network) return;
         const Run out = here ? datapath.to_pod(forwarded) : datapath.to_uplink(forwarded);
         if (masqueraded && seen == client) seen = source_of(out.frame);
@@ -260,6 +212,55 @@ TEST_CASE("masquerade: whom a backend sees, in each cell of the matrix", "[masqu
     for (const Cell& cell : cells) {
         CAPTURE(to_string(cell));
         check_cell(datapath, world, cell);
+        CHECK(datapath.reasons() == 0);
+    }
+}
+
+TEST_CASE("masquerade: what XDP turns round has the source that the matrix says", "[masquerade]") {
+    const World world = any_world();
+    CAPTURE(world);
+    const RoutedNetns netns;
+    Datapath& datapath = open_datapath();
+    const auto serve = [&datapath](bool on) {
+        for (const std::uint32_t device : {kEntry, TurnedFlow::uplink()}) {
+            if (on)
+                put_xdp_link(datapath, device, device == kEntry ? Packet{}.to_mac : kUplink);
+            else
+                remove_xdp_link(datapath, device);
+        }
+    };
+    for (const Cell& cell : every_cell()) {
+        if (is_pod(cell.by) || cell.backend != Backend::elsewhere) continue;
+        CAPTURE(to_string(cell));
+        const Dialled dialled(datapath, world, cell);
+        const Outside flow = dial(datapath, world, client_of(world, cell.by), dialled.frontend, Seen::node_elsewhere);
+        check_reply(datapath, flow, answer_of(world, flow));
+        const Packet out = world.data(flow.client, flow.dialled);
+        const Packet back = data_from(world, flow);
+        const auto tick_of_flow = [&] {
+            check_in(datapath, flow, out);
+            check_reply(datapath, flow, back);
+            return datapath.find_flow(flow_key(flow.client, flow.dialled, world.proto, SVCLB_FROM_WIRE))->flow.tick;
+        };
+        // A tick may end at any time, and then the next packet is tc's.
+        const auto turned = [&](const Packet& packet) {
+            for (;;) {
+                const auto before = tick_of_flow();
+                serve(true);
+                Run run = datapath.from_wire(packet.frame());
+                serve(false);
+                if (tick_of_flow() == before) return run;
+            }
+        };
+        const auto forwarded = [](Packet packet) {
+            packet.ttl--;
+            packet.to_mac = kGateway;
+            packet.from_mac = kUplink;
+            return packet;
+        };
+        CHECK_RUN(turned(out), xdp_redirect, forwarded(with_source(with_destination(out, flow.backend), flow.node)));
+        CHECK_RUN(turned(back), xdp_redirect,
+                  forwarded(with_source(with_destination(back, flow.client), flow.dialled)));
         CHECK(datapath.reasons() == 0);
     }
 }
