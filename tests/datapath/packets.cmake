@@ -45,6 +45,7 @@ add_executable(packet_tests
     socket_callers_test.cpp
     socket_failures_test.cpp
     socket_io_uring_test.cpp
+    socket_matrix_test.cpp
     socket_rules_test.cpp
     sockets_test.cpp
     tables_full_test.cpp
