@@ -70,7 +70,9 @@ static __always_inline const __be32 *tunnel_address(struct __sk_buff *skb, const
 	if (work->flow.masqueraded != SVCLB_MASQUERADED_AT_UPLINK || !bpf_map_lookup_elem(&tunnel_addresses, &key))
 		return NULL;
 	found = look_up_route(skb, &work->pkt, work->flow.addr, &route);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+	/* A packet that is too large has its route as well. */
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH &&
+	    found != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return NULL;
 	key = route.ifindex;
 	row = bpf_map_lookup_elem(&tunnel_addresses, &key);
