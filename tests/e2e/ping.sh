@@ -44,7 +44,7 @@ outside_up
 for pod in client outside; do
     pod_exec $pod sysctl -q -w net.ipv4.ping_group_range="0 0"
 done
-node_ip=(--node-ip 10.0.201.2,fd00:78:201::2)
+node_ip=(--node-ip "10.0.201.2,fd00:78:201::2")
 start_agent "${node_ip[@]}" --service-cidr 10.96.0.0/16,fd00:10:96::/112
 for address in 10.96.0.10 fd00:10:96::10; do
     check "a ping to $address is refused" test "$(ping_once $address)" = refused

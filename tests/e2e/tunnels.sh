@@ -42,10 +42,10 @@ outside_up() {
     ip -n "$(pod_ns outside)" -6 route add default via fd00:78:250::1
 }
 
-# exposed NAME NUMBER POLICY POD...: a Service with node port 300NUMBER, 192.0.2.NUMBER and 2001:db8::NUMBER, to `port`.
+# exposed NAME NUMBER BACKEND-PORT POLICY POD...: a Service with node port 300NUMBER, 192.0.2.NUMBER and 2001:db8::NUMBER.
 exposed() {
-    local name=$1 number=$2 policy=$3
-    shift 3
+    local name=$1 number=$2 to=$3 policy=$4
+    shift 4
     manifest "$name.service.yaml" <<EOF
 apiVersion: v1
 kind: Service
@@ -61,7 +61,7 @@ spec:
     - {name: tcp, port: 80, protocol: TCP, nodePort: 300$number}
     - {name: udp, port: 80, protocol: UDP, nodePort: 300$number}
 EOF
-    endpoints "$name" "tcp:${port:-9090}:TCP udp:${port:-9090}:UDP" "$@"
+    endpoints "$name" "tcp:$to:TCP udp:$to:UDP" "$@"
 }
 
 # seen BY ADDRESS PORT [--udp]: whom the backend sees where the pod BY dials; with `node`, the node itself.
@@ -126,12 +126,12 @@ for node in 1 2; do
 done
 pod_add near 1
 pod_add far 2
-exposed there 82 Cluster b2
-exposed here 81 Cluster b1
-exposed local 84 Local b1
-exposed empty 86 Cluster
-port=9091 exposed large-there 92 Cluster b2
-port=9091 exposed large-here 91 Cluster b1
+exposed there 82 9090 Cluster b2
+exposed here 81 9090 Cluster b1
+exposed local 84 9090 Local b1
+exposed empty 86 9090 Cluster
+exposed large-there 92 9091 Cluster b2
+exposed large-here 91 9091 Cluster b1
 start_agent --node-ip 10.0.250.1,fd00:78:250::1 --service-cidr 10.96.0.0/16,fd00:10:96::/112
 
 check "the tunnel has programs in both directions" holds "$(ctl get links -o json)" \
@@ -181,7 +181,8 @@ for udp in "" --udp; do
         check "IPv6 $udp reaches a pod by the tunnel" sees fd00:77:12::1 node fd00:10:96::82 80 $udp
     }
 done
-check "nothing was dropped" holds "$(ctl status -o json)" \
-    '[.drops[] | select(.reason != "NO_BACKEND_REJECTED") | .packets] | add // 0 == 0'
+# Of the first datagram in IPv6 the last fragment alone fits; and the kernel tells the catch-all's devices something (MLD).
+check "nothing else was dropped" holds "$(ctl status -o json)" \
+    '([.drops[] | select(.reason | IN("NO_BACKEND_REJECTED", "FRAGMENT_HELD", "HOST_PACKET_REFUSED") | not) | .packets] | add // 0) == 0'
 check "desired and programmed state agree" ctl verify
 harness_end
