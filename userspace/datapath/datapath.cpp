@@ -268,8 +268,8 @@ void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
     if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
 }
 
-Status Datapath::set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses) {
-    const auto map = MapRef<std::uint32_t, svclb_node_addresses>::open(state_->core.maps, "tunnel_addresses");
+Status Datapath::set_uplink_addresses(const std::map<int, svclb_node_addresses>& addresses) {
+    const auto map = MapRef<std::uint32_t, svclb_node_addresses>::open(state_->core.maps, "uplink_addresses");
     if (!map) return fail(map.error());
     std::map<std::uint32_t, svclb_node_addresses> rows;
     for (const auto& [ifindex, row] : addresses) rows.emplace(static_cast<std::uint32_t>(ifindex), row);
