@@ -151,7 +151,7 @@ void Agent::retry_devices() {
     if (unserved_.empty() || monotonic_s() < devices_retry_at_s_) return;
     for (const auto& [ifindex, unserved] : std::exchange(unserved_, {})) attach(unserved.device);
     tell_problems();
-    set_tunnel_addresses();
+    set_uplink_addresses();
     host_packets_due_ = true;
     pod_sockets_due_ = true;
 }
