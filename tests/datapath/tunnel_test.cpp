@@ -119,7 +119,7 @@ TEST_CASE("tunnel: its address is the source of what begins with more than it ca
     REQUIRE(std::system("ip link set uplink mtu 1280 && ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:fe dev uplink && "
                         "ip neigh add 2001:db8::2 lladdr 02:00:00:00:00:fe dev uplink") == 0);  // NOLINT(cert-env33-c)
     const NodePort at(world, Seen::node_elsewhere);
-    set_tunnel_address(at.datapath, ::if_nametoindex("uplink"), ip("10.99.0.1"), ip("fd00:99::1"));
+    set_uplink_address(at.datapath, ::if_nametoindex("uplink"), ip("10.99.0.1"), ip("fd00:99::1"));
     const Packet whole = udp(outside_client(world), node_port(world), payload_of(in_fragments ? 4000 : 1400));
     const Packet first = in_fragments ? fragments_of(whole).front() : whole;
     const Run in = at.datapath.from_uplink(first);
