@@ -62,6 +62,50 @@ __noinline int remember_backend(__u32 service)
 	return keep_backend(service, work->pkt.tuple.saddr, work->flow.addr, work->flow.port);
 }
 
+/*
+ * Two pods may be each other's backends and dial from the very ports that they serve. Then what the one sends passes
+ * for an answer to the other, at whichever device. Which kind of entry has the tuple of `work.reply_at` the other way
+ * round? 0: none.
+ */
+__noinline int crossed_by(void)
+{
+	const struct svclb_wire_filters *wire = wire_filter_bytes();
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+	struct svclb_flow_key6 *across;
+	struct svclb_flow *owner;
+	__u32 index;
+	bool v6;
+
+	if (!work || !bytes || !wire || !(work->reply_at.direction & SVCLB_DIRECTION_TO))
+		return 0;
+	index = filter_index(work->reply_at.daddr, work->reply_at.dport);
+	if (!bytes->backend[index] && !bytes->reply[index] && !wire->reply[index])
+		return 0;
+	v6 = work->pkt.v6;
+	across = &work->across;
+	same_protocol(across, &work->reply_at);
+	copy_addr(across->saddr, work->reply_at.daddr);
+	across->sport = work->reply_at.dport;
+	copy_addr(across->daddr, work->reply_at.saddr);
+	across->dport = work->reply_at.sport;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < 2; i++) {
+		across->direction = i ? SVCLB_TO_WIRE : SVCLB_TO_POD;
+		owner = find_established(across, v6);
+		if (!owner)
+			owner = find_transient(across, v6);
+		if (!owner || (owner->kind != SVCLB_FLOW_REPLY && owner->kind != SVCLB_FLOW_DIRECT))
+			continue;
+		if (!dead(owner, across->proto))
+			return owner->kind;
+		/* Its other entry is met by nobody but its client. */
+		remove_established(across, v6);
+		remove_transient(across, v6);
+	}
+	return 0;
+}
+
 /* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`. Returns enum claim. */
 static __always_inline enum claim open_towards(struct work *work, __be16 port)
 {
@@ -79,7 +123,9 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 				: SVCLB_FLOW_FORWARD;
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
-	/* The reply entry first: it alone decides whether the tuple is free. */
+	if (crossed_by())
+		return TAKEN;
+	/* The reply entry first: it decides whether the tuple is free. */
 	result = claim(0);
 	if (result != CLAIMED)
 		return result;
@@ -206,7 +252,9 @@ __noinline int meet_direct(void)
 	work->flow.port = work->pkt.tuple.dport;
 	work->flow.client_port = work->pkt.tuple.sport;
 	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
-
+	/* UDP: an answer. What has connections has one of each tuple: the pod's kernel would not dial in a flow's. */
+	if (!has_connections(work->reply_at.proto) && crossed_by() == SVCLB_FLOW_REPLY)
+		return 0;
 	owner = find_established(&work->reply_at, v6);
 	if (!owner)
 		owner = find_transient(&work->reply_at, v6);

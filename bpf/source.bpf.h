@@ -57,17 +57,18 @@ __noinline int claim_source(__u32 hash, int press)
 }
 
 /*
- * The node's address where the backend is reached by the tunnel that `work.flow` is routed to, which has one: the far
- * end lets in nothing else (WireGuard's allowed addresses, reverse path filters), and would answer by another way.
+ * The address of the uplink or tunnel that leads to the backend of `work.flow`, where it has one and does not carry the
+ * node's own: by another the answers would come back another way (overlays), or the far end lets nothing else in
+ * (WireGuard's allowed addresses, reverse path filters).
  */
-static __always_inline const __be32 *tunnel_address(struct __sk_buff *skb, const struct work *work)
+static __always_inline const __be32 *uplink_address(struct __sk_buff *skb, const struct work *work)
 {
 	const struct svclb_node_addresses *row;
 	struct bpf_fib_lookup route;
 	__u32 key = 0;
 	long found;
 
-	if (work->flow.masqueraded != SVCLB_MASQUERADED_AT_UPLINK || !bpf_map_lookup_elem(&tunnel_addresses, &key))
+	if (work->flow.masqueraded != SVCLB_MASQUERADED_AT_UPLINK || !bpf_map_lookup_elem(&uplink_addresses, &key))
 		return NULL;
 	found = look_up_route(skb, &work->pkt, work->flow.addr, &route);
 	/* A packet that is too large has its route as well. */
@@ -75,7 +76,7 @@ static __always_inline const __be32 *tunnel_address(struct __sk_buff *skb, const
 	    found != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return NULL;
 	key = route.ifindex;
-	row = bpf_map_lookup_elem(&tunnel_addresses, &key);
+	row = bpf_map_lookup_elem(&uplink_addresses, &key);
 	return row ? address_in(row, work->pkt.v6) : NULL;
 }
 
@@ -89,7 +90,7 @@ __noinline int prepare_source(struct __sk_buff *skb)
 
 	if (!work)
 		return REFUSE(FLOW_TABLE_FAILED);
-	own = tunnel_address(skb, work);
+	own = uplink_address(skb, work);
 	if (!own)
 		own = node_address(work->pkt.v6);
 	if (!own)

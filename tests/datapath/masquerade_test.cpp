@@ -298,26 +298,6 @@ TEST_CASE("masquerade: a pod's flow through the node's address lives on as any o
     CHECK(datapath.reasons() == 0);
 }
 
-TEST_CASE("masquerade: two pods that are each other's backends on the same ports keep their flows", "[masquerade]") {
-    const World world = any_world();
-    CAPTURE(world);
-    Datapath& datapath = fresh_datapath();
-    set_node_addresses(datapath);
-    const Endpoint one{world.client().addr, 5060};
-    const Endpoint other{world.other_client().addr, 5060};
-    const ServiceFixture to_one(datapath, 1, world.frontend(), world.proto, {one}, {.on_node = {one}});
-    const ServiceFixture to_other(datapath, 2, node_port(world), world.proto, {other},
-                                  {.kind = SVCLB_FRONTEND_NODE_PORT, .on_node = {other}});
-    const Conversation first = establish(datapath, world, other, world.frontend());
-    // The way back of the first is where the source of the second would have to be noted.
-    const Packet second = world.first(one, node_port(world));
-    CHECK_RUN(datapath.from_pod(second), dropped, second);
-    CHECK(datapath.reason(SVCLB_REASON_NO_FREE_TUPLE).packets == 1);
-    check_data_back(datapath, world, first);
-    check_data_out(datapath, world, first);
-    CHECK(datapath.reasons() == 1);
-}
-
 TEST_CASE("masquerade: packets of others to one of the node's source ports go on untouched", "[masquerade]") {
     const World world = any_world();
     CAPTURE(world);

@@ -38,6 +38,7 @@ add_executable(packet_tests
     icmp_test.cpp
     loading_test.cpp
     masquerade_test.cpp
+    mutual_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp
