@@ -68,6 +68,7 @@ TEST_CASE("host packets: the node is seen with its address whatever is masquerad
                         const World world{family, proto};
                         CAPTURE(world, policy, all, with_range);
                         datapath.clear();
+                        set_node_addresses(datapath);
                         datapath.masquerade().all = all ? 1 : 0;
                         if (with_range) set_pod_range(datapath, world);
                         ServiceFixture service(datapath, 1, world.frontend(), world.proto, {}, {.set = policy});
@@ -77,6 +78,9 @@ TEST_CASE("host packets: the node is seen with its address whatever is masquerad
                         const auto sent = datapath.from_host(world.first(node_of(world), world.frontend()));
                         const Endpoint seen = translated(datapath, world);
                         CHECK_RUN(sent, redirected, world.first(seen, backend));
+                        const Packet leaving = world.first(seen, backend);
+                        CHECK_RUN(policy == SVCLB_SET_LOCAL ? datapath.to_pod(leaving) : datapath.to_uplink(leaving),
+                                  next, leaving);
                         const Packet answer = world.answer(backend, seen);
                         CHECK_RUN(policy == SVCLB_SET_LOCAL ? datapath.from_pod(answer) : datapath.from_uplink(answer),
                                   redirected, to_pair(answer));
