@@ -22,7 +22,7 @@ namespace svclb::test {
 // As <linux/pkt_cls.h> has them; the programs' own names are not visible here.
 enum Verdict : std::int32_t { next = -1, dropped = 2, redirected = 7 };
 // As <linux/bpf.h> has XDP's.
-enum XdpVerdict : std::int32_t { xdp_pass = 2, xdp_tx = 3, xdp_redirect = 4 };
+enum XdpVerdict : std::int32_t { xdp_drop = 1, xdp_pass = 2, xdp_tx = 3, xdp_redirect = 4 };
 
 struct Run {
     std::int32_t verdict = 0;
@@ -114,7 +114,7 @@ public:
 
     [[nodiscard]] svclb_counter service_counter(std::uint32_t index) const;
     [[nodiscard]] svclb_counter backend_counter(std::uint32_t id) const;
-    [[nodiscard]] svclb_xdp_counter xdp_counter() const;
+    [[nodiscard]] svclb_xdp_counter xdp_counter(svclb_xdp_action action = SVCLB_XDP_FORWARDED) const;
     [[nodiscard]] svclb_drop_counter reason(svclb_reason reason) const;
     // All reasons together: 0 says that no packet was dropped or given up on.
     [[nodiscard]] std::uint64_t reasons() const;
