@@ -80,6 +80,8 @@ public:
     Run from_host(const Packet& packet) { return run("from_host", packet.frame(), {}); }
     Run from_uplink(const Packet& packet, const Gso& gso = {}) { return run_uplink("from", packet, gso); }
     Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run_uplink("to", packet, gso); }
+    Run from_uplink(const Bytes& frame) { return run("from_uplink", frame, {}); }
+    Run to_uplink(const Bytes& frame) { return run("to_uplink", frame, {}); }
     Run from_tunnel(const Packet& packet) { return run("from_tunnel", packet.frame(), {}); }
     // Are the uplinks tunnels, without Ethernet headers? Packets are then met without theirs, and compared with it. Off
     // after clear().

@@ -113,7 +113,8 @@ Status forget_outgrown(MapSet& pinned) {
         const auto info = map_info(fd, name);
         if (!info) return fail(info.error());
         const std::string_view which = name;
-        const std::uint32_t rows = which == "xdp_counters" ? SVCLB_XDP_ACTIONS : SVCLB_REASON_COUNT;
+        const auto rows =
+            which == "xdp_counters" ? std::uint32_t{SVCLB_XDP_ACTIONS} : std::uint32_t{SVCLB_REASON_COUNT};
         if (which == "agent" ? info->value_size != sizeof(svclb_agent_status) : info->max_entries < rows)
             pinned.remove(name);
     }
