@@ -16,6 +16,7 @@
 #include "past_stack.bpf.h"
 #include "service.bpf.h"
 #include "source.bpf.h"
+#include "uplink_rules.bpf.h"
 
 /* Of a tunnel's packet. Before 5.14 those of IPIP and the like still have the outer headers in front of them. */
 static __always_inline bool has_outer_headers(struct __sk_buff *skb)
@@ -43,11 +44,10 @@ static __always_inline int open_from_wire(struct __sk_buff *skb)
 		return VERDICT_DROP;
 	pkt = &work->pkt;
 	frontend = find_frontend(&pkt->tuple);
-	if (!frontend)
-		return settings.external_cluster_ip ? reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED)
-						    : drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
-	if (frontend->kind == SVCLB_FRONTEND_CLUSTER_IP && !settings.external_cluster_ip)
+	if (closed_to_outside(frontend))
 		return drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
+	if (!frontend)
+		return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
 	flags = frontend->flags;
 	result = open_to(work, frontend);
 	if (result)
@@ -73,8 +73,7 @@ __noinline int begin_from_wire(struct __sk_buff *skb)
 	if (found_transient())
 		return VERDICT_NONE;
 	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
-	if ((bytes->direct[index] || bytes->frontend[filter_index(pkt->tuple.daddr, 0)]) &&
-	    (find_frontend(&pkt->tuple) || is_cluster_ip(&pkt->tuple))) {
+	if (is_frontend_address(bytes, &pkt->tuple) && (find_frontend(&pkt->tuple) || is_cluster_ip(&pkt->tuple))) {
 		/* Begun before we came: whoever translated it then, or the kernel's conntrack, still does. */
 		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 			return pass(pkt, SVCLB_REASON_NO_FLOW);
@@ -93,21 +92,17 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 	const struct svclb_wire_filters *wire = wire_filter_bytes();
 	const struct svclb_filters *bytes = filter_bytes();
 	const struct packet *pkt = &work->pkt;
-	__u32 index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
-	bool may_have_flow;
 	int verdict;
 
 	if (!bytes || !wire)
 		return VERDICT_NEXT;
-	may_have_flow = bytes->direct[index] || bytes->frontend[filter_index(pkt->tuple.daddr, 0)] ||
-			(is_source_port(pkt->tuple.dport) && bytes->direct[filter_index(pkt->tuple.daddr, 0)]);
-	if (!may_have_flow) {
+	if (!may_have_flow(bytes, &pkt->tuple)) {
 		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 			return VERDICT_NEXT;
 		/* Else it would go to and fro between the node and the router that sent it here. */
 		if (in_service_cidr(pkt->tuple.daddr))
 			return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
-		if (!wire->reply[index])
+		if (!wire->reply[filter_index(pkt->tuple.daddr, pkt->tuple.dport)])
 			return VERDICT_NEXT;
 	}
 	if (!found_established(work)) {

@@ -29,6 +29,7 @@ add_executable(packet_tests
     counters_test.cpp
     draining_test.cpp
     dsr_test.cpp
+    early_drop_test.cpp
     external_test.cpp
     flow_life_test.cpp
     fragments_test.cpp
