@@ -106,6 +106,19 @@ __noinline int crossed_by(void)
 	return 0;
 }
 
+/* claim(), unless the tuple is in use the other way round. Returns enum claim. */
+__noinline int claim_apart(void)
+{
+	struct work *work = work_on();
+	int result = claim(0);
+
+	/* Afterwards: of two at the same time one sees the other. */
+	if (!work || result != CLAIMED || !crossed_by())
+		return result;
+	remove_transient(&work->reply_at, work->pkt.v6);
+	return TAKEN;
+}
+
 /* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`. Returns enum claim. */
 static __always_inline enum claim open_towards(struct work *work, __be16 port)
 {
@@ -123,10 +136,8 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 				: SVCLB_FLOW_FORWARD;
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
-	if (crossed_by())
-		return TAKEN;
-	/* The reply entry first: it decides whether the tuple is free. */
-	result = claim(0);
+	/* The reply entry first: it alone decides whether the tuple is free. */
+	result = claim_apart();
 	if (result != CLAIMED)
 		return result;
 	if (store_transient(tuple, forward, BPF_ANY, work->pkt.v6)) {

@@ -496,6 +496,34 @@ TEST_CASE("dsr: a node that has lost a flow, or never had it, takes it up where 
     CHECK_RUN(at.datapath.to_uplink(answer), next, with_source(answer, external(world)));
 }
 
+TEST_CASE("dsr: with Maglev a node goes on with what another one has led to a backend", "[dsr]") {
+    const World world = dsr_world();
+    const bool maglev = GENERATE(true, false);
+    CAPTURE(world, maglev);
+    ServiceOptions options = with_dsr();
+    if (maglev) options.algorithm = SVCLB_ALGORITHM_MAGLEV;
+    Sender at(world, options);
+    const Endpoint client = outside_client(world);
+    const auto check_passes = [&](const Packet& packet) { CHECK_RUN(at.datapath.from_uplink(packet), next, packet); };
+    if (world.proto != IPPROTO_UDP) {
+        check_passes(world.answer(client, external(world)));
+        if (world.tcp_flow()) check_passes(tcp(client, external(world), rst | ack));
+        CHECK(at.datapath.flows().empty());
+    }
+    const Packet data = world.data(client, external(world));
+    for (int i = 0; i < 3; i++) {
+        if (maglev || world.proto == IPPROTO_UDP)
+            CHECK_RUN(at.datapath.from_uplink(data), redirected, wrapped(world, data));
+        else
+            check_passes(data);
+    }
+    if (world.proto == IPPROTO_UDP || !maglev) return;
+    CHECK(entry(at.datapath, flow_key(client, external(world), world.proto, SVCLB_FROM_WIRE)).established);
+    at.service.publish({});
+    const Packet other = world.data({client.addr, 45001}, external(world));
+    check_passes(other);
+}
+
 TEST_CASE("dsr: a datagram whose backend has gone is sent to another one at once", "[dsr]") {
     const World world = udp_world();
     CAPTURE(world);
