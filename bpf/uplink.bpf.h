@@ -57,11 +57,26 @@ static __always_inline int open_from_wire(struct __sk_buff *skb)
 	return VERDICT_NONE;
 }
 
+/* `work.pkt` is of a connection that this node does not know. With direct server return and Maglev another node would
+ * have led it where this one does: it goes on from here. Without, only that node knows what its backend sees. */
+static __always_inline bool takes_over(const struct packet *pkt, const struct svclb_frontend *frontend)
+{
+	const struct svclb_service *service;
+	__u32 index = frontend->service;
+
+	if (!(frontend->flags & SVCLB_FRONTEND_DSR) || pkt->tcp_flags & (TCP_SYN | TCP_RST))
+		return false;
+	service = bpf_map_lookup_elem(&services, &index);
+	return service && service->algorithm == SVCLB_ALGORITHM_MAGLEV &&
+	       svclb_run_count(read_run(service, SVCLB_SET_CLUSTER));
+}
+
 /* `work.pkt` has no established flow. VERDICT_NONE: `work.flow` says how to translate. */
 __noinline int begin_from_wire(struct __sk_buff *skb)
 {
 	const struct svclb_wire_filters *wire = wire_filter_bytes();
 	const struct svclb_filters *bytes = filter_bytes();
+	const struct svclb_frontend *frontend;
 	struct work *work = work_on();
 	const struct packet *pkt;
 	__u32 index;
@@ -73,11 +88,15 @@ __noinline int begin_from_wire(struct __sk_buff *skb)
 	if (found_transient())
 		return VERDICT_NONE;
 	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
-	if (is_frontend_address(bytes, &pkt->tuple) && (find_frontend(&pkt->tuple) || is_cluster_ip(&pkt->tuple))) {
-		/* Begun before we came: whoever translated it then, or the kernel's conntrack, still does. */
-		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
-			return pass(pkt, SVCLB_REASON_NO_FLOW);
-		return open_from_wire(skb);
+	if (is_frontend_address(bytes, &pkt->tuple)) {
+		frontend = find_frontend(&pkt->tuple);
+		if (frontend || is_cluster_ip(&pkt->tuple)) {
+			/* Begun before we came: whoever translated it then, or the kernel's conntrack, still does. */
+			if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt) &&
+			    !(frontend && takes_over(pkt, frontend)))
+				return pass(pkt, SVCLB_REASON_NO_FLOW);
+			return open_from_wire(skb);
+		}
 	}
 	if ((has_connections(pkt->tuple.proto) && !is_first_syn(pkt)) || !wire->reply[index])
 		return VERDICT_NEXT;
