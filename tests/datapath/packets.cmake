@@ -50,6 +50,7 @@ add_executable(packet_tests
     socket_matrix_test.cpp
     socket_rules_test.cpp
     sockets_test.cpp
+    source_reuse_test.cpp
     tables_full_test.cpp
     tcp_states_test.cpp
     translation_test.cpp
