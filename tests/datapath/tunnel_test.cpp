@@ -4,8 +4,10 @@
 #include <bpf/bpf.h>
 #include <net/if.h>
 
+#include <cstdlib>
 #include <cstring>
 
+#include "fragments.hpp"
 #include "node_netns.hpp"
 #include "outside.hpp"
 #include "refusal.hpp"
@@ -106,6 +108,29 @@ TEST_CASE("tunnel: the node is seen by its address there, and by its own elsewhe
     const Packet answer = world.answer(world.backend(), seen);
     CHECK_RUN(datapath.from_uplink(answer), next, with_destination(answer, client));
     CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("tunnel: its address is the source of what begins with more than it carries, too", "[tunnel]") {
+    const World world = GENERATE(World{4, IPPROTO_UDP, true}, World{6, IPPROTO_UDP, true});
+    const bool in_fragments = GENERATE(true, false);
+    CAPTURE(world, in_fragments);
+    const NodeNetns netns;
+    // Where no neighbour is known the kernel does not look at the size.
+    REQUIRE(std::system("ip link set uplink mtu 1280 && ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:fe dev uplink && "
+                        "ip neigh add 2001:db8::2 lladdr 02:00:00:00:00:fe dev uplink") == 0);  // NOLINT(cert-env33-c)
+    const NodePort at(world, Seen::node_elsewhere);
+    set_uplink_address(at.datapath, ::if_nametoindex("uplink"), ip("10.99.0.1"), ip("fd00:99::1"));
+    const Packet whole = udp(outside_client(world), node_port(world), payload_of(in_fragments ? 4000 : 1400));
+    const Packet first = in_fragments ? fragments_of(whole).front() : whole;
+    const Run in = at.datapath.from_uplink(first);
+    CHECK(in.verdict == next);
+    CHECK(destination_of(in.frame) == world.backend());
+    // The stack cuts it to size, or says that it is too large.
+    const Packet forwarded = udp(outside_client(world), world.backend(), payload_of(500));
+    const Run out = at.datapath.to_uplink(forwarded);
+    CHECK(out.verdict == next);
+    CHECK(source_of(out.frame).addr == world.net("10.99.0.1", "fd00:99::1"));
+    CHECK(at.datapath.reasons() == 0);
 }
 
 TEST_CASE("tunnel: one without an address of a family shows the node's own", "[tunnel]") {

@@ -20,9 +20,14 @@ namespace {
 
 using std::chrono::seconds;
 
+constexpr seconds kDevicesPause{10};
 constexpr seconds kHostPacketsPause{10};
 constexpr seconds kPodSocketsPause{1};
 constexpr seconds kPodSocketsFailedPause{10};
+
+const char* text_of(datapath::LinkKind kind) {
+    return kind == datapath::LinkKind::pod ? "pod link" : "uplink";
+}
 
 }  // namespace
 
@@ -127,20 +132,41 @@ Status Agent::read_devices() {
     if (!changes) return fail(changes.error());
     for (const auto& change : *changes) {
         const auto& device = change.device;
-        const bool pod = device.kind == datapath::LinkKind::pod;
-        const auto status = change.gone ? datapath_.detach(device.ifindex)
-                                        : datapath_.attach(device.ifindex, device.name, device.kind, device.hardware);
-        if (!status)
-            spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
-        else
-            spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached", pod ? "pod link" : "uplink",
-                         device.name, device.ifindex);
+        unserved_.erase(device.ifindex);
+        if (!change.gone) {
+            attach(device);
+        } else if (auto detached = datapath_.detach(device.ifindex); !detached) {
+            spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, detached.error().message());
+        } else {
+            spdlog::info("detached {} name={} ifindex={}", text_of(device.kind), device.name, device.ifindex);
+        }
     }
+    tell_problems();
     set_uplink_addresses();
     host_packets_due_ = true;
     pod_sockets_due_ = true;
     follow_pod_sockets();
     return {};
+}
+
+// What cannot be served is tried again: its programs may not have been loaded for want of memory.
+void Agent::attach(const datapath::Device& device) {
+    const auto attached = datapath_.attach(device.ifindex, device.name, device.kind, device.hardware);
+    if (!attached) {
+        unserved_.insert_or_assign(device.ifindex, Unserved{device, attached.error().message()});
+        devices_retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kDevicesPause.count());
+        return;
+    }
+    spdlog::info("attached {} name={} ifindex={}", text_of(device.kind), device.name, device.ifindex);
+}
+
+void Agent::retry_devices() {
+    if (unserved_.empty() || monotonic_s() < devices_retry_at_s_) return;
+    for (const auto& [ifindex, unserved] : std::exchange(unserved_, {})) attach(unserved.device);
+    tell_problems();
+    set_uplink_addresses();
+    host_packets_due_ = true;
+    pod_sockets_due_ = true;
 }
 
 // When a link has come or gone, and every second while a pod has no address yet; at most once a second, for a pod is

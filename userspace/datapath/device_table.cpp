@@ -20,8 +20,8 @@ int DeviceTable::remove(int ifindex) {
     return devices_.contains(peer) ? peer : 0;
 }
 
-std::vector<DeviceChange> DeviceTable::take_changes() {
-    std::map<int, Device> now;
+std::vector<Device> DeviceTable::present() const {
+    std::vector<Device> present;
     for (const auto& [ifindex, device] : devices_) {
         const auto before = reported_.find(ifindex);
         const bool known = before != reported_.end() && !removed_.contains(ifindex);
@@ -33,11 +33,18 @@ std::vector<DeviceChange> DeviceTable::take_changes() {
         const auto kind = kind_of(device, stays ? Reach::out : reach, patterns_);
         if (!kind) continue;
         const bool hardware = device.type.empty() || device.type == "bond";
-        now[ifindex] = {.ifindex = ifindex,
-                        .name = device.name,
-                        .kind = *kind,
-                        .hardware = hardware && (reach >= Reach::other_table || (known && before->second.hardware))};
+        present.push_back(
+            {.ifindex = ifindex,
+             .name = device.name,
+             .kind = *kind,
+             .hardware = hardware && (reach >= Reach::other_table || (known && before->second.hardware))});
     }
+    return present;
+}
+
+std::vector<DeviceChange> DeviceTable::take_changes() {
+    std::map<int, Device> now;
+    for (auto& device : present()) now.emplace(device.ifindex, std::move(device));
     std::vector<DeviceChange> changes;
     for (const auto& [ifindex, device] : reported_) {
         if (!now.contains(ifindex) || removed_.contains(ifindex)) changes.push_back({.device = device, .gone = true});

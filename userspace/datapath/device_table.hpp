@@ -31,6 +31,7 @@ public:
     // An uplink whose routes are gone stays one: they may come back with its next packet, of a connection that the node
     // would reset if it were not translated. A veth, which may be a pod's link as well, does so while it is down or
     // leads to a network.
+    [[nodiscard]] std::vector<Device> present() const;
     std::vector<DeviceChange> take_changes();
 
 private:
