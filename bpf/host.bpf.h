@@ -17,8 +17,8 @@
 #define FIB_INET 2 /* AF_INET */
 #define FIB_INET6 10 /* AF_INET6 */
 
-static __always_inline long look_up_route(struct __sk_buff *skb, const struct packet *pkt,
-					  const __be32 addr[SVCLB_ADDR_WORDS], struct bpf_fib_lookup *route)
+static __always_inline void ask_route(struct __sk_buff *skb, const struct packet *pkt,
+				      const __be32 addr[SVCLB_ADDR_WORDS], struct bpf_fib_lookup *route)
 {
 	__builtin_memset(route, 0, sizeof(*route));
 	route->ifindex = skb->ifindex;
@@ -30,6 +30,12 @@ static __always_inline long look_up_route(struct __sk_buff *skb, const struct pa
 		route->family = FIB_INET;
 		route->ipv4_dst = addr[3];
 	}
+}
+
+static __always_inline long look_up_route(struct __sk_buff *skb, const struct packet *pkt,
+					  const __be32 addr[SVCLB_ADDR_WORDS], struct bpf_fib_lookup *route)
+{
+	ask_route(skb, pkt, addr, route);
 	return bpf_fib_lookup(skb, route, sizeof(*route), 0);
 }
 

@@ -70,7 +70,15 @@ static __always_inline const __be32 *uplink_address(struct __sk_buff *skb, const
 
 	if (work->flow.masqueraded != SVCLB_MASQUERADED_AT_UPLINK || !bpf_map_lookup_elem(&uplink_addresses, &key))
 		return NULL;
-	found = look_up_route(skb, &work->pkt, work->flow.addr, &route);
+	ask_route(skb, &work->pkt, work->flow.addr, &route);
+	/* As the stack will ask: rules may go by the source, and of several paths the whole tuple chooses one. */
+	if (work->pkt.v6)
+		copy_addr(route.ipv6_src, work->pkt.tuple.saddr);
+	else
+		route.ipv4_src = work->pkt.tuple.saddr[3];
+	route.sport = work->flow.client_port;
+	route.dport = work->flow.port;
+	found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
 	/* A packet that is too large has its route as well. */
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH &&
 	    found != BPF_FIB_LKUP_RET_FRAG_NEEDED)
