@@ -200,7 +200,7 @@ struct {
 /* Programs -> svclb-ctl. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, SVCLB_XDP_ACTIONS);
 	__type(key, __u32);
 	__type(value, struct svclb_xdp_counter);
 } xdp_counters SEC(".maps");

@@ -48,7 +48,7 @@ __noinline int begin(struct __sk_buff *skb)
 		result = open_to(work, frontend);
 		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
-	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
+	if (has_connections(pkt->tuple.proto) && !(pkt->tcp_flags & TCP_SYN))
 		return VERDICT_NEXT;
 	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
 	if (bytes->reply[index] || bytes->backend[index]) {
@@ -57,7 +57,7 @@ __noinline int begin(struct __sk_buff *skb)
 			return drop(pkt, REFUSED_REASON(result));
 		return result ? VERDICT_NONE : VERDICT_NEXT;
 	}
-	if (in_service_cidr(pkt->tuple.daddr))
+	if (!(pkt->tcp_flags & TCP_ACK) && in_service_cidr(pkt->tuple.daddr))
 		return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
 	return VERDICT_NEXT;
 }
@@ -68,9 +68,9 @@ static __always_inline bool may_begin(const struct packet *pkt, const struct svc
 {
 	if (may_have_flow)
 		return true;
-	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
+	if (has_connections(pkt->tuple.proto) && !(pkt->tcp_flags & TCP_SYN))
 		return false;
-	return bytes->reply[index] || bytes->backend[index] || has_service_cidr();
+	return bytes->reply[index] || bytes->backend[index] || (!(pkt->tcp_flags & TCP_ACK) && has_service_cidr());
 }
 
 static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes)

@@ -106,6 +106,19 @@ __noinline int crossed_by(void)
 	return 0;
 }
 
+/* claim(), unless the tuple is in use the other way round. Returns enum claim. */
+__noinline int claim_apart(void)
+{
+	struct work *work = work_on();
+	int result = claim(0);
+
+	/* Afterwards: of two at the same time one sees the other. */
+	if (!work || result != CLAIMED || !crossed_by())
+		return result;
+	remove_transient(&work->reply_at, work->pkt.v6);
+	return TAKEN;
+}
+
 /* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`. Returns enum claim. */
 static __always_inline enum claim open_towards(struct work *work, __be16 port)
 {
@@ -123,10 +136,8 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 				: SVCLB_FLOW_FORWARD;
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
-	if (crossed_by())
-		return TAKEN;
-	/* The reply entry first: it decides whether the tuple is free. */
-	result = claim(0);
+	/* The reply entry first: it alone decides whether the tuple is free. */
+	result = claim_apart();
 	if (result != CLAIMED)
 		return result;
 	if (store_transient(tuple, forward, BPF_ANY, work->pkt.v6)) {
@@ -232,8 +243,9 @@ __noinline int open_flow(__u32 index, __u32 set)
 }
 
 /*
- * `work.pkt` is the first packet, or any UDP one, of a conversation that dials a backend itself. Keeps its tuple from
- * being given to a flow; where a flow has it already, the conversation becomes a flow with another source port.
+ * `work.pkt` is the first packet, or any UDP one, of a conversation that dials a backend itself, or the answer to one
+ * who dials from a backend's port. Keeps its tuple from being given to a flow; where a flow has it already, the
+ * conversation becomes a flow with another source port.
  * 0: not translated; 1: `work.flow` says how; or REFUSE().
  */
 __noinline int meet_direct(void)
@@ -241,8 +253,8 @@ __noinline int meet_direct(void)
 	struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
 	struct svclb_flow *owner;
+	bool answer, v6;
 	int result;
-	bool v6;
 
 	if (!work || !bytes)
 		return 0;
@@ -252,8 +264,8 @@ __noinline int meet_direct(void)
 	work->flow.port = work->pkt.tuple.dport;
 	work->flow.client_port = work->pkt.tuple.sport;
 	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
-	/* UDP: an answer. What has connections has one of each tuple: the pod's kernel would not dial in a flow's. */
-	if (!has_connections(work->reply_at.proto) && crossed_by() == SVCLB_FLOW_REPLY)
+	answer = !has_connections(work->reply_at.proto) || work->pkt.tcp_flags & TCP_ACK;
+	if (answer && crossed_by() == SVCLB_FLOW_REPLY)
 		return 0;
 	owner = find_established(&work->reply_at, v6);
 	if (!owner)
@@ -267,8 +279,12 @@ __noinline int meet_direct(void)
 			forget(&work->reply_at, owner, v6);
 		work->flow.kind = SVCLB_FLOW_DIRECT;
 		store_transient(&work->reply_at, &work->flow, BPF_NOEXIST, v6);
+		forget_source(SVCLB_TO_POD);
+		forget_source(SVCLB_TO_WIRE);
 		return 0;
 	}
+	if (work->pkt.tcp_flags & TCP_ACK)
+		return 0;
 
 	__builtin_memset(&work->slot, 0, sizeof(work->slot));
 	copy_addr(work->slot.addr, work->pkt.tuple.daddr);

@@ -244,11 +244,19 @@ __noinline int note_source(int wanted)
 	backend = find_backend(work->flow.service, work->flow.addr, work->flow.port);
 	here = backend && backend->flags & SVCLB_BACKEND_ON_NODE;
 	if (here || work->pkt.tuple.direction == SVCLB_FROM_POD) {
-		if (!wanted || !node_address(work->pkt.v6))
+		if (!wanted || !node_address(work->pkt.v6)) {
+			forget_source(here ? SVCLB_TO_POD : SVCLB_TO_WIRE);
 			return 0;
+		}
 	}
 	set_masqueraded(work, here ? SVCLB_MASQUERADED_AT_POD : SVCLB_MASQUERADED_AT_UPLINK);
 	return 0;
+}
+
+/* May the sender of `work.pkt` not dial the frontend at all? */
+static __always_inline bool turns_away(const struct svclb_frontend *frontend)
+{
+	return (frontend->flags & SVCLB_FRONTEND_SOURCE_RANGES) && !source_allowed(frontend->service);
 }
 
 /* A new flow of `work.pkt` to a frontend. 0, or REFUSE(). */
@@ -256,13 +264,12 @@ static __always_inline int open_to(const struct work *work, const struct svclb_f
 {
 	__u8 outside_set = frontend->outside_set;
 	__u32 index = frontend->service;
-	__u8 flags = frontend->flags;
 	__u8 kind = frontend->kind;
 	__u8 set = frontend->set;
 	bool local;
 	int result;
 
-	if ((flags & SVCLB_FRONTEND_SOURCE_RANGES) && !source_allowed(index))
+	if (turns_away(frontend))
 		return REFUSE(SOURCE_RANGE_DROPPED);
 	local = work->host || is_local_client();
 	result = open_flow(index, local ? set : outside_set);

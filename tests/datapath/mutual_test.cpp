@@ -227,3 +227,27 @@ TEST_CASE("mutual: a pod of this node and one of another, which dials the node's
     }
     CHECK(at.datapath.reasons() == 0);
 }
+
+TEST_CASE("mutual: a flow of another node to a pod here, which dials back", "[mutual]") {
+    const World world = mutual_world();
+    CAPTURE(world);
+    const Pair at(world);
+    const auto check_passes = [&](const Packet& packet) {
+        const bool in = source_of(packet.frame()) == at.one;
+        CHECK_RUN(in ? at.datapath.from_uplink(packet) : at.datapath.from_pod(packet), next, packet);
+        CHECK_RUN(in ? at.datapath.to_pod(packet) : at.datapath.to_uplink(packet), next, packet);
+    };
+    check_passes(world.first(at.one, at.other));
+    check_passes(world.answer(at.other, at.one));
+    check_passes(world.data(at.one, at.other));
+    const Conversation second = begin(at.datapath, world, at.other, at.to_one);
+    CHECK(second.presented.port != at.other.port);
+    check_answer(at.datapath, world, second);
+    for (int i = 0; i < 3; i++) {
+        check_passes(world.data(at.one, at.other));
+        check_passes(world.data(at.other, at.one));
+        check_data_out(at.datapath, world, second);
+        check_data_back(at.datapath, world, second);
+    }
+    CHECK(at.datapath.reasons() == 0);
+}

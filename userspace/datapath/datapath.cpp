@@ -102,9 +102,9 @@ Status remove_new_pins(const BpfDir& dir) {
     return {};
 }
 
-// Another release may have the agent's own row in another size, and know fewer reasons. New ones replace them: no
-// program reads the former, and the latter only counts.
-constexpr std::array kReplaced{"agent", "drop_counters"};
+// Another release may have the agent's own row in another size, and know fewer reasons and actions of XDP's. New ones
+// replace them: no program reads the former, and the latter only count.
+constexpr std::array kReplaced{"agent", "drop_counters", "xdp_counters"};
 
 Status forget_outgrown(MapSet& pinned) {
     for (const auto* name : kReplaced) {
@@ -112,8 +112,10 @@ Status forget_outgrown(MapSet& pinned) {
         if (fd < 0) continue;
         const auto info = map_info(fd, name);
         if (!info) return fail(info.error());
-        const bool is_status = std::string_view(name) == "agent";
-        if (is_status ? info->value_size != sizeof(svclb_agent_status) : info->max_entries < SVCLB_REASON_COUNT)
+        const std::string_view which = name;
+        const auto rows =
+            which == "xdp_counters" ? std::uint32_t{SVCLB_XDP_ACTIONS} : std::uint32_t{SVCLB_REASON_COUNT};
+        if (which == "agent" ? info->value_size != sizeof(svclb_agent_status) : info->max_entries < rows)
             pinned.remove(name);
     }
     return {};
