@@ -177,15 +177,18 @@ static __always_inline void begin_flow(struct svclb_flow *forward, __u32 service
 	stamp(forward);
 }
 
-/* Marks where replies of the flow will come from, before the first one can. */
-static __always_inline void mark_reply(const struct svclb_flow *forward, __u8 direction)
+/* Marks where replies of `work.flow` will come from, before the first one can; a pod's to itself by where they go. */
+static __always_inline void mark_reply(const struct work *work)
 {
+	const struct svclb_flow *forward = &work->flow;
 	struct svclb_wire_filters *wire = wire_filter_bytes();
 	struct svclb_filters *bytes = filter_bytes();
 
 	if (!bytes || !wire)
 		return;
-	if (direction == SVCLB_FROM_WIRE) {
+	if (forward->kind == SVCLB_FLOW_HAIRPIN)
+		bytes->direct[filter_index(work->pkt.tuple.daddr, forward->client_port)] = 1;
+	if (work->pkt.tuple.direction == SVCLB_FROM_WIRE) {
 		wire->reply[filter_index(forward->addr, forward->port)] = 1;
 		wire->reply[filter_index(forward->addr, 0)] = 1;
 		return;
@@ -232,7 +235,7 @@ __noinline int open_flow(__u32 index, __u32 set)
 		if (refused)
 			return refused;
 	}
-	mark_reply(&work->flow, work->pkt.tuple.direction);
+	mark_reply(work);
 	if (affinity_s)
 		remember_backend(index);
 	count_flow(index, work->flow.backend);
@@ -276,6 +279,8 @@ __noinline int meet_direct(void)
 			forget(&work->reply_at, owner, v6);
 		work->flow.kind = SVCLB_FLOW_DIRECT;
 		store_transient(&work->reply_at, &work->flow, BPF_NOEXIST, v6);
+		forget_source(SVCLB_TO_POD);
+		forget_source(SVCLB_TO_WIRE);
 		return 0;
 	}
 	if (work->pkt.tcp_flags & TCP_ACK)
@@ -287,7 +292,7 @@ __noinline int meet_direct(void)
 	result = open_translated(tuple_hash(&work->pkt.tuple));
 	if (result)
 		return result;
-	mark_reply(&work->flow, work->pkt.tuple.direction);
+	mark_reply(work);
 	bytes->direct[filter_index(work->pkt.tuple.daddr, work->pkt.tuple.dport)] = 1;
 	return 1;
 }
