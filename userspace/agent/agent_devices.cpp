@@ -35,24 +35,34 @@ const char* text_of(datapath::LinkKind kind) {
 void Agent::read_addresses() {
     const auto found = addresses_.changes();
     if (!found) return spdlog::error("addresses of the node: {}", found.error().message());
-    set_tunnel_addresses();
+    set_uplink_addresses();
     if (!*found) return;
     std::vector<model::Address> addresses;
     for (const auto& bytes : **found) addresses.push_back({.bytes = bytes});
     sync_.set_local_addresses(std::move(addresses));
 }
 
-void Agent::set_tunnel_addresses() {
+// As the kernel's masquerading has it: what leaves by another device than that of the node's own address has that one's
+// as its source, for the answers come back to it. An overlay's device must not carry the address of what it is built
+// on.
+void Agent::set_uplink_addresses() {
     std::map<int, svclb_node_addresses> rows;
+    const auto& node = sync_.cluster().node().primary;
     for (const auto& link : datapath_.attached()) {
         const auto own = addresses_.by_device().find(link.ifindex);
-        if (link.kind != datapath::LinkKind::tunnel || own == addresses_.by_device().end()) continue;
+        if (link.kind == datapath::LinkKind::pod || own == addresses_.by_device().end()) continue;
+        auto has = own->second;
+        for (const auto& address : node) {
+            if (std::ranges::find(has.all, address.bytes) == has.all.end()) continue;
+            (address.family() == model::Family::ipv4 ? has.v4 : has.v6) = {};
+        }
+        if (has.v4 == datapath::AddressBytes{} && has.v6 == datapath::AddressBytes{}) continue;
         auto& row = rows[link.ifindex];
-        std::memcpy(row.v4, own->second.v4.data(), sizeof(row.v4));
-        std::memcpy(row.v6, own->second.v6.data(), sizeof(row.v6));
+        std::memcpy(row.v4, has.v4.data(), sizeof(row.v4));
+        std::memcpy(row.v6, has.v6.data(), sizeof(row.v6));
     }
-    if (auto set = datapath_.set_tunnel_addresses(rows); !set)
-        spdlog::error("addresses of tunnels: {}", set.error().message());
+    if (auto set = datapath_.set_uplink_addresses(rows); !set)
+        spdlog::error("addresses of uplinks: {}", set.error().message());
 }
 
 // After a pass: those of the Node object come with what the source tells.
@@ -70,6 +80,7 @@ void Agent::set_node_addresses() {
     for (const auto& address : sync_.cluster().node().primary)
         std::memcpy(address.family() == model::Family::ipv4 ? row.v4 : row.v6, address.bytes.data(), sizeof(row.v4));
     datapath_.set_node_addresses(row);
+    set_uplink_addresses();
     datapath_.set_masquerade(masquerade_row(config_.masquerade, sync_.cluster().pod_cidrs()));
 }
 
@@ -118,7 +129,7 @@ Status Agent::read_devices() {
         }
     }
     tell_problems();
-    set_tunnel_addresses();
+    set_uplink_addresses();
     host_packets_due_ = true;
     pod_sockets_due_ = true;
     follow_pod_sockets();
@@ -140,7 +151,7 @@ void Agent::retry_devices() {
     if (unserved_.empty() || monotonic_s() < devices_retry_at_s_) return;
     for (const auto& [ifindex, unserved] : std::exchange(unserved_, {})) attach(unserved.device);
     tell_problems();
-    set_tunnel_addresses();
+    set_uplink_addresses();
     host_packets_due_ = true;
     pod_sockets_due_ = true;
 }

@@ -80,7 +80,7 @@ private:
     void read_addresses();
     void tell_node_ports();
     void set_node_addresses();
-    void set_tunnel_addresses();
+    void set_uplink_addresses();
     void serve_health_checks();
     Status follow_devices();
     Status read_devices();

@@ -102,9 +102,9 @@ Status remove_new_pins(const BpfDir& dir) {
     return {};
 }
 
-// Another release may have the agent's own row in another size, and know fewer reasons. New ones replace them: no
-// program reads the former, and the latter only counts.
-constexpr std::array kReplaced{"agent", "drop_counters"};
+// Another release may have the agent's own row in another size, and know fewer reasons and actions of XDP's. New ones
+// replace them: no program reads the former, and the latter only count.
+constexpr std::array kReplaced{"agent", "drop_counters", "xdp_counters"};
 
 Status forget_outgrown(MapSet& pinned) {
     for (const auto* name : kReplaced) {
@@ -112,8 +112,10 @@ Status forget_outgrown(MapSet& pinned) {
         if (fd < 0) continue;
         const auto info = map_info(fd, name);
         if (!info) return fail(info.error());
-        const bool is_status = std::string_view(name) == "agent";
-        if (is_status ? info->value_size != sizeof(svclb_agent_status) : info->max_entries < SVCLB_REASON_COUNT)
+        const std::string_view which = name;
+        const auto rows =
+            which == "xdp_counters" ? std::uint32_t{SVCLB_XDP_ACTIONS} : std::uint32_t{SVCLB_REASON_COUNT};
+        if (which == "agent" ? info->value_size != sizeof(svclb_agent_status) : info->max_entries < rows)
             pinned.remove(name);
     }
     return {};
@@ -291,8 +293,8 @@ void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
     if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
 }
 
-Status Datapath::set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses) {
-    const auto map = MapRef<std::uint32_t, svclb_node_addresses>::open(state_->core.maps, "tunnel_addresses");
+Status Datapath::set_uplink_addresses(const std::map<int, svclb_node_addresses>& addresses) {
+    const auto map = MapRef<std::uint32_t, svclb_node_addresses>::open(state_->core.maps, "uplink_addresses");
     if (!map) return fail(map.error());
     std::map<std::uint32_t, svclb_node_addresses> rows;
     for (const auto& [ifindex, row] : addresses) rows.emplace(static_cast<std::uint32_t>(ifindex), row);

@@ -126,8 +126,8 @@ public:
     // The programs for a device of this kind, loaded with the first such device: where that fails nothing changes. XDP
     // is tried beside them at an uplink; where it is refused, a warning says so once. `hardware`: no virtual device.
     Status attach(int ifindex, const std::string& name, LinkKind kind, bool hardware = false);
-    // What backends behind a tunnel see as their client, by its ifindex; others see the node's.
-    Status set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses);
+    // What backends behind such an uplink or tunnel see as their client, by its ifindex; others see the node's.
+    Status set_uplink_addresses(const std::map<int, svclb_node_addresses>& addresses);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;
