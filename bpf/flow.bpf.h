@@ -199,6 +199,49 @@ static __always_inline void forget(const struct svclb_flow_key6 *key, const stru
 	remove_transient(key, v6);
 }
 
+/*
+ * The tuple `work.reply_at` has just gone to a conversation whose backend is to see the client. What a former one with
+ * the node as its source has left behind at the device that `direction` stands for would be taken for this one's.
+ */
+__noinline int forget_source(__u32 direction)
+{
+	const struct svclb_wire_filters *wire = wire_filter_bytes();
+	const struct svclb_flow *there;
+	struct work *work = work_on();
+	struct svclb_flow_key6 reply_at;
+	struct svclb_flow_key6 *at;
+	bool v6;
+
+	if (!work || !wire)
+		return 0;
+	v6 = work->pkt.v6;
+	at = &work->source_at;
+	if (!wire->source[filter_index(work->reply_at.saddr, work->reply_at.sport)])
+		return 0;
+	copy_addr(at->saddr, work->reply_at.daddr);
+	at->sport = work->reply_at.dport;
+	copy_addr(at->daddr, work->reply_at.saddr);
+	at->dport = work->reply_at.sport;
+	at->direction = direction;
+	same_protocol(at, &work->reply_at);
+	there = find_established(at, v6);
+	if (!there)
+		there = find_transient(at, v6);
+	if (!there || there->kind != SVCLB_FLOW_SOURCE)
+		return 0;
+	reply_key(&reply_at, at, there);
+	remove_established(at, v6);
+	remove_transient(at, v6);
+	there = find_established(&reply_at, v6);
+	if (!there)
+		there = find_transient(&reply_at, v6);
+	if (there && answers_to(there, at)) {
+		remove_established(&reply_at, v6);
+		remove_transient(&reply_at, v6);
+	}
+	return 0;
+}
+
 enum claim {
 	CLAIMED,
 	TAKEN, /* the tuple belongs to somebody who may still be using it */

@@ -57,23 +57,26 @@ __noinline int claim_source(__u32 hash, int press)
 }
 
 /*
- * The node's address where the backend is reached by the tunnel that `work.flow` is routed to, which has one: the far
- * end lets in nothing else (WireGuard's allowed addresses, reverse path filters), and would answer by another way.
+ * The address of the uplink or tunnel that leads to the backend of `work.flow`, where it has one and does not carry the
+ * node's own: by another the answers would come back another way (overlays), or the far end lets nothing else in
+ * (WireGuard's allowed addresses, reverse path filters).
  */
-static __always_inline const __be32 *tunnel_address(struct __sk_buff *skb, const struct work *work)
+static __always_inline const __be32 *uplink_address(struct __sk_buff *skb, const struct work *work)
 {
 	const struct svclb_node_addresses *row;
 	struct bpf_fib_lookup route;
 	__u32 key = 0;
 	long found;
 
-	if (work->flow.masqueraded != SVCLB_MASQUERADED_AT_UPLINK || !bpf_map_lookup_elem(&tunnel_addresses, &key))
+	if (work->flow.masqueraded != SVCLB_MASQUERADED_AT_UPLINK || !bpf_map_lookup_elem(&uplink_addresses, &key))
 		return NULL;
 	found = look_up_route(skb, &work->pkt, work->flow.addr, &route);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+	/* A packet that is too large has its route as well. */
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH &&
+	    found != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return NULL;
 	key = route.ifindex;
-	row = bpf_map_lookup_elem(&tunnel_addresses, &key);
+	row = bpf_map_lookup_elem(&uplink_addresses, &key);
 	return row ? address_in(row, work->pkt.v6) : NULL;
 }
 
@@ -87,7 +90,7 @@ __noinline int prepare_source(struct __sk_buff *skb)
 
 	if (!work)
 		return REFUSE(FLOW_TABLE_FAILED);
-	own = tunnel_address(skb, work);
+	own = uplink_address(skb, work);
 	if (!own)
 		own = node_address(work->pkt.v6);
 	if (!own)
@@ -241,8 +244,10 @@ __noinline int note_source(int wanted)
 	backend = find_backend(work->flow.service, work->flow.addr, work->flow.port);
 	here = backend && backend->flags & SVCLB_BACKEND_ON_NODE;
 	if (here || work->pkt.tuple.direction == SVCLB_FROM_POD) {
-		if (!wanted || !node_address(work->pkt.v6))
+		if (!wanted || !node_address(work->pkt.v6)) {
+			forget_source(here ? SVCLB_TO_POD : SVCLB_TO_WIRE);
 			return 0;
+		}
 	}
 	set_masqueraded(work, here ? SVCLB_MASQUERADED_AT_POD : SVCLB_MASQUERADED_AT_UPLINK);
 	return 0;

@@ -27,13 +27,15 @@ void check_to_client(Datapath& datapath, const Packet& packet, const Endpoint& f
 
 TEST_CASE("hairpin: a pod reaches itself through its Service, both ways", "[hairpin]") {
     const World world = any_world();
-    CAPTURE(world);
+    const auto kind = GENERATE(SVCLB_FRONTEND_CLUSTER_IP, SVCLB_FRONTEND_NODE_PORT, SVCLB_FRONTEND_EXTERNAL_IP,
+                               SVCLB_FRONTEND_LOAD_BALANCER);
+    CAPTURE(world, kind);
     Datapath& datapath = fresh_datapath();
     const Endpoint client = world.client();
     const Endpoint server{client.addr, 8080};
     const Endpoint frontend = world.frontend();
     const Endpoint peer{frontend.addr, client.port};  // the client as the server sees it
-    const ServiceFixture service(datapath, 1, frontend, world.proto, {server});
+    const ServiceFixture service(datapath, 1, frontend, world.proto, {server}, {.kind = kind, .on_node = {server}});
 
     check_to_server(datapath, world.first(client, frontend), frontend, server);
     check_to_server(datapath, world.first(client, frontend), frontend, server);
@@ -46,6 +48,28 @@ TEST_CASE("hairpin: a pod reaches itself through its Service, both ways", "[hair
     CHECK(datapath.flows().size() == 2);
     CHECK(datapath.reasons() == 0);
     CHECK(datapath.service_counter(1).packets == 7);
+}
+
+TEST_CASE("hairpin: by a node port, an external or a load-balancer address, both ways", "[hairpin]") {
+    const World world = any_world();
+    const auto kind = GENERATE(SVCLB_FRONTEND_NODE_PORT, SVCLB_FRONTEND_EXTERNAL_IP, SVCLB_FRONTEND_LOAD_BALANCER);
+    const auto policy = GENERATE(SVCLB_SET_CLUSTER, SVCLB_SET_LOCAL);
+    CAPTURE(world, kind, policy);
+    Datapath& datapath = fresh_datapath();
+    const Endpoint client = world.client();
+    const Endpoint server{client.addr, 8080};
+    const Endpoint frontend{world.net("10.0.0.1", "fd00:77::1"), 30080};
+    const Endpoint peer{frontend.addr, client.port};
+    const ServiceFixture service(datapath, 1, frontend, world.proto, {server},
+                                 {.kind = kind, .on_node = {server}, .outside_set = policy});
+
+    check_to_server(datapath, world.first(client, frontend), frontend, server);
+    check_to_client(datapath, world.answer(server, peer), frontend, client);
+    check_to_server(datapath, world.data(client, frontend), frontend, server);
+    check_to_client(datapath, world.data(server, peer), frontend, client);
+    for (const FlowEntry& found : datapath.flows()) CHECK(found.established);
+    CHECK(datapath.flows().size() == 2);
+    CHECK(datapath.reasons() == 0);
 }
 
 TEST_CASE("hairpin: with VLAN tags and headers between IP and transport", "[hairpin]") {

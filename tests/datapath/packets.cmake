@@ -39,6 +39,7 @@ add_executable(packet_tests
     icmp_test.cpp
     loading_test.cpp
     masquerade_test.cpp
+    mutual_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp
@@ -47,8 +48,10 @@ add_executable(packet_tests
     socket_callers_test.cpp
     socket_failures_test.cpp
     socket_io_uring_test.cpp
+    socket_matrix_test.cpp
     socket_rules_test.cpp
     sockets_test.cpp
+    source_reuse_test.cpp
     tables_full_test.cpp
     tcp_states_test.cpp
     translation_test.cpp

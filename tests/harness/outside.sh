@@ -47,23 +47,27 @@ external_by() {
     ip -n "$prefix-router" -6 route replace fd00:10:96::/112 via "fd00:78:20$1::2"
 }
 
-# exposed NAME NUMBER BACKEND-PORT POLICY POD...: node ports 3NUMBER (TCP, UDP), 192.0.2.NUMBER and 2001:db8::NUMBER as
-# external, 192.0.2.1NUMBER and 2001:db8::1NUMBER as load-balancer addresses; port 80. `annotation`: "KEY: VALUE".
+# exposed NAME NUMBER BACKEND-PORT POLICY POD...: node ports 300NUMBER, 192.0.2.NUMBER and 2001:db8::NUMBER as external,
+# 192.0.2.1NUMBER and 2001:db8::1NUMBER as load-balancer addresses; port 80. `annotation`: "KEY: VALUE", `internal_policy`,
+# `protocols`: by default "TCP UDP".
 exposed() {
-    local name=$1 number=$2 port=$3 policy=$4 address
+    local name=$1 number=$2 port=$3 policy=$4 address protocol ports=''
     shift 4
+    for protocol in ${protocols:-TCP UDP}; do ports+="${protocol,,}:$port:$protocol "; done
     {
         printf 'apiVersion: v1\nkind: Service\nmetadata:\n  name: %s\n  namespace: default\n' "$name"
         printf '  annotations: {%s}\nspec:\n' "${annotation:-}"
-        printf '  type: LoadBalancer\n  externalTrafficPolicy: %s\n' "$policy"
+        printf '  type: LoadBalancer\n  externalTrafficPolicy: %s\n  internalTrafficPolicy: %s\n' "$policy" \
+            "${internal_policy:-Cluster}"
         printf '  clusterIP: 10.96.0.%s\n  clusterIPs: [10.96.0.%s, "fd00:10:96::%s"]\n' "$number" "$number" "$number"
         printf '  ipFamilies: [IPv4, IPv6]\n  externalIPs: [192.0.2.%s, "2001:db8::%s"]\n  ports:\n' "$number" "$number"
-        printf '    - {name: tcp, port: 80, protocol: TCP, nodePort: 300%s}\n' "$number"
-        printf '    - {name: udp, port: 80, protocol: UDP, nodePort: 300%s}\n' "$number"
+        for protocol in ${protocols:-TCP UDP}; do
+            printf '    - {name: %s, port: 80, protocol: %s, nodePort: 300%s}\n' "${protocol,,}" "$protocol" "$number"
+        done
         printf 'status:\n  loadBalancer:\n    ingress:\n'
         for address in "192.0.2.1$number" "2001:db8::1$number"; do
             printf '      - {ip: "%s", ipMode: VIP}\n' "$address"
         done
     } | manifest "$name.service.yaml"
-    endpoints "$name" "tcp:$port:TCP udp:$port:UDP" "$@"
+    endpoints "$name" "$ports" "$@"
 }

@@ -254,7 +254,7 @@ void Datapath::clear() {
     static const std::vector<std::uint8_t> kUnmarked(sizeof(svclb_wire_filters));
     if (bpf_map_update_elem(map("wire_filters"), &zero, kUnmarked.data(), BPF_ANY) != 0)
         throw std::runtime_error("cannot clear the uplinks' filters");
-    empty<std::uint32_t>(map("tunnel_addresses"));
+    empty<std::uint32_t>(map("uplink_addresses"));
     empty<svclb_frontend_key>(map("frontends"));
     empty<std::uint32_t>(map("xdp_links"));
     for (std::uint32_t i = 0; i < SVCLB_XDP_ACTIONS; i++) zero_counter<svclb_xdp_counter>(map("xdp_counters"), i);

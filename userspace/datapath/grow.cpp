@@ -77,10 +77,26 @@ Result<MapSet> copy_of(const MapSet& maps) {
     return copies;
 }
 
-Result<MapSet> make_larger(const Core& core, const Larger& larger) {
-    auto reuse = copy_of(core.maps);
+// All maps but these.
+Result<MapSet> others(const Core& core, const Larger& larger) {
+    auto maps = copy_of(core.maps);
+    if (!maps) return fail(maps.error());
+    for (const char* name : larger.names) maps->remove(name);
+    return maps;
+}
+
+Result<MapSet> make_larger(Core& core, const Larger& larger) {
+    auto reuse = others(core, larger);
     if (!reuse) return fail(reuse.error());
-    for (const char* name : larger.names) reuse->remove(name);
+    if (core.foreseen.valid()) {
+        const auto foreseen = core.foreseen.get();
+        for (const auto& [name, entries] : larger.entries) {
+            if (!foreseen || foreseen->entries(name) != entries) continue;
+            auto copy = duplicate(foreseen->find(name), name);
+            if (!copy) return fail(copy.error());
+            reuse->put(name, std::move(*copy));
+        }
+    }
     auto made = make_maps(*reuse, larger.entries);
     if (!made) return fail(made.error());
     return std::move(made->maps);
@@ -130,9 +146,10 @@ Status rename_over(const Core& core, std::span<const char* const> names) {
     return renamed;
 }
 
-Result<Ahead> load_all(const svclb_settings& settings, const MapSet& maps, const MapSet* sockets) {
+Result<Ahead> load_all(const svclb_settings& settings, const MapSet& maps, const ProgramNames& names,
+                       const MapSet* sockets) {
     Ahead loaded;
-    auto programs = load_programs(settings, maps);
+    auto programs = load_programs(settings, maps, names);
     if (!programs) return fail(programs.error());
     loaded.programs = std::move(*programs);
     if (sockets == nullptr) return loaded;
@@ -152,10 +169,10 @@ Status load_ahead(Core& core) {
         if (!shared) return fail(shared.error());
         sockets = std::move(*shared);
     }
-    core.ahead = std::async(std::launch::async | std::launch::deferred,
-                            [settings = core.settings, maps = std::move(*maps), sockets = std::move(sockets)] {
-                                return load_all(settings, maps, sockets ? &*sockets : nullptr);
-                            });
+    core.ahead = std::async(
+        std::launch::async | std::launch::deferred,
+        [settings = core.settings, maps = std::move(*maps), names = names_of(core.programs),
+         sockets = std::move(sockets)] { return load_all(settings, maps, names, sockets ? &*sockets : nullptr); });
     return {};
 }
 
@@ -180,6 +197,29 @@ Status finish_loading(Core& core) {
     return {};
 }
 
+void foresee(Core& core, std::span<const Room> rooms) {
+    auto larger = larger_maps(core, rooms);
+    if (!larger || larger->names.empty()) return;
+    auto reuse = others(core, *larger);
+    if (!reuse) return;
+    core.foreseen = std::async(std::launch::async | std::launch::deferred,
+                               [reuse = std::move(*reuse), entries = std::move(larger->entries)]() -> Result<MapSet> {
+                                   auto made = make_maps(reuse, entries);
+                                   if (!made) return fail(made.error());
+                                   return std::move(made->maps);
+                               });
+}
+
+Status load_missing(Core& core, const ProgramNames& wanted) {
+    ProgramNames missing;
+    for (const auto& name : wanted)
+        if (!core.programs.contains(name)) missing.insert(name);
+    auto loaded = load_programs(core.settings, core.maps, missing);
+    if (!loaded) return fail(loaded.error());
+    core.programs.merge(*loaded);
+    return {};
+}
+
 Status grow(Core& core, std::span<const Room> rooms) {
     const auto larger = larger_maps(core, rooms);
     if (!larger) return fail(larger.error());
@@ -188,7 +228,7 @@ Status grow(Core& core, std::span<const Room> rooms) {
     if (!maps) return fail(maps.error());
     Programs programs;
     if (core.serving) {
-        auto loaded = load_programs(core.settings, *maps);
+        auto loaded = load_programs(core.settings, *maps, names_of(core.programs));
         if (!loaded) return fail(loaded.error());
         programs = std::move(*loaded);
     }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // pod_server NAME PORT...: what runs in a test pod. Each port serves TCP and UDP, IPv4 and IPv6, and answers with its
 // own name: an HTTP request with a page, any other line with "NAME LINE", a datagram with "NAME DATAGRAM", from the
-// address that was asked. Connections stay open unless HTTP says "Connection: close" or the line is "bye". It writes
-// "ready" once it serves.
+// address that was asked. Connections stay open unless HTTP says "Connection: close" or the line is "bye". A line or
+// datagram "peer" is answered with "NAME ADDRESS", whom this end sees, and is the last as well. SCTP is served as TCP
+// is, where the kernel has it. It writes "ready" once it serves.
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -35,6 +37,7 @@ public:
     void serve_port(std::uint16_t port) {
         listen_on(port, SOCK_STREAM, Role::listener);
         listen_on(port, SOCK_DGRAM, Role::datagrams);
+        if (has_sctp()) listen_on(port, SOCK_STREAM, Role::listener, IPPROTO_SCTP);
     }
 
     [[noreturn]] void run() {
@@ -46,8 +49,14 @@ public:
     }
 
 private:
-    void listen_on(std::uint16_t port, int type, Role role) {
-        const int fd = socket(AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    static bool has_sctp() {
+        const int fd = socket(AF_INET6, SOCK_STREAM, IPPROTO_SCTP);
+        if (fd >= 0) close(fd);
+        return fd >= 0;
+    }
+
+    void listen_on(std::uint16_t port, int type, Role role, int protocol = 0) {
+        const int fd = socket(AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
         const int on = 1;
         sockaddr_in6 any{};
         any.sin6_family = AF_INET6;
@@ -105,7 +114,7 @@ private:
                 // The way back is the routing table's to choose.
                 reinterpret_cast<in6_pktinfo*>(CMSG_DATA(header))->ipi6_ifindex = 0;
             }
-            std::string answer = name_ + " " + std::string(buffer.data(), static_cast<std::size_t>(got));
+            std::string answer = answer_to({buffer.data(), static_cast<std::size_t>(got)}, peer);
             data = {answer.data(), answer.size()};
             sendmsg(fd, &message, 0);
         }
@@ -125,10 +134,26 @@ private:
             if (end == std::string::npos) return true;
             const std::string request = peer.pending.substr(0, end);
             peer.pending.erase(0, end + ending.size());
-            const bool last = http ? request.find("Connection: close") != std::string::npos : request == "bye";
-            const std::string answer = http ? page(last) : name_ + " " + request + "\n";
+            const bool last =
+                http ? request.find("Connection: close") != std::string::npos : request == "bye" || request == "peer";
+            const std::string answer = http ? page(last) : answer_to(request, peer_of(fd)) + "\n";
             if (send(fd, answer.data(), answer.size(), MSG_NOSIGNAL) < 0 || last) return false;
         }
+    }
+
+    [[nodiscard]] std::string answer_to(const std::string& words, const sockaddr_in6& peer) const {
+        if (words != "peer") return name_ + " " + words;
+        std::array<char, INET6_ADDRSTRLEN> text{};
+        const bool mapped = IN6_IS_ADDR_V4MAPPED(&peer.sin6_addr);
+        inet_ntop(mapped ? AF_INET : AF_INET6, &peer.sin6_addr.s6_addr[mapped ? 12 : 0], text.data(), text.size());
+        return name_ + " " + text.data();
+    }
+
+    static sockaddr_in6 peer_of(int fd) {
+        sockaddr_in6 peer{};
+        socklen_t size = sizeof peer;
+        getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size);
+        return peer;
     }
 
     [[nodiscard]] std::string page(bool last) const {
