@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# bench-node-port.sh [--rounds N] [--seconds S]: small datagrams from outside through a NodePort to a backend on another
+# bench-node-port.sh [--rounds N] [--seconds S] [--flood]: small datagrams from outside through a NodePort to a backend on another
 # node, packets a second, on one CPU, in turns: by XDP, by tc, and by nftables rules as kube-proxy writes them. What the
 # generator and the receiver take is included in all three. Prints; passes and fails nothing. The agent serves one Service; so do the rules.
+# --flood: datagrams to its ClusterIP instead, which are dropped: how many a second the node takes, by XDP and by tc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tests/harness/netns.sh
 
-rounds=7 seconds=1
+rounds=7 seconds=1 ways="xdp tc nftables" base=nftables column=3 unanswered=
 while (($#)); do
     case $1 in
     --rounds) rounds=$2 && shift 2 ;;
     --seconds) seconds=$2 && shift 2 ;;
-    *) echo "usage: bench-node-port.sh [--rounds N] [--seconds S]" >&2 && exit 2 ;;
+    --flood) ways="xdp tc" base=tc column=4 unanswered=--unanswered && shift ;;
+    *) echo "usage: bench-node-port.sh [--rounds N] [--seconds S] [--flood]" >&2 && exit 2 ;;
     esac
 done
 build=${SVCLB_BUILD:-$PWD/build}
@@ -113,23 +115,25 @@ POD_IP4[b]=10.244.2.20 POD_IP6[b]=fd00:10:244:2::20 POD_NODE[b]=2
 endpoints bench udp:8080:UDP b
 mac=$(ip -n "$(node_ns 1)" -j link show up250 | jq -r '.[0].address')
 
-port=20000
+port=20000 to4=10.0.250.1:30080 to6='[fd00:78:250::1]:30080'
+[[ -z $unanswered ]] || to4=10.96.0.10:80 to6='[fd00:10:96::10]:80'
 flood() { # TO CLIENT
     port=$((port + 1))
+    # shellcheck disable=SC2086 # no option where there is none
     pod_exec outside taskset -c 1 "$build/tests/bench/net/wire_load" --to "$1" --from "$2:$port" --device eth0 \
-        --mac "$mac" --server-netns "/run/netns/$(pod_ns b)" --server-device eth0 --seconds "$seconds"
+        --mac "$mac" --server-netns "/run/netns/$(pod_ns b)" --server-device eth0 --seconds "$seconds" $unanswered
 }
 
 for ((round = 0; round < rounds; round++)); do
-    for way in xdp tc nftables; do
+    for way in $ways; do
         if [[ $way == nftables ]]; then
             kube_proxy on
         else
             start_agent --node-ip 10.0.250.1,fd00:78:250::1 --uplinks 'up*' \
                 --xdp "$([[ $way == xdp ]] && echo native || echo off)" --host-packets off --host-sockets off
         fi
-        echo "$way IPv4 $(flood 10.0.250.1:30080 10.0.250.2)"
-        echo "$way IPv6 $(flood '[fd00:78:250::1]:30080' '[fd00:78:250::2]')"
+        echo "$way IPv4 $(flood "$to4" 10.0.250.2)"
+        echo "$way IPv6 $(flood "$to6" '[fd00:78:250::2]')"
         if [[ $way == nftables ]]; then
             kube_proxy off
         else
@@ -140,8 +144,8 @@ for ((round = 0; round < rounds; round++)); do
     done
 done | tee "$run/figures" >&2
 
-awk '
-    { n = ++count[$2, $1]; v[$2, $1, n] = $3; ways[$1]; families[$2]; if ($3 > best[$2, $1]) best[$2, $1] = $3 }
+awk -v ways_text="$ways" -v base=$base -v column=$column '
+    { n = ++count[$2, $1]; v[$2, $1, n] = $column; if ($column > best[$2, $1]) best[$2, $1] = $column }
     function median(key,   n, i, j, t, s) {
         n = count[key]
         for (i = 1; i <= n; i++) s[i] = v[key, i]
@@ -149,14 +153,14 @@ awk '
         return s[int((n + 1) / 2)]
     }
     END {
-        printf "%-6s %-10s %12s %12s %20s %22s\n", "", "way", "best, 1/s", "median, 1/s", "best / nftables", "median / nftables"
+        printf "%-6s %-10s %12s %12s %20s %22s\n", "", "way", "best, 1/s", "median, 1/s", "best / " base, "median / " base
         for (family = 4; family <= 6; family += 2) {
             f = "IPv" family
-            split("xdp tc nftables", order, " ")
-            for (i = 1; i <= 3; i++) {
+            last = split(ways_text, order, " ")
+            for (i = 1; i <= last; i++) {
                 w = order[i]
                 printf "%-6s %-10s %12.0f %12.0f %20.2f %22.2f\n", f, w, best[f, w], median(f SUBSEP w), \
-                    best[f, w] / best[f, "nftables"], median(f SUBSEP w) / median(f SUBSEP "nftables")
+                    best[f, w] / best[f, base], median(f SUBSEP w) / median(f SUBSEP base)
             }
         }
     }' "$run/figures"

@@ -57,6 +57,17 @@ void set_uplink(Datapath& datapath, const char* name) {
     REQUIRE(bpf_map_update_elem(datapath.map("uplink_devices"), &device, &yes, BPF_ANY) == 0);
 }
 
+// As if XDP served every device that the test has.
+void serve_with_xdp(const Datapath& datapath) {
+    for (const std::uint32_t device : {1U, if_nametoindex("uplink")}) {
+        svclb_xdp_link row{};
+        row.mode = SVCLB_XDP_NATIVE;
+        const Mac mac = Packet{}.to_mac;
+        std::copy(mac.begin(), mac.end(), row.mac);
+        if (device != 0) REQUIRE(bpf_map_update_elem(datapath.map("xdp_links"), &device, &row, BPF_ANY) == 0);
+    }
+}
+
 // The node that is dialled: its backends are elsewhere.
 struct Sender {
     explicit Sender(const World& at, const ServiceOptions& options = with_dsr())
@@ -618,4 +629,61 @@ TEST_CASE("dsr: a client that has closed begins anew, with whom the table has no
     check_goes_to(world.data(client, external(world)), world.backend(1));
     CHECK(datapath.flows().size() == 1);
     CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("dsr: XDP leaves it all to tc, on the node that is dialled and on the backend's", "[dsr][xdp]") {
+    const World world = any_world();
+    CAPTURE(world);
+    const Endpoint client = outside_client(world);
+    const Packet first = world.first(client, external(world));
+    const Packet data = world.data(client, external(world));
+    const auto check_passed = [&](Datapath& datapath, const Packet& packet) {
+        const Bytes frame = packet.frame();
+        const Run run = datapath.from_wire(frame);
+        CHECK(run.verdict == xdp_pass);
+        CHECK(difference(frame, run.frame) == std::string());
+    };
+    {
+        const Sender at(world);
+        serve_with_xdp(at.datapath);
+        // Twice each: what tc has made of the first ones is there when the others come.
+        for (int i = 0; i < 2; i++)
+            for (const Packet& packet : {first, data}) {
+                check_passed(at.datapath, packet);
+                CHECK_RUN(at.datapath.from_uplink(packet), redirected, wrapped(world, packet));
+            }
+        CHECK(at.datapath.reasons() == 0);
+    }
+    const Receiver at(world);
+    Datapath& datapath = at.datapath;
+    serve_with_xdp(datapath);
+    const Packet answer = world.answer(world.backend(), client);
+    for (int i = 0; i < 2; i++) {
+        for (const Packet& packet : {first, data}) {
+            check_passed(datapath, wrapped(world, packet));
+            CHECK_RUN(datapath.from_uplink(wrapped(world, packet)), next, with_destination(packet, world.backend()));
+            CHECK_RUN(datapath.to_uplink(answer), next, with_source(answer, external(world)));
+        }
+    }
+    // Dialled on this node itself, the same conversation is one of its own.
+    check_passed(datapath, data);
+    CHECK_RUN(datapath.from_uplink(data), next, with_destination(data, world.backend()));
+    CHECK(datapath.xdp_counter(SVCLB_XDP_FORWARDED).packets == 0);
+    CHECK(datapath.xdp_counter(SVCLB_XDP_DROPPED).packets == 0);
+    CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("dsr: what may not be dialled ends at XDP, and by tc the same", "[dsr][xdp]") {
+    const World world = any_world();
+    CAPTURE(world);
+    ServiceOptions options = with_dsr();
+    options.source_ranges = true;
+    const Sender at(world, options);
+    serve_with_xdp(at.datapath);
+    const Packet first = world.first(outside_client(world), external(world));
+    CHECK(at.datapath.from_wire(first.frame()).verdict == xdp_drop);
+    CHECK(at.datapath.reason(SVCLB_REASON_SOURCE_RANGE_DROPPED).packets == 1);
+    CHECK_RUN(at.datapath.from_uplink(first), dropped, first);
+    CHECK(at.datapath.reason(SVCLB_REASON_SOURCE_RANGE_DROPPED).packets == 2);
+    CHECK(at.datapath.reasons() == 2);
 }

@@ -43,6 +43,7 @@ add_executable(packet_tests
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp
+    past_stack_test.cpp
     sctp_test.cpp
     socket_callers_test.cpp
     socket_failures_test.cpp

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 # XDP on the uplinks of two nodes: what a client outside sends through a node port to a backend on the other node is
-# turned round there, and its answers too. Another's XDP program stays, flows outlive the agent and the program, and
-# without XDP all goes on by tc.
+# turned round there, and its answers too; what may begin no flow is dropped there; direct server return is left alone.
+# Another's XDP program stays, flows outlive the agent and the program, and without XDP all goes on by tc.
 set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
 . "$(dirname "$0")/../harness/outside.sh"
@@ -20,9 +20,12 @@ ready_for_xdp() {
 without_offload() { nsenter --net="/run/netns/$1" ethtool -K "$2" tx off >/dev/null; }
 
 talk() { pod_exec outside python3 "$harness_top/tests/e2e/tools/talk.py" "$@"; }
-turned() { ctl status -o json | jq .xdp.packets; }
+turned() { ctl "$@" status -o json | jq .xdp.packets; }
 uplink_has() { holds "$(ctl get links -o json)" '.items[] | select(.name == "uplink") | [.hooks[] | select(.hook == "xdp") | .mode] == '"$1"; }
-agent() { start_agent -n "$1" --node-ip "10.0.20$1.2,fd00:78:20$1::2" "${@:2}"; }
+agent() {
+    start_agent -n "$1" --node-ip "10.0.20$1.2,fd00:78:20$1::2" --service-cidr 10.96.0.0/16,fd00:10:96::/112 "${@:2}"
+}
+sample() { node_exec curl -sS --max-time 20 http://127.0.0.1:10249/metrics | awk -v name="$1" 'index($0, name " ") == 1 { print $NF }'; }
 
 harness_begin xdp
 cluster_up 2
@@ -33,6 +36,8 @@ pod_add b2 2
 without_offload "$(pod_ns b2)" eth0
 pod_serve b2 8080
 exposed far 80 8080 Cluster b2
+exposed local 81 8080 Local b2
+annotation='svclb.io/forwarding-mode: dsr' exposed direct 82 8080 Cluster b2
 for node in 1 2; do agent $node --xdp native; done
 check "XDP is at the uplink, in the driver" uplink_has '["native"]'
 check "and at the other node's" holds "$(ctl -n 2 get links -o json)" \
@@ -58,6 +63,31 @@ say "in the driver"
 through "turned round at XDP" -ge 500
 check "desired and programmed state agree" ctl verify
 
+dropped_at_xdp() { ctl status -o json | jq .xdp.dropped; }
+dropped_for() { ctl status -o json | jq --arg reason "$1" '[.drops[] | select(.reason == $reason) | .packets] | add // 0'; }
+
+# floods AT-XDP: packets that may begin no flow, 200 of each kind, fewer than any queue on their way has room for. Whether
+# XDP drops them or tc does, they count under one reason.
+floods() {
+    local reason targets target proto from before early
+    while read -r reason targets; do
+        for target in $targets; do
+            from=10.0.250.100
+            [[ $target != *]* ]] || from=fd00:78:250::100
+            for proto in tcp udp; do
+                before=$(dropped_for "$reason") early=$(dropped_at_xdp)
+                pod_exec outside "$tools/packet_flood" $proto $from "$target" 200 >/dev/null
+                check "$proto to $target: $reason" await 5 test "$(($(dropped_for "$reason") - before))" = 200
+                check "$proto to $target: at XDP" test "$(($(dropped_at_xdp) - early))" = $((200 * $1))
+            done
+        done
+    done <<'TARGETS'
+CLUSTER_IP_FROM_OUTSIDE 10.96.0.80:80 [fd00:10:96::80]:80 10.96.0.80:9 [fd00:10:96::80]:9
+UNALLOCATED_DROPPED 10.96.7.7:80 [fd00:10:96::707]:80
+NO_LOCAL_BACKEND_DROPPED 10.0.201.2:30081 [fd00:78:201::2]:30081 192.0.2.81:80 [2001:db8::81]:80
+TARGETS
+}
+
 client_port=41000
 # conversations SECONDS: one of each kind, each with a question every 2 ms.
 conversations() {
@@ -78,6 +108,26 @@ unbroken() { # SENTENCE
         check "$1: conversation $n is unbroken" holds "$(cat "$run/talk$n")" '.lost == 0 and .error == "" and .answered > 100'
     done
 }
+
+say "what may begin no flow"
+conversations 6
+floods 1
+unbroken "floods"
+check "the metrics have them" test "$(sample 'svclb_xdp_packets_total{action="dropped"}')" = "$(dropped_at_xdp)"
+check "and what was forwarded" test "$(sample 'svclb_xdp_packets_total{action="forwarded"}')" = "$(turned)"
+check "and what went up" test "$(sample 'svclb_xdp_packets_total{action="passed"}')" -gt 0
+check "and the uplink's mode" test "$(sample 'svclb_uplink_xdp{device="uplink",mode="native"}')" = 1
+
+say "direct server return"
+for kind in "192.0.2.82:80 $outside4" "--udp 192.0.2.82:80 $outside4" "[2001:db8::82]:80 [$outside6]" \
+    "--udp [2001:db8::82]:80 [$outside6]"; do
+    there=$(turned) here=$(turned -n 2)
+    # shellcheck disable=SC2086 # several words
+    check "every question is answered: $kind" holds "$(talk --questions 400 $kind)" \
+        '.answered == 400 and .lost == 0 and .pods == ["b2"]'
+    check "nothing of it is turned round" test "$(turned) $(turned -n 2)" = "$there $here"
+done
+check "it went to the backend's node whole" holds "$(ctl flows list -o json)" '[.items[] | select(.kind == "encapsulated")] | length >= 4'
 
 say "a firewall that drops what connection tracking calls invalid"
 node_exec nft -f - <<'RULES'
@@ -117,6 +167,7 @@ check "it is gone" uplink_has '[]'
 before=$(turned)
 sleep 1
 check "and nothing more is turned round" test "$(turned)" = "$before"
+check "the metrics say so" test "$(sample 'svclb_uplink_xdp{device="uplink",mode="off"}')" = 1
 stop_agent
 agent 1 --xdp generic
 check "generic on request" uplink_has '["generic"]'
@@ -126,6 +177,8 @@ stop_agent
 agent 1
 check "by itself it is not put on a virtual device" uplink_has '[]'
 unbroken "changed"
+say "what may begin no flow, by tc"
+floods 0
 
 say "somebody else's program"
 stop_agent

@@ -38,6 +38,7 @@ constexpr int kQuestions = 20;          // until the flow is established, and ev
 struct Options {
     std::string to, from, device, mac, server_netns, server_device;
     double seconds = 1;
+    bool unanswered = false;
 };
 
 [[noreturn]] void die(const std::string& what) {
@@ -129,7 +130,7 @@ void emit(const Object& object, const svclb::test::Bytes& frame) {
 void measure(const Options& options) {
     const auto object = load(::if_nametoindex(options.device.c_str()));
     const auto sink = attach_sink(object, options);
-    converse(tools::parse_endpoint(options.to), tools::parse_endpoint(options.from));
+    if (!options.unanswered) converse(tools::parse_endpoint(options.to), tools::parse_endpoint(options.from));
     const auto frame = frame_of(options);
     const std::uint32_t zero = 0;
     if (bpf_map_update_elem(bpf_object__find_map_fd_by_name(object.get(), "frame"), &zero, frame.data(), BPF_ANY) != 0)
@@ -156,6 +157,7 @@ int main(int argc, char** argv) {
     app.add_option("--mac", options.mac, "of the next hop")->required();
     app.add_option("--server-netns", options.server_netns, "the backend's")->required();
     app.add_option("--server-device", options.server_device, "where they arrive")->required();
+    app.add_flag("--unanswered", options.unanswered, "TO drops it all: begin no conversation");
     app.add_option("--seconds", options.seconds)->check(CLI::Range(0.01, 60.0));
     CLI11_PARSE(app, argc, argv);
     try {
