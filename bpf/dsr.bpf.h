@@ -162,13 +162,24 @@ __noinline int has_way(struct __sk_buff *skb)
 	       bpf_map_lookup_elem(&uplink_devices, &device);
 }
 
+/* SCTP whose checksum is left to a device has passed none: it is from a socket of this very kernel (a container as the
+ * client, nodes that are containers), and super-packets will follow. No program can encapsulate those. */
+static __always_inline bool may_come_in_bulk(struct __sk_buff *skb, const struct packet *pkt)
+{
+	__u32 check = 0;
+
+	return pkt->tuple.proto == IPPROTO_SCTP &&
+	       (bpf_skb_load_bytes(skb, pkt->l4 + SCTP_CHECK_OFFSET, &check, sizeof(check)) || !check);
+}
+
 /* Can `work.pkt`, which begins `work.flow`, and what will follow it be encapsulated? */
 __noinline int can_encapsulate(struct __sk_buff *skb)
 {
 	struct work *work = work_on();
 	__u32 mtu, outer;
 
-	if (!work || work->pkt.l3 != ETH_HLEN || skb->vlan_present || !node_address(work->pkt.v6) || !has_way(skb))
+	if (!work || work->pkt.l3 != ETH_HLEN || skb->vlan_present || !node_address(work->pkt.v6) ||
+	    may_come_in_bulk(skb, &work->pkt) || !has_way(skb))
 		return 0;
 	outer = outer_size(&work->pkt);
 	mtu = mtu_to_backend(skb, work);

@@ -59,7 +59,7 @@ __noinline int open_named(__u32 index)
 	result = open_towards(work, work->pkt.tuple.sport);
 	if (result == CLAIM_FAILED || (result == TAKEN && open_translated(tuple_hash(&work->pkt.tuple))))
 		return 0;
-	mark_reply(&work->flow, &work->pkt.tuple);
+	mark_reply(work);
 	forget_source(SVCLB_TO_POD);
 	count_flow(index, work->flow.backend);
 	return 1;

@@ -152,13 +152,14 @@ struct {
 	__type(value, struct svclb_wire_filters);
 } wire_filters SEC(".maps");
 
-/* Agent -> programs: addresses of tunnels, by ifindex. Key 0: there are such. */
+/* Agent -> programs: addresses of uplinks and tunnels that are not where the node's own is, by ifindex. Key 0: there
+ * are such. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u32);
 	__type(value, struct svclb_node_addresses);
-} tunnel_addresses SEC(".maps");
+} uplink_addresses SEC(".maps");
 
 /* Agent -> programs. Read by the first packet of a flow. */
 struct {
@@ -199,7 +200,7 @@ struct {
 /* Programs -> svclb-ctl. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, SVCLB_XDP_ACTIONS);
 	__type(key, __u32);
 	__type(value, struct svclb_xdp_counter);
 } xdp_counters SEC(".maps");

@@ -48,7 +48,7 @@ __noinline int begin(struct __sk_buff *skb)
 		result = open_to(work, frontend);
 		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
-	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
+	if (has_connections(pkt->tuple.proto) && !(pkt->tcp_flags & TCP_SYN))
 		return VERDICT_NEXT;
 	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
 	if (bytes->reply[index] || bytes->backend[index]) {
@@ -57,7 +57,7 @@ __noinline int begin(struct __sk_buff *skb)
 			return drop(pkt, REFUSED_REASON(result));
 		return result ? VERDICT_NONE : VERDICT_NEXT;
 	}
-	if (in_service_cidr(pkt->tuple.daddr))
+	if (!(pkt->tcp_flags & TCP_ACK) && in_service_cidr(pkt->tuple.daddr))
 		return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
 	return VERDICT_NEXT;
 }
@@ -68,9 +68,9 @@ static __always_inline bool may_begin(const struct packet *pkt, const struct svc
 {
 	if (may_have_flow)
 		return true;
-	if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
+	if (has_connections(pkt->tuple.proto) && !(pkt->tcp_flags & TCP_SYN))
 		return false;
-	return bytes->reply[index] || bytes->backend[index] || has_service_cidr();
+	return bytes->reply[index] || bytes->backend[index] || (!(pkt->tcp_flags & TCP_ACK) && has_service_cidr());
 }
 
 static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *work, const struct svclb_filters *bytes)
@@ -100,8 +100,14 @@ static __always_inline int handle_from_pod(struct __sk_buff *skb, struct work *w
 
 /* `work.pkt` has no ports and is meant for a frontend's address. What asks a ClusterIP for something is told that this
  * is not there (behaviour row 1.26); what we cannot translate goes on untouched. */
-static __always_inline int portless_to_frontend(struct __sk_buff *skb, const struct packet *pkt, __u32 parsed)
+__noinline int portless_to_frontend(struct __sk_buff *skb, __u32 parsed)
 {
+	struct work *work = work_on();
+	const struct packet *pkt;
+
+	if (!work)
+		return VERDICT_DROP;
+	pkt = &work->pkt;
 	if (parsed == PARSED_FRAGMENT)
 		return pass(pkt, SVCLB_REASON_FRAGMENT);
 	if (parsed == PARSED_UNREAD)
@@ -111,6 +117,27 @@ static __always_inline int portless_to_frontend(struct __sk_buff *skb, const str
 	if (!is_cluster_ip(&pkt->tuple) || (is_icmp(pkt) && !is_ping(skb, pkt)))
 		return pass(pkt, SVCLB_REASON_UNSUPPORTED_PROTOCOL);
 	return is_icmp(pkt) ? echo(skb) : reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
+}
+
+/* `work.pkt` has no ports and is for none of our addresses. What asks an address of a Service CIDR that no Service has
+ * meets silence (behaviour row 1.26), in fragments, too; those of a connection may be of one that was there before us.
+ */
+__noinline int drop_unallocated(struct __sk_buff *skb, __u32 parsed)
+{
+	struct work *work = work_on();
+	const struct packet *pkt;
+	__u8 proto;
+	bool asks;
+
+	if (!work)
+		return VERDICT_DROP;
+	pkt = &work->pkt;
+	proto = work->fragment.proto;
+	if (parsed == PARSED_FRAGMENT)
+		asks = proto != IPPROTO_TCP && proto != IPPROTO_SCTP;
+	else
+		asks = parsed == PARSED_OTHER && (!is_icmp(pkt) || is_ping(skb, pkt));
+	return asks && in_service_cidr(pkt->tuple.daddr) ? drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED) : VERDICT_NEXT;
 }
 
 /* A pod's packet without ports. */
@@ -132,10 +159,8 @@ __noinline int portless_from_pod(struct __sk_buff *skb, __u32 parsed)
 			return verdict;
 	}
 	if (bytes->frontend[filter_index(pkt->tuple.daddr, 0)])
-		return portless_to_frontend(skb, pkt, parsed);
-	if (parsed == PARSED_OTHER && in_service_cidr(pkt->tuple.daddr) && (!is_icmp(pkt) || is_ping(skb, pkt)))
-		return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
-	return VERDICT_NEXT;
+		return portless_to_frontend(skb, parsed);
+	return drop_unallocated(skb, parsed);
 }
 
 /* A packet without ports, to a pod. */

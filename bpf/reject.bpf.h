@@ -73,7 +73,7 @@ static __always_inline long swap_macs(struct __sk_buff *skb)
 	return bpf_skb_store_bytes(skb, 0, swapped, sizeof(swapped), 0);
 }
 
-/* Back out of the device the packet came in by, to its sender. */
+/* Back out of the device the packet came in by, to its sender; that one has Ethernet headers. */
 static __always_inline int send_back(struct __sk_buff *skb)
 {
 	if (swap_macs(skb))
@@ -88,6 +88,11 @@ static __always_inline int send_back_bare(struct __sk_buff *skb)
 	if (bpf_skb_change_head(skb, ETH_HLEN, 0))
 		return VERDICT_DROP;
 	return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
+}
+
+static __always_inline int send_answer(struct __sk_buff *skb, const struct packet *pkt)
+{
+	return pkt->l3 ? send_back(skb) : send_back_bare(skb);
 }
 
 /* The IP header of an answer, made from that of the packet: addresses swapped, new length, new hop limit. */
@@ -288,7 +293,7 @@ __noinline int reject(struct __sk_buff *skb, __u32 reason)
 	if (pkt->tuple.proto == IPPROTO_TCP && has_plain_ip(pkt) ? answer_reset(skb, work)
 								 : answer_unreachable(skb, work))
 		return drop(pkt, SVCLB_REASON_REJECT_FAILED);
-	return pkt->l3 ? send_back(skb) : send_back_bare(skb);
+	return send_answer(skb, pkt);
 }
 
 /* `work.pkt` is a ping to a ClusterIP. Returns the verdict. */
@@ -303,7 +308,7 @@ __noinline int echo(struct __sk_buff *skb)
 	if (!is_unicast(skb, &work->pkt) || answer_ping(skb, work))
 		return drop(&work->pkt, SVCLB_REASON_REJECT_FAILED);
 	count_reason(&work->pkt, SVCLB_REASON_PING_ANSWERED);
-	return send_back(skb);
+	return send_answer(skb, &work->pkt);
 }
 
 #endif

@@ -62,6 +62,63 @@ __noinline int remember_backend(__u32 service)
 	return keep_backend(service, work->pkt.tuple.saddr, work->flow.addr, work->flow.port);
 }
 
+/*
+ * Two pods may be each other's backends and dial from the very ports that they serve. Then what the one sends passes
+ * for an answer to the other, at whichever device. Which kind of entry has the tuple of `work.reply_at` the other way
+ * round? 0: none.
+ */
+__noinline int crossed_by(void)
+{
+	const struct svclb_wire_filters *wire = wire_filter_bytes();
+	const struct svclb_filters *bytes = filter_bytes();
+	struct work *work = work_on();
+	struct svclb_flow_key6 *across;
+	struct svclb_flow *owner;
+	__u32 index;
+	bool v6;
+
+	if (!work || !bytes || !wire || !(work->reply_at.direction & SVCLB_DIRECTION_TO))
+		return 0;
+	index = filter_index(work->reply_at.daddr, work->reply_at.dport);
+	if (!bytes->backend[index] && !bytes->reply[index] && !wire->reply[index])
+		return 0;
+	v6 = work->pkt.v6;
+	across = &work->across;
+	same_protocol(across, &work->reply_at);
+	copy_addr(across->saddr, work->reply_at.daddr);
+	across->sport = work->reply_at.dport;
+	copy_addr(across->daddr, work->reply_at.saddr);
+	across->dport = work->reply_at.sport;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < 2; i++) {
+		across->direction = i ? SVCLB_TO_WIRE : SVCLB_TO_POD;
+		owner = find_established(across, v6);
+		if (!owner)
+			owner = find_transient(across, v6);
+		if (!owner || (owner->kind != SVCLB_FLOW_REPLY && owner->kind != SVCLB_FLOW_DIRECT))
+			continue;
+		if (!dead(owner, across->proto))
+			return owner->kind;
+		/* Its other entry is met by nobody but its client. */
+		remove_established(across, v6);
+		remove_transient(across, v6);
+	}
+	return 0;
+}
+
+/* claim(), unless the tuple is in use the other way round. Returns enum claim. */
+__noinline int claim_apart(void)
+{
+	struct work *work = work_on();
+	int result = claim(0);
+
+	/* Afterwards: of two at the same time one sees the other. */
+	if (!work || result != CLAIMED || !crossed_by())
+		return result;
+	remove_transient(&work->reply_at, work->pkt.v6);
+	return TAKEN;
+}
+
 /* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`. Returns enum claim. */
 static __always_inline enum claim open_towards(struct work *work, __be16 port)
 {
@@ -80,7 +137,7 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
 	/* The reply entry first: it alone decides whether the tuple is free. */
-	result = claim(0);
+	result = claim_apart();
 	if (result != CLAIMED)
 		return result;
 	if (store_transient(tuple, forward, BPF_ANY, work->pkt.v6)) {
@@ -120,24 +177,24 @@ static __always_inline void begin_flow(struct svclb_flow *forward, __u32 service
 	stamp(forward);
 }
 
-/* Marks where replies of the flow of `tuple` will come from, before the first one can. */
-static __always_inline void mark_reply(const struct svclb_flow *forward, const struct svclb_flow_key6 *tuple)
+/* Marks where replies of `work.flow` will come from, before the first one can; a pod's to itself by where they go. */
+static __always_inline void mark_reply(const struct work *work)
 {
+	const struct svclb_flow *forward = &work->flow;
 	struct svclb_wire_filters *wire = wire_filter_bytes();
 	struct svclb_filters *bytes = filter_bytes();
 
 	if (!bytes || !wire)
 		return;
-	if (tuple->direction == SVCLB_FROM_WIRE) {
+	if (forward->kind == SVCLB_FLOW_HAIRPIN)
+		bytes->direct[filter_index(work->pkt.tuple.daddr, forward->client_port)] = 1;
+	if (work->pkt.tuple.direction == SVCLB_FROM_WIRE) {
 		wire->reply[filter_index(forward->addr, forward->port)] = 1;
 		wire->reply[filter_index(forward->addr, 0)] = 1;
 		return;
 	}
 	bytes->reply[filter_index(forward->addr, forward->port)] = 1;
 	bytes->reply[filter_index(forward->addr, 0)] = 1;
-	/* These are for the frontend's address, at a port that is no frontend. */
-	if (forward->kind == SVCLB_FLOW_HAIRPIN)
-		bytes->direct[filter_index(tuple->daddr, forward->client_port)] = 1;
 }
 
 /* A new flow of `work.pkt` to a frontend of service port `index`. 0, or REFUSE(). */
@@ -178,7 +235,7 @@ __noinline int open_flow(__u32 index, __u32 set)
 		if (refused)
 			return refused;
 	}
-	mark_reply(&work->flow, &work->pkt.tuple);
+	mark_reply(work);
 	if (affinity_s)
 		remember_backend(index);
 	count_flow(index, work->flow.backend);
@@ -186,8 +243,9 @@ __noinline int open_flow(__u32 index, __u32 set)
 }
 
 /*
- * `work.pkt` is the first packet, or any UDP one, of a conversation that dials a backend itself. Keeps its tuple from
- * being given to a flow; where a flow has it already, the conversation becomes a flow with another source port.
+ * `work.pkt` is the first packet, or any UDP one, of a conversation that dials a backend itself, or the answer to one
+ * who dials from a backend's port. Keeps its tuple from being given to a flow; where a flow has it already, the
+ * conversation becomes a flow with another source port.
  * 0: not translated; 1: `work.flow` says how; or REFUSE().
  */
 __noinline int meet_direct(void)
@@ -195,8 +253,8 @@ __noinline int meet_direct(void)
 	struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
 	struct svclb_flow *owner;
+	bool answer, v6;
 	int result;
-	bool v6;
 
 	if (!work || !bytes)
 		return 0;
@@ -206,7 +264,9 @@ __noinline int meet_direct(void)
 	work->flow.port = work->pkt.tuple.dport;
 	work->flow.client_port = work->pkt.tuple.sport;
 	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
-
+	answer = !has_connections(work->reply_at.proto) || work->pkt.tcp_flags & TCP_ACK;
+	if (answer && crossed_by() == SVCLB_FLOW_REPLY)
+		return 0;
 	owner = find_established(&work->reply_at, v6);
 	if (!owner)
 		owner = find_transient(&work->reply_at, v6);
@@ -223,6 +283,8 @@ __noinline int meet_direct(void)
 		forget_source(SVCLB_TO_WIRE);
 		return 0;
 	}
+	if (work->pkt.tcp_flags & TCP_ACK)
+		return 0;
 
 	__builtin_memset(&work->slot, 0, sizeof(work->slot));
 	copy_addr(work->slot.addr, work->pkt.tuple.daddr);
@@ -230,7 +292,7 @@ __noinline int meet_direct(void)
 	result = open_translated(tuple_hash(&work->pkt.tuple));
 	if (result)
 		return result;
-	mark_reply(&work->flow, &work->pkt.tuple);
+	mark_reply(work);
 	bytes->direct[filter_index(work->pkt.tuple.daddr, work->pkt.tuple.dport)] = 1;
 	return 1;
 }

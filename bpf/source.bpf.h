@@ -57,23 +57,26 @@ __noinline int claim_source(__u32 hash, int press)
 }
 
 /*
- * The node's address where the backend is reached by the tunnel that `work.flow` is routed to, which has one: the far
- * end lets in nothing else (WireGuard's allowed addresses, reverse path filters), and would answer by another way.
+ * The address of the uplink or tunnel that leads to the backend of `work.flow`, where it has one and does not carry the
+ * node's own: by another the answers would come back another way (overlays), or the far end lets nothing else in
+ * (WireGuard's allowed addresses, reverse path filters).
  */
-static __always_inline const __be32 *tunnel_address(struct __sk_buff *skb, const struct work *work)
+static __always_inline const __be32 *uplink_address(struct __sk_buff *skb, const struct work *work)
 {
 	const struct svclb_node_addresses *row;
 	struct bpf_fib_lookup route;
 	__u32 key = 0;
 	long found;
 
-	if (work->flow.masqueraded != SVCLB_MASQUERADED_AT_UPLINK || !bpf_map_lookup_elem(&tunnel_addresses, &key))
+	if (work->flow.masqueraded != SVCLB_MASQUERADED_AT_UPLINK || !bpf_map_lookup_elem(&uplink_addresses, &key))
 		return NULL;
 	found = look_up_route(skb, &work->pkt, work->flow.addr, &route);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+	/* A packet that is too large has its route as well. */
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH &&
+	    found != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return NULL;
 	key = route.ifindex;
-	row = bpf_map_lookup_elem(&tunnel_addresses, &key);
+	row = bpf_map_lookup_elem(&uplink_addresses, &key);
 	return row ? address_in(row, work->pkt.v6) : NULL;
 }
 
@@ -87,7 +90,7 @@ __noinline int prepare_source(struct __sk_buff *skb)
 
 	if (!work)
 		return REFUSE(FLOW_TABLE_FAILED);
-	own = tunnel_address(skb, work);
+	own = uplink_address(skb, work);
 	if (!own)
 		own = node_address(work->pkt.v6);
 	if (!own)
@@ -250,18 +253,23 @@ __noinline int note_source(int wanted)
 	return 0;
 }
 
+/* May the sender of `work.pkt` not dial the frontend at all? */
+static __always_inline bool turns_away(const struct svclb_frontend *frontend)
+{
+	return (frontend->flags & SVCLB_FRONTEND_SOURCE_RANGES) && !source_allowed(frontend->service);
+}
+
 /* A new flow of `work.pkt` to a frontend. 0, or REFUSE(). */
 static __always_inline int open_to(const struct work *work, const struct svclb_frontend *frontend)
 {
 	__u8 outside_set = frontend->outside_set;
 	__u32 index = frontend->service;
-	__u8 flags = frontend->flags;
 	__u8 kind = frontend->kind;
 	__u8 set = frontend->set;
 	bool local;
 	int result;
 
-	if ((flags & SVCLB_FRONTEND_SOURCE_RANGES) && !source_allowed(index))
+	if (turns_away(frontend))
 		return REFUSE(SOURCE_RANGE_DROPPED);
 	local = work->host || is_local_client();
 	result = open_flow(index, local ? set : outside_set);

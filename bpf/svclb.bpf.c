@@ -144,8 +144,13 @@ SEC("xdp")
 int from_wire(struct xdp_md *ctx)
 {
 	struct work *work = work_on();
+	int action = work ? handle_frame(ctx, work) : XDP_PASS;
 
-	return work ? turn_round(ctx, work) : XDP_PASS;
+	if (action == XDP_PASS)
+		count_action(ctx, SVCLB_XDP_PASSED);
+	else
+		count_action(ctx, action == XDP_DROP ? SVCLB_XDP_DROPPED : SVCLB_XDP_FORWARDED);
+	return action;
 }
 
 char svclb_license[] SEC("license") = "GPL";

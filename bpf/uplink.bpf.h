@@ -16,6 +16,7 @@
 #include "past_stack.bpf.h"
 #include "service.bpf.h"
 #include "source.bpf.h"
+#include "uplink_rules.bpf.h"
 
 /* Of a tunnel's packet. Before 5.14 those of IPIP and the like still have the outer headers in front of them. */
 static __always_inline bool has_outer_headers(struct __sk_buff *skb)
@@ -43,11 +44,10 @@ static __always_inline int open_from_wire(struct __sk_buff *skb)
 		return VERDICT_DROP;
 	pkt = &work->pkt;
 	frontend = find_frontend(&pkt->tuple);
-	if (!frontend)
-		return settings.external_cluster_ip ? reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED)
-						    : drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
-	if (frontend->kind == SVCLB_FRONTEND_CLUSTER_IP && !settings.external_cluster_ip)
+	if (closed_to_outside(frontend))
 		return drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
+	if (!frontend)
+		return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
 	flags = frontend->flags;
 	result = open_to(work, frontend);
 	if (result)
@@ -57,11 +57,26 @@ static __always_inline int open_from_wire(struct __sk_buff *skb)
 	return VERDICT_NONE;
 }
 
+/* `work.pkt` is of a connection that this node does not know. With direct server return and Maglev another node would
+ * have led it where this one does: it goes on from here. Without, only that node knows what its backend sees. */
+static __always_inline bool takes_over(const struct packet *pkt, const struct svclb_frontend *frontend)
+{
+	const struct svclb_service *service;
+	__u32 index = frontend->service;
+
+	if (!(frontend->flags & SVCLB_FRONTEND_DSR) || pkt->tcp_flags & (TCP_SYN | TCP_RST))
+		return false;
+	service = bpf_map_lookup_elem(&services, &index);
+	return service && service->algorithm == SVCLB_ALGORITHM_MAGLEV &&
+	       svclb_run_count(read_run(service, SVCLB_SET_CLUSTER));
+}
+
 /* `work.pkt` has no established flow. VERDICT_NONE: `work.flow` says how to translate. */
 __noinline int begin_from_wire(struct __sk_buff *skb)
 {
 	const struct svclb_wire_filters *wire = wire_filter_bytes();
 	const struct svclb_filters *bytes = filter_bytes();
+	const struct svclb_frontend *frontend;
 	struct work *work = work_on();
 	const struct packet *pkt;
 	__u32 index;
@@ -73,12 +88,15 @@ __noinline int begin_from_wire(struct __sk_buff *skb)
 	if (found_transient())
 		return VERDICT_NONE;
 	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
-	if ((bytes->direct[index] || bytes->frontend[filter_index(pkt->tuple.daddr, 0)]) &&
-	    (find_frontend(&pkt->tuple) || is_cluster_ip(&pkt->tuple))) {
-		/* Begun before we came: whoever translated it then, or the kernel's conntrack, still does. */
-		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
-			return pass(pkt, SVCLB_REASON_NO_FLOW);
-		return open_from_wire(skb);
+	if (is_frontend_address(bytes, &pkt->tuple)) {
+		frontend = find_frontend(&pkt->tuple);
+		if (frontend || is_cluster_ip(&pkt->tuple)) {
+			/* Begun before we came: whoever translated it then, or the kernel's conntrack, still does. */
+			if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt) &&
+			    !(frontend && takes_over(pkt, frontend)))
+				return pass(pkt, SVCLB_REASON_NO_FLOW);
+			return open_from_wire(skb);
+		}
 	}
 	if ((has_connections(pkt->tuple.proto) && !is_first_syn(pkt)) || !wire->reply[index])
 		return VERDICT_NEXT;
@@ -93,21 +111,17 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 	const struct svclb_wire_filters *wire = wire_filter_bytes();
 	const struct svclb_filters *bytes = filter_bytes();
 	const struct packet *pkt = &work->pkt;
-	__u32 index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
-	bool may_have_flow;
 	int verdict;
 
 	if (!bytes || !wire)
 		return VERDICT_NEXT;
-	may_have_flow = bytes->direct[index] || bytes->frontend[filter_index(pkt->tuple.daddr, 0)] ||
-			(is_source_port(pkt->tuple.dport) && bytes->direct[filter_index(pkt->tuple.daddr, 0)]);
-	if (!may_have_flow) {
+	if (!may_have_flow(bytes, &pkt->tuple)) {
 		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
 			return VERDICT_NEXT;
 		/* Else it would go to and fro between the node and the router that sent it here. */
 		if (in_service_cidr(pkt->tuple.daddr))
 			return drop(pkt, SVCLB_REASON_UNALLOCATED_DROPPED);
-		if (!wire->reply[index])
+		if (!wire->reply[filter_index(pkt->tuple.daddr, pkt->tuple.dport)])
 			return VERDICT_NEXT;
 	}
 	if (!found_established(work)) {
@@ -127,31 +141,40 @@ static __always_inline int handle_to_wire(struct __sk_buff *skb, struct work *wo
 	return wire ? translate_outward(skb, work, wire->reply) : VERDICT_NEXT;
 }
 
-/* A packet without ports: an error about a flow, or a fragment. A ping to a ClusterIP and the like is not answered to
- * the outside. */
+/* A packet without ports: an error about a flow, or a fragment. VERDICT_NONE: neither. */
 __noinline int portless_wire(struct __sk_buff *skb, __u32 parsed)
+{
+	struct work *work = work_on();
+
+	if (!work || parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
+		return VERDICT_NEXT;
+	if (parsed == PARSED_LATER)
+		return later_fragment(skb);
+	if (parsed == PARSED_OTHER && is_icmp(&work->pkt)) {
+		int verdict = translate_error(skb);
+
+		if (verdict != VERDICT_NONE)
+			return verdict;
+		if (work->pkt.tuple.direction == SVCLB_FROM_WIRE)
+			note_path_mtu(skb);
+	}
+	return VERDICT_NONE;
+}
+
+/* Neither, and from outside. A ping to a ClusterIP and the like is answered only where it may be dialled from there. */
+__noinline int portless_from_wire(struct __sk_buff *skb, __u32 parsed)
 {
 	const struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
 	const struct packet *pkt;
 
-	if (!work || !bytes || parsed == PARSED_NOT_IP || parsed == PARSED_NO_ADDRESSES)
+	if (!work || !bytes)
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
-	if (parsed == PARSED_LATER)
-		return later_fragment(skb);
-	if (parsed == PARSED_OTHER && is_icmp(pkt)) {
-		int verdict = translate_error(skb);
-
-		if (verdict != VERDICT_NONE)
-			return verdict;
-		if (pkt->tuple.direction == SVCLB_FROM_WIRE)
-			note_path_mtu(skb);
-	}
-	if (settings.external_cluster_ip || pkt->tuple.direction != SVCLB_FROM_WIRE ||
-	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)] || !is_cluster_ip(&pkt->tuple))
-		return VERDICT_NEXT;
-	return drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
+	if (bytes->frontend[filter_index(pkt->tuple.daddr, 0)] && is_cluster_ip(&pkt->tuple))
+		return settings.external_cluster_ip ? portless_to_frontend(skb, parsed)
+						    : drop(pkt, SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE);
+	return drop_unallocated(skb, parsed);
 }
 
 static __always_inline int handle_wire(struct __sk_buff *skb, struct work *work, __u32 parsed, bool going_out)
@@ -165,6 +188,8 @@ static __always_inline int handle_wire(struct __sk_buff *skb, struct work *work,
 		parsed = open_fragment(skb);
 	if (parsed != PARSED_PORTS) {
 		verdict = portless_wire(skb, parsed);
+		if (verdict == VERDICT_NONE)
+			verdict = going_out ? VERDICT_NEXT : portless_from_wire(skb, parsed);
 	} else {
 		verdict = going_out ? handle_to_wire(skb, work) : handle_from_wire(skb, work);
 		if (work->pkt.fragment)

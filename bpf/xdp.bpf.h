@@ -2,18 +2,20 @@
 /*
  * The short way of a packet that comes in by an uplink and leaves by one: of a client outside to a backend on another
  * node, and back. Both steps of its translation are made at once and the frame goes out again before the kernel has
- * made anything of it. Flows are only read here. Whatever takes more goes up untouched, to from_uplink, which knows it
- * all; so does a packet of each flow in every tick, which keeps fresh what ages: the flow's own time, neighbours, and
- * what the kernel's connection tracking knows of datagrams.
+ * made anything of it. And the end of what may begin no flow (early_drop.bpf.h). Flows are only read here. Whatever
+ * takes more goes up untouched, to from_uplink, which knows it all; so does a packet of each flow in every tick, which
+ * keeps fresh what ages: the flow's own time, neighbours, and what the kernel's connection tracking knows of datagrams.
  */
 #ifndef SVCLB_XDP_BPF_H
 #define SVCLB_XDP_BPF_H
 
+#include "early_drop.bpf.h"
 #include "flow.bpf.h"
 #include "maps.bpf.h"
 #include "nat.bpf.h"
 #include "parse.bpf.h"
 #include "service.bpf.h"
+#include "uplink_rules.bpf.h"
 #include "verdict.bpf.h"
 #include "work.bpf.h"
 
@@ -50,7 +52,7 @@ static __always_inline bool read_plain6(void *data, void *data_end, struct packe
 	       parse_transport(data, data_end, ETH_HLEN + IP6_SIZE, pkt) == PARSED_PORTS;
 }
 
-/* Of TCP and UDP, with the usual headers and nothing that begins or ends a connection? */
+/* With ports and the usual headers? */
 static __always_inline bool read_plain(struct xdp_md *ctx, struct packet *pkt)
 {
 	void *data_end = (void *)(long)ctx->data_end;
@@ -69,7 +71,13 @@ static __always_inline bool read_plain(struct xdp_md *ctx, struct packet *pkt)
 		plain = eth->h_proto == bpf_htons(ETH_P_IP) && read_plain4(data, data_end, pkt);
 	pkt->tuple.direction = SVCLB_FROM_WIRE;
 	pkt->tuple.pad = 0;
-	return plain && pkt->tuple.proto != IPPROTO_SCTP && !(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
+	return plain;
+}
+
+/* Of TCP or UDP, and neither begins nor ends a connection? */
+static __always_inline bool is_in_the_middle(const struct packet *pkt)
+{
+	return pkt->tuple.proto != IPPROTO_SCTP && !(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
 }
 
 /* Nothing about the flow waits to be written: it has had a packet in this tick, and its backend is known to serve. */
@@ -86,15 +94,15 @@ static __always_inline bool is_fresh(const struct svclb_flow *flow, __u8 proto)
 	return service && *(volatile const __u32 *)&service->epoch == flow->epoch;
 }
 
-/* Both steps of the way are known: `work.source_at` is the packet between them, `work.wire.to` what it becomes. */
-static __always_inline bool find_way(struct work *work)
+/* Both steps of the way of `flow` are known: `work.source_at` is the packet between them, `work.wire.to` what it
+ * becomes. */
+static __always_inline bool find_way(struct work *work, const struct svclb_flow *flow)
 {
 	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
-	const struct svclb_flow *flow = find_established(tuple, work->pkt.v6);
 	struct svclb_flow_key6 *between = &work->source_at;
 	__u8 second;
 
-	if (!flow || !is_fresh(flow, tuple->proto))
+	if (!is_fresh(flow, tuple->proto))
 		return false;
 	if (flow->kind == SVCLB_FLOW_FORWARD && flow->masqueraded == SVCLB_MASQUERADED_AT_UPLINK)
 		second = SVCLB_FLOW_SOURCE;
@@ -183,17 +191,14 @@ static __always_inline int exit_by(struct xdp_md *ctx, __u32 exit)
 	return link && link->mode == mode ? XDP_REDIRECT : XDP_PASS;
 }
 
-static __always_inline void count_turned(const struct work *work)
+static __always_inline void count_action(const struct xdp_md *ctx, __u32 action)
 {
-	struct svclb_xdp_counter *counter;
-	__u32 zero = 0;
+	struct svclb_xdp_counter *counter = bpf_map_lookup_elem(&xdp_counters, &action);
 
-	count_packet(&work->pkt, work->flow.service, work->flow.backend);
-	counter = bpf_map_lookup_elem(&xdp_counters, &zero);
 	if (!counter)
 		return;
 	counter->packets++;
-	counter->bytes += work->pkt.length;
+	counter->bytes += (void *)(long)ctx->data_end - (void *)(long)ctx->data;
 }
 
 static __always_inline void rewrite_ip4(struct iphdr *ip, const struct packet *pkt, const struct rewrite *to)
@@ -258,26 +263,36 @@ static __always_inline int turn(struct xdp_md *ctx, struct work *work, struct bp
 	return action;
 }
 
-static __always_inline int turn_round(struct xdp_md *ctx, struct work *work)
+/* `work.pkt` is of a flow. */
+static __always_inline int turn_round(struct xdp_md *ctx, struct work *work, const struct svclb_flow *flow)
 {
-	const struct svclb_filters *bytes = filter_bytes();
 	const struct packet *pkt = &work->pkt;
 	struct bpf_fib_lookup route = {};
 	int action;
 
-	if (!bytes || !read_plain(ctx, &work->pkt))
-		return XDP_PASS;
-	if (!bytes->direct[filter_index(pkt->tuple.daddr, pkt->tuple.dport)] &&
-	    !bytes->frontend[filter_index(pkt->tuple.daddr, 0)] &&
-	    !(is_source_port(pkt->tuple.dport) && bytes->direct[filter_index(pkt->tuple.daddr, 0)]))
-		return XDP_PASS;
-	if (!find_way(work))
+	if (!is_in_the_middle(pkt) || !find_way(work, flow))
 		return XDP_PASS;
 	action = pkt->v6 ? turn(ctx, work, &route, true) : turn(ctx, work, &route, false);
 	if (action == XDP_PASS)
 		return XDP_PASS;
-	count_turned(work);
+	count_packet(pkt, work->flow.service, work->flow.backend);
 	return action == XDP_REDIRECT ? bpf_redirect(route.ifindex, 0) : action;
+}
+
+static __always_inline int handle_frame(struct xdp_md *ctx, struct work *work)
+{
+	const struct svclb_filters *bytes = filter_bytes();
+	const struct packet *pkt = &work->pkt;
+	const struct svclb_flow *flow;
+
+	if (!bytes || !read_plain(ctx, &work->pkt))
+		return XDP_PASS;
+	if (may_have_flow(bytes, &pkt->tuple)) {
+		flow = find_established(&pkt->tuple, pkt->v6);
+		if (flow)
+			return turn_round(ctx, work, flow);
+	}
+	return opens_flow(pkt) && drops_early(work, bytes) ? XDP_DROP : XDP_PASS;
 }
 
 #endif

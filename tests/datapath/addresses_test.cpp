@@ -66,4 +66,23 @@ TEST_CASE("addresses of all devices are listed once, and again when one comes or
     CHECK(texts_of(addresses) == Texts{"::ffff:10.9.9.9"});
 }
 
+TEST_CASE("of a device's addresses the first that may be a source is told, and none that is to go") {
+    const KernelSandbox sandbox;
+    sandbox.ip("link add br0 type bridge");
+    sandbox.ip("address add fd00:9::1/64 dev br0 nodad preferred_lft 0");
+    auto opened = Addresses::open();
+    REQUIRE(opened);
+    auto& addresses = *opened;
+    CHECK(texts_of(addresses) == Texts{"fd00:9::1"});
+    CHECK(addresses.by_device().at(ifindex_of("br0")).v6 == AddressBytes{});
+    sandbox.ip("address add 10.9.0.1/24 dev br0");
+    sandbox.ip("address add 10.9.0.2/24 dev br0");
+    sandbox.ip("address add fd00:9::2/64 dev br0 nodad");
+    CHECK(texts_of(addresses).size() == 4);
+    const auto& device = addresses.by_device().at(ifindex_of("br0"));
+    CHECK(text_of(device.v4) == "::ffff:10.9.0.1");
+    CHECK(text_of(device.v6) == "fd00:9::2");
+    CHECK(device.all.size() == 4);
+}
+
 }  // namespace svclb::datapath

@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdint>
+#include <filesystem>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "kernel_sandbox.hpp"
 
@@ -45,6 +48,36 @@ inline UniqueFd program_at(const KernelSandbox& sandbox, int ifindex, bool tcx) 
         program_id = opts.prog_id;
     }
     return UniqueFd(bpf_prog_get_fd_by_id(program_id));
+}
+
+inline std::vector<std::uint32_t> maps_of(int program, bpf_prog_info& info) {
+    std::vector<std::uint32_t> maps(64);
+    info = {};
+    info.nr_map_ids = static_cast<__u32>(maps.size());
+    info.map_ids = reinterpret_cast<std::uintptr_t>(maps.data());
+    __u32 size = sizeof(info);
+    if (bpf_prog_get_info_by_fd(program, &info, &size) != 0) return {};  // gone meanwhile
+    maps.resize(info.nr_map_ids);
+    return maps;
+}
+
+// Names of the kernel's programs, attached or not, that use any of these maps.
+inline std::multiset<std::string> programs_using(const std::set<std::uint32_t>& maps) {
+    std::multiset<std::string> names;
+    for (std::uint32_t id = 0; bpf_prog_get_next_id(id, &id) == 0;) {
+        const UniqueFd program(bpf_prog_get_fd_by_id(id));
+        bpf_prog_info info{};
+        const auto used = program ? maps_of(program.get(), info) : std::vector<std::uint32_t>();
+        if (std::ranges::any_of(used, [&](auto map) { return maps.contains(map); })) names.insert(info.name);
+    }
+    return names;
+}
+
+inline std::multiset<std::string> loaded_programs(const KernelSandbox& sandbox) {
+    std::set<std::uint32_t> maps;
+    for (const auto& entry : std::filesystem::directory_iterator(sandbox.bpf_dir() / "maps"))
+        maps.insert(id_of_pinned(sandbox, entry.path().filename().c_str()));
+    return programs_using(maps);
 }
 
 inline bool is_tcx(const Datapath& datapath, int ifindex) {

@@ -3,43 +3,31 @@
 #include <cstring>
 
 #include "conversation.hpp"
+#include "fragments.hpp"
 #include "refusal.hpp"
 
 using namespace svclb::test;
 
 namespace {
 
+Packet ping(const Ip& from, const Ip& to, std::size_t size = 56) {
+    const auto echo = static_cast<std::uint8_t>(from.v4() ? 8 : 128);
+    return icmp(from, to, {echo, 0, 0x12340001}, payload_of(size));
+}
 Packet ping_of(const World& world, std::size_t size = 56) {
-    const auto echo = static_cast<std::uint8_t>(world.family == 4 ? 8 : 128);
-    return icmp(world.client().addr, world.frontend().addr, {echo, 0, 0x12340001}, payload_of(size));
+    return ping(world.client().addr, world.frontend().addr, size);
+}
+Packet ping_from_outside(const World& world) {
+    return ping(world.stranger().addr, world.frontend().addr);
 }
 
-Packet pong_of(const Packet& ping) {
-    Packet answer = ping;
+Packet pong_of(const Packet& asked) {
+    Packet answer = asked;
     std::swap(answer.to_mac, answer.from_mac);
     std::swap(answer.source, answer.destination);
     answer.ttl = 64;
-    std::get<Icmp>(answer.transport).type = ping.source.v4() ? 0 : 129;
+    std::get<Icmp>(answer.transport).type = asked.source.v4() ? 0 : 129;
     return answer;
-}
-
-Datapath& answering_pings() {
-    DatapathOptions options;
-    options.settings.ping_reply = 1;
-    Datapath& datapath = datapath_with(options);
-    const auto cidr = [](const Ip& base, std::size_t prefix) {
-        svclb_cidr row{};
-        std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
-        std::array<std::uint8_t, 16> mask{};
-        for (std::size_t i = 0; i < prefix; i++) mask[i / 8] = static_cast<std::uint8_t>(mask[i / 8] | 0x80u >> i % 8);
-        std::memcpy(row.mask, mask.data(), sizeof(row.mask));
-        return row;
-    };
-    auto& ranges = datapath.service_cidrs();
-    ranges.cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
-    ranges.cidr[1] = cidr(ip("fd00:96::"), 116);
-    ranges.used = 2u << 16;
-    return datapath;
 }
 
 // One range for each family: 10.96.0.0/20 and fd00:96::/116.
@@ -56,6 +44,24 @@ void set_service_cidrs(Datapath& datapath) {
     ranges.cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
     ranges.cidr[1] = cidr(ip("fd00:96::"), 116);
     ranges.used = 2u << 16;
+}
+
+Datapath& answering_pings() {
+    DatapathOptions options;
+    options.settings.ping_reply = 1;
+    Datapath& datapath = datapath_with(options);
+    set_service_cidrs(datapath);
+    return datapath;
+}
+
+// A ClusterIP may be dialled from outside.
+Datapath& open_to_outside(bool ping_reply) {
+    DatapathOptions options;
+    options.settings.ping_reply = ping_reply ? 1 : 0;
+    options.settings.external_cluster_ip = 1;
+    Datapath& datapath = datapath_with(options);
+    set_service_cidrs(datapath);
+    return datapath;
 }
 
 World one_world() {
@@ -158,5 +164,66 @@ TEST_CASE("cluster ip: an address that no Service has is dropped from outside, t
     }
     const Packet other = world.first(world.stranger(), world.backend());
     CHECK_RUN(datapath.from_uplink(other), next, other);
+    CHECK(datapath.reasons() == 1);
+}
+
+TEST_CASE("cluster ip: from outside nobody's address meets silence for every protocol", "[cluster_ip]") {
+    World world = one_world();
+    world.bare = GENERATE(false, true);
+    const bool allowed = GENERATE(false, true);
+    CAPTURE(world, allowed);
+    Datapath& datapath = allowed ? open_to_outside(true) : answering_pings();
+    datapath.bare_uplinks(world.bare);
+    Packet packet = ping_from_outside(world);
+    CHECK_RUN(datapath.from_uplink(packet), dropped, packet);
+    CHECK_RUN(datapath.to_uplink(packet), next, packet);
+    packet.transport = OtherProtocol{IPPROTO_GRE};
+    CHECK_RUN(datapath.from_uplink(packet), dropped, packet);
+    packet.transport = Icmp{static_cast<std::uint8_t>(world.family == 4 ? 3 : 135), 0, 0};
+    CHECK_RUN(datapath.from_uplink(packet), next, packet);
+    const Packet elsewhere = ping(world.stranger().addr, world.backend().addr);
+    CHECK_RUN(datapath.from_uplink(elsewhere), next, elsewhere);
+    CHECK(datapath.reason(SVCLB_REASON_UNALLOCATED_DROPPED).packets == 2);
+    CHECK(datapath.reasons() == 2);
+}
+
+TEST_CASE("cluster ip: fragments to an address that no Service has are dropped, all of them", "[cluster_ip]") {
+    const World world = udp_world();
+    const bool from_pod = GENERATE(false, true);
+    const bool pings = GENERATE(false, true);
+    CAPTURE(world, from_pod, pings);
+    Datapath& datapath = answering_pings();
+    const Endpoint client = from_pod ? world.client() : world.stranger();
+    const Packet whole =
+        pings ? ping(client.addr, world.frontend().addr, 2000) : udp(client, world.frontend(), payload_of(2000));
+    for (const Packet& packet : fragments_of(whole)) {
+        CHECK_RUN(from_pod ? datapath.from_pod(packet) : datapath.from_uplink(packet), dropped, packet);
+    }
+    CHECK(datapath.reason(SVCLB_REASON_UNALLOCATED_DROPPED).packets == datapath.reasons());
+    CHECK(datapath.reasons() >= 2);
+}
+
+TEST_CASE("cluster ip: a ping from outside is dropped, and as a pod's where a ClusterIP may be dialled from there",
+          "[cluster_ip]") {
+    World world = one_world();
+    const bool reply = GENERATE(false, true);
+    const bool allowed = GENERATE(false, true);
+    CAPTURE(world, reply, allowed);
+    Datapath& datapath = allowed ? open_to_outside(reply) : reply ? answering_pings() : fresh_datapath();
+    expect_cut_packets(datapath);
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    mark_cluster_ip(datapath, world.frontend().addr);
+    const Packet packet = ping_from_outside(world);
+    const Run run = datapath.from_uplink(packet);
+    if (!allowed) {
+        CHECK_RUN(run, dropped, packet);
+        CHECK(datapath.reason(SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE).packets == 1);
+    } else if (reply) {
+        CHECK_RUN(run, redirected, pong_of(packet));
+        CHECK(datapath.reason(SVCLB_REASON_PING_ANSWERED).packets == 1);
+    } else {
+        CHECK_RUN(run, redirected, unreachable_for(packet));
+        CHECK(datapath.reason(SVCLB_REASON_UNKNOWN_PORT_REJECTED).packets == 1);
+    }
     CHECK(datapath.reasons() == 1);
 }

@@ -101,15 +101,22 @@ Packet too_big_for(const Packet& packet, std::uint32_t mtu) {
 
 // An IP packet of `size` bytes in mid-connection.
 Packet of_size(const World& world, const Endpoint& from, const Endpoint& to, std::size_t size) {
-    const std::size_t headers = outer_size(world) + (world.tcp_flow() ? 20 : 8);
+    const bool sctp_flow = world.proto == IPPROTO_SCTP;
+    const std::size_t headers = outer_size(world) + (world.tcp_flow() ? 20 : sctp_flow ? 16 : 8);
     const Bytes payload = payload_of(size - headers);
+    if (sctp_flow) return sctp(from, to, sctp_data, payload);
     return world.tcp_flow() ? tcp(from, to, psh | ack, payload) : udp(from, to, payload);
+}
+
+World dsr_world() {
+    return GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{4, IPPROTO_SCTP}, World{6, IPPROTO_TCP},
+                    World{6, IPPROTO_UDP}, World{6, IPPROTO_SCTP});
 }
 
 }  // namespace
 
 TEST_CASE("dsr: a packet for a backend elsewhere goes there whole, inside of another one", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     const Sender at(world);
     Datapath& datapath = at.datapath;
@@ -126,7 +133,7 @@ TEST_CASE("dsr: a packet for a backend elsewhere goes there whole, inside of ano
 }
 
 TEST_CASE("dsr: there it is unpacked and reaches the backend, whose answer comes from the frontend", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     const Receiver at(world);
     Datapath& datapath = at.datapath;
@@ -145,7 +152,7 @@ TEST_CASE("dsr: there it is unpacked and reaches the backend, whose answer comes
 }
 
 TEST_CASE("dsr: a packet that does not fit is answered with the size that does, by the frontend", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     const Sender at(world);
     Datapath& datapath = at.datapath;
@@ -181,7 +188,7 @@ TEST_CASE("dsr: of a super-packet it is the segments that have to fit", "[dsr]")
 }
 
 TEST_CASE("dsr: what is not for a backend of the frontend here stays untouched", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     Receiver at(world);
     const Endpoint client = outside_client(world);
@@ -233,7 +240,7 @@ TEST_CASE("dsr: what is not for a backend of the frontend here stays untouched",
 }
 
 TEST_CASE("dsr: a flow that is there does not end by a packet that is not taken", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     Receiver at(world);
     const Endpoint client = outside_client(world);
@@ -249,7 +256,7 @@ TEST_CASE("dsr: a flow that is there does not end by a packet that is not taken"
 }
 
 TEST_CASE("dsr: without being asked for it a node unpacks nothing", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     Datapath& datapath = NodePort::knowing_node(fresh_datapath());
     const ServiceFixture service(datapath, 1, external(world), world.proto, {world.backend()},
@@ -261,7 +268,7 @@ TEST_CASE("dsr: without being asked for it a node unpacks nothing", "[dsr]") {
 }
 
 TEST_CASE("dsr: an error about an answer goes to the backend's node, and is one about its own packet there", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     const Endpoint client = outside_client(world);
     const Ip router = world.stranger().addr + 9;
@@ -310,7 +317,7 @@ TEST_CASE("dsr: datagrams in fragments", "[dsr]") {
 }
 
 TEST_CASE("dsr: a backend on the node that is dialled sees the client", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     const Sender at(world, with_dsr({world.backend()}));
     const Outside flow = dial(at.datapath, world, outside_client(world), external(world), Seen::client_here);
@@ -321,7 +328,7 @@ TEST_CASE("dsr: a backend on the node that is dialled sees the client", "[dsr]")
 }
 
 TEST_CASE("dsr: where it cannot work the node becomes the source, and that is counted", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     const Endpoint client = outside_client(world);
     const auto check_source = [&](const Sender& at, const Packet& packet, const Endpoint& backend) {
@@ -350,6 +357,13 @@ TEST_CASE("dsr: where it cannot work the node becomes the source, and that is co
         packet.vlans = {7};
         check_source(at, packet, world.backend());
     }
+    SECTION("SCTP from a socket of this kernel, which will send super-packets") {
+        if (world.proto != IPPROTO_SCTP) return;
+        const Sender at(world);
+        Packet packet = world.first(client, external(world));
+        std::get<Sctp>(packet.transport).without_checksum = true;
+        check_source(at, packet, world.backend());
+    }
     SECTION("the endpoint names no node") {
         const Sender at(world);
         svclb_backend_key key{.service = 1, .addr = {}, .port = htons(world.backend().port), .pad = 0};
@@ -361,7 +375,7 @@ TEST_CASE("dsr: where it cannot work the node becomes the source, and that is co
         check_source(at, world.first(client, external(world)), world.backend());
     }
     SECTION("a datagram that is to be fragmented on its way") {
-        if (world.family == 6 || world.tcp_flow()) return;
+        if (world.family == 6 || world.proto != IPPROTO_UDP) return;
         const Sender at(world);
         Packet packet = of_size(world, client, external(world), kMtu);
         packet.fragment_field = 0;
@@ -370,7 +384,7 @@ TEST_CASE("dsr: where it cannot work the node becomes the source, and that is co
 }
 
 TEST_CASE("dsr: only who is in a source range may dial, at both nodes", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     ServiceOptions options = with_dsr();
     options.source_ranges = true;
@@ -388,7 +402,7 @@ TEST_CASE("dsr: only who is in a source range may dial, at both nodes", "[dsr]")
 }
 
 TEST_CASE("dsr: flows that are there stay as they are when it is switched on or off", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     const bool on = GENERATE(false, true);
     CAPTURE(world, on);
     const Endpoint client = outside_client(world);
@@ -473,13 +487,41 @@ TEST_CASE("dsr: a SYN that begins anew does so with the backend that the other n
 }
 
 TEST_CASE("dsr: a node that has lost a flow, or never had it, takes it up where the other one says", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     const Receiver at(world);
     const Packet data = world.data(outside_client(world), external(world));
     CHECK_RUN(at.datapath.from_uplink(wrapped(world, data)), next, with_destination(data, world.backend()));
     const Packet answer = world.data(world.backend(), outside_client(world));
     CHECK_RUN(at.datapath.to_uplink(answer), next, with_source(answer, external(world)));
+}
+
+TEST_CASE("dsr: with Maglev a node goes on with what another one has led to a backend", "[dsr]") {
+    const World world = dsr_world();
+    const bool maglev = GENERATE(true, false);
+    CAPTURE(world, maglev);
+    ServiceOptions options = with_dsr();
+    if (maglev) options.algorithm = SVCLB_ALGORITHM_MAGLEV;
+    Sender at(world, options);
+    const Endpoint client = outside_client(world);
+    const auto check_passes = [&](const Packet& packet) { CHECK_RUN(at.datapath.from_uplink(packet), next, packet); };
+    if (world.proto != IPPROTO_UDP) {
+        check_passes(world.answer(client, external(world)));
+        if (world.tcp_flow()) check_passes(tcp(client, external(world), rst | ack));
+        CHECK(at.datapath.flows().empty());
+    }
+    const Packet data = world.data(client, external(world));
+    for (int i = 0; i < 3; i++) {
+        if (maglev || world.proto == IPPROTO_UDP)
+            CHECK_RUN(at.datapath.from_uplink(data), redirected, wrapped(world, data));
+        else
+            check_passes(data);
+    }
+    if (world.proto == IPPROTO_UDP || !maglev) return;
+    CHECK(entry(at.datapath, flow_key(client, external(world), world.proto, SVCLB_FROM_WIRE)).established);
+    at.service.publish({});
+    const Packet other = world.data({client.addr, 45001}, external(world));
+    check_passes(other);
 }
 
 TEST_CASE("dsr: a datagram whose backend has gone is sent to another one at once", "[dsr]") {
@@ -494,7 +536,7 @@ TEST_CASE("dsr: a datagram whose backend has gone is sent to another one at once
 }
 
 TEST_CASE("dsr: what a router between the nodes says about a packet's size is told to the clients", "[dsr]") {
-    const World world = any_world();
+    const World world = dsr_world();
     CAPTURE(world);
     const Sender at(world);
     Datapath& datapath = at.datapath;

@@ -97,6 +97,23 @@ TEST_CASE("external: other ports and protocols of the address are not ours", "[e
     CHECK(datapath.flows().empty());
 }
 
+TEST_CASE("external: a ping to the address is whoever's it is", "[external]") {
+    const World world = GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP});
+    const auto kind = any_external_kind();
+    CAPTURE(world, kind);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, dialled(world), world.proto, {world.backend()}, {.kind = kind});
+    const auto echo = static_cast<std::uint8_t>(world.family == 4 ? 8 : 128);
+    const auto ping = [&](const Ip& from) {
+        return icmp(from, dialled(world).addr, {echo, 0, 0x12340001}, payload_of(56));
+    };
+    const Packet from_pod = ping(world.client().addr);
+    CHECK_RUN(datapath.from_pod(from_pod), next, from_pod);
+    const Packet from_outside = ping(world.stranger().addr);
+    CHECK_RUN(datapath.from_uplink(from_outside), next, from_outside);
+    CHECK(datapath.reasons() == 0);
+}
+
 TEST_CASE("external: source ranges decide about a pod by its own address", "[external]") {
     const World world = any_world_and_sctp();
     CAPTURE(world);

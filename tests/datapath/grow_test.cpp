@@ -2,19 +2,16 @@
 // Maps make room for larger ones under attached programs.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/capability.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "attached_program.hpp"
+#include "no_programs.hpp"
 #include "svclb/datapath/pinned.hpp"
 
 namespace svclb::datapath {
@@ -22,14 +19,8 @@ namespace {
 
 std::vector<std::uint32_t> maps_in_use(const KernelSandbox& sandbox, int ifindex, bool tcx) {
     const UniqueFd program = program_at(sandbox, ifindex, tcx);
-    std::vector<std::uint32_t> maps(64);
     bpf_prog_info info{};
-    info.nr_map_ids = static_cast<__u32>(maps.size());
-    info.map_ids = reinterpret_cast<std::uintptr_t>(maps.data());
-    __u32 size = sizeof(info);
-    REQUIRE(bpf_prog_get_info_by_fd(program.get(), &info, &size) == 0);
-    maps.resize(info.nr_map_ids);
-    return maps;
+    return maps_of(program.get(), info);
 }
 
 // Each of these maps that the program uses is the pinned one, once.
@@ -40,27 +31,6 @@ void check_uses_pinned(const KernelSandbox& sandbox, int ifindex, bool tcx) {
         CHECK(std::count(in_use.begin(), in_use.end(), id_of_pinned(sandbox, name)) == 1);
     }
 }
-
-// As long as it lives this thread, and those it begins, may make maps but load no programs for packets.
-class NoPrograms {
-public:
-    NoPrograms() {
-        REQUIRE(::syscall(SYS_capget, &header_, before_.data()) == 0);
-        auto less = before_;
-        less[0].effective &= ~(1U << CAP_NET_ADMIN | 1U << CAP_SYS_ADMIN);
-        less[1].effective |= 1U << (CAP_BPF - 32);
-        REQUIRE(::syscall(SYS_capset, &header_, less.data()) == 0);
-    }
-    ~NoPrograms() {
-        if (::syscall(SYS_capset, &header_, before_.data()) != 0) std::abort();
-    }
-    NoPrograms(const NoPrograms&) = delete;
-    NoPrograms& operator=(const NoPrograms&) = delete;
-
-private:
-    __user_cap_header_struct header_{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> before_{};
-};
 
 }  // namespace
 

@@ -27,13 +27,15 @@ void check_to_client(Datapath& datapath, const Packet& packet, const Endpoint& f
 
 TEST_CASE("hairpin: a pod reaches itself through its Service, both ways", "[hairpin]") {
     const World world = any_world();
-    CAPTURE(world);
+    const auto kind = GENERATE(SVCLB_FRONTEND_CLUSTER_IP, SVCLB_FRONTEND_NODE_PORT, SVCLB_FRONTEND_EXTERNAL_IP,
+                               SVCLB_FRONTEND_LOAD_BALANCER);
+    CAPTURE(world, kind);
     Datapath& datapath = fresh_datapath();
     const Endpoint client = world.client();
     const Endpoint server{client.addr, 8080};
     const Endpoint frontend = world.frontend();
     const Endpoint peer{frontend.addr, client.port};  // the client as the server sees it
-    const ServiceFixture service(datapath, 1, frontend, world.proto, {server});
+    const ServiceFixture service(datapath, 1, frontend, world.proto, {server}, {.kind = kind, .on_node = {server}});
 
     check_to_server(datapath, world.first(client, frontend), frontend, server);
     check_to_server(datapath, world.first(client, frontend), frontend, server);

@@ -4,9 +4,9 @@
 // namespace with some.
 #include <array>
 
+#include "callers.hpp"
 #include "node_netns.hpp"
 #include "refusal.hpp"
-#include "world.hpp"
 
 using namespace svclb::test;
 
@@ -54,6 +54,64 @@ TEST_CASE("host packets: one to a ClusterIP reaches a backend, and its answer th
     CHECK_RUN(later, redirected, world.data(seen, world.backend()));
     CHECK(datapath.reasons() == 0);
     CHECK(datapath.service_counter(1).packets == 3);
+}
+
+TEST_CASE("host packets: the node is seen with its address whatever is masqueraded, by the policy's backend",
+          "[host]") {
+    const NodeNetns netns;
+    Datapath& datapath = fresh_datapath();
+    for (const int family : {4, 6})
+        for (const std::uint8_t proto : {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP})
+            for (const auto policy : {SVCLB_SET_CLUSTER, SVCLB_SET_LOCAL})
+                for (const bool all : {false, true})
+                    for (const bool with_range : {false, true}) {
+                        const World world{family, proto};
+                        CAPTURE(world, policy, all, with_range);
+                        datapath.clear();
+                        set_node_addresses(datapath);
+                        datapath.masquerade().all = all ? 1 : 0;
+                        if (with_range) set_pod_range(datapath, world);
+                        ServiceFixture service(datapath, 1, world.frontend(), world.proto, {}, {.set = policy});
+                        service.publish({world.backend(0)}, SVCLB_SET_CLUSTER);
+                        service.publish({world.backend(1)}, SVCLB_SET_LOCAL);
+                        const Endpoint backend = world.backend(policy == SVCLB_SET_LOCAL ? 1 : 0);
+                        const auto sent = datapath.from_host(world.first(node_of(world), world.frontend()));
+                        const Endpoint seen = translated(datapath, world);
+                        CHECK_RUN(sent, redirected, world.first(seen, backend));
+                        const Packet leaving = world.first(seen, backend);
+                        CHECK_RUN(policy == SVCLB_SET_LOCAL ? datapath.to_pod(leaving) : datapath.to_uplink(leaving),
+                                  next, leaving);
+                        const Packet answer = world.answer(backend, seen);
+                        CHECK_RUN(policy == SVCLB_SET_LOCAL ? datapath.from_pod(answer) : datapath.from_uplink(answer),
+                                  redirected, to_pair(answer));
+                        CHECK_RUN(datapath.to_pod(to_pair(answer)), next,
+                                  to_pair(world.answer(world.frontend(), node_of(world))));
+                        CHECK(datapath.reasons() == 0);
+                    }
+}
+
+TEST_CASE("host packets: a backend with the node's own address is a hairpin", "[host]") {
+    const NodeNetns netns;
+    Datapath& datapath = fresh_datapath();
+    for (const int family : {4, 6})
+        for (const std::uint8_t proto : {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP}) {
+            const World world{family, proto};
+            CAPTURE(world);
+            datapath.clear();
+            const Endpoint backend{node_of(world).addr, 8080};
+            const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {backend});
+            const auto turned = [](Packet packet) {
+                std::swap(packet.to_mac, packet.from_mac);
+                return packet;
+            };
+            const auto sent = datapath.from_host(world.first(node_of(world), world.frontend()));
+            const Endpoint seen = source_of(sent.frame);
+            CHECK(seen.addr == world.frontend().addr);
+            CHECK_RUN(sent, redirected, turned(world.first(seen, backend)));
+            CHECK_RUN(datapath.from_host(world.answer(backend, seen)), redirected,
+                      turned(world.answer(world.frontend(), node_of(world))));
+            CHECK(datapath.reasons() == 0);
+        }
 }
 
 TEST_CASE("host packets: an answer that belongs to no flow of the node passes", "[host]") {

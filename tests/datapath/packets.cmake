@@ -29,6 +29,7 @@ add_executable(packet_tests
     counters_test.cpp
     draining_test.cpp
     dsr_test.cpp
+    early_drop_test.cpp
     external_test.cpp
     flow_life_test.cpp
     fragments_test.cpp
@@ -38,6 +39,7 @@ add_executable(packet_tests
     icmp_test.cpp
     loading_test.cpp
     masquerade_test.cpp
+    mutual_test.cpp
     no_backends_test.cpp
     packet_composition_test.cpp
     passing_test.cpp
@@ -45,6 +47,7 @@ add_executable(packet_tests
     socket_callers_test.cpp
     socket_failures_test.cpp
     socket_io_uring_test.cpp
+    socket_matrix_test.cpp
     socket_rules_test.cpp
     sockets_test.cpp
     source_reuse_test.cpp

@@ -4,8 +4,10 @@
 #include <bpf/bpf.h>
 #include <net/if.h>
 
+#include <cstdlib>
 #include <cstring>
 
+#include "fragments.hpp"
 #include "node_netns.hpp"
 #include "outside.hpp"
 #include "refusal.hpp"
@@ -28,12 +30,12 @@ Bytes with_header(const Packet& packet, const Mac& to, bool protocol) {
     return frame;
 }
 
-void set_tunnel_address(Datapath& datapath, unsigned ifindex, const Ip& v4, const Ip& v6) {
+void set_uplink_address(Datapath& datapath, unsigned ifindex, const Ip& v4, const Ip& v6) {
     svclb_node_addresses row{};
     std::memcpy(row.v4, v4.bytes.data(), sizeof(row.v4));
     std::memcpy(row.v6, v6.bytes.data(), sizeof(row.v6));
     for (const unsigned key : {0U, ifindex})
-        REQUIRE(bpf_map_update_elem(datapath.map("tunnel_addresses"), &key, &row, BPF_ANY) == 0);
+        REQUIRE(bpf_map_update_elem(datapath.map("uplink_addresses"), &key, &row, BPF_ANY) == 0);
 }
 
 }  // namespace
@@ -90,7 +92,7 @@ TEST_CASE("tunnel: the node is seen by its address there, and by its own elsewhe
     const NodePort at(world, Seen::node_elsewhere);
     Datapath& datapath = at.datapath;
     const unsigned uplink = ::if_nametoindex("uplink");
-    set_tunnel_address(datapath, by_tunnel ? uplink : uplink + 1000, ip("10.99.0.1"), ip("fd00:99::1"));
+    set_uplink_address(datapath, by_tunnel ? uplink : uplink + 1000, ip("10.99.0.1"), ip("fd00:99::1"));
     const Ip own = by_tunnel ? world.net("10.99.0.1", "fd00:99::1") : node_address(world);
     const Endpoint client = from_pod ? world.client() : outside_client(world);
 
@@ -108,6 +110,29 @@ TEST_CASE("tunnel: the node is seen by its address there, and by its own elsewhe
     CHECK(datapath.reasons() == 0);
 }
 
+TEST_CASE("tunnel: its address is the source of what begins with more than it carries, too", "[tunnel]") {
+    const World world = GENERATE(World{4, IPPROTO_UDP, true}, World{6, IPPROTO_UDP, true});
+    const bool in_fragments = GENERATE(true, false);
+    CAPTURE(world, in_fragments);
+    const NodeNetns netns;
+    // Where no neighbour is known the kernel does not look at the size.
+    REQUIRE(std::system("ip link set uplink mtu 1280 && ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:fe dev uplink && "
+                        "ip neigh add 2001:db8::2 lladdr 02:00:00:00:00:fe dev uplink") == 0);  // NOLINT(cert-env33-c)
+    const NodePort at(world, Seen::node_elsewhere);
+    set_uplink_address(at.datapath, ::if_nametoindex("uplink"), ip("10.99.0.1"), ip("fd00:99::1"));
+    const Packet whole = udp(outside_client(world), node_port(world), payload_of(in_fragments ? 4000 : 1400));
+    const Packet first = in_fragments ? fragments_of(whole).front() : whole;
+    const Run in = at.datapath.from_uplink(first);
+    CHECK(in.verdict == next);
+    CHECK(destination_of(in.frame) == world.backend());
+    // The stack cuts it to size, or says that it is too large.
+    const Packet forwarded = udp(outside_client(world), world.backend(), payload_of(500));
+    const Run out = at.datapath.to_uplink(forwarded);
+    CHECK(out.verdict == next);
+    CHECK(source_of(out.frame).addr == world.net("10.99.0.1", "fd00:99::1"));
+    CHECK(at.datapath.reasons() == 0);
+}
+
 TEST_CASE("tunnel: one without an address of a family shows the node's own", "[tunnel]") {
     const World world = GENERATE(World{4, IPPROTO_TCP, true}, World{6, IPPROTO_TCP, true});
     CAPTURE(world);
@@ -116,7 +141,7 @@ TEST_CASE("tunnel: one without an address of a family shows the node's own", "[t
     Ip v4 = ip("10.99.0.1");
     Ip v6 = ip("fd00:99::1");
     (world.family == 4 ? v4 : v6) = {};
-    set_tunnel_address(at.datapath, ::if_nametoindex("uplink"), v4, v6);
+    set_uplink_address(at.datapath, ::if_nametoindex("uplink"), v4, v6);
     const Outside flow = establish(at);
     CHECK(flow.node.addr == node_address(world));
 }

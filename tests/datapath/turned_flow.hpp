@@ -2,63 +2,35 @@
 // A node with a route out, and a masqueraded flow through it to another node, which XDP may turn round.
 #pragma once
 
-#include <fcntl.h>
 #include <net/if.h>
-#include <sched.h>
-#include <unistd.h>
 
-#include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <map>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "outside.hpp"
+#include "way_out.hpp"
 
 namespace svclb::test {
 
 inline constexpr std::uint32_t kEntry = 1;  // test-run's packets come in by the loopback device
-inline constexpr Mac kGateway{0x02, 0, 0, 0, 0, 0xfe};
-inline constexpr Mac kUplink{0x02, 0, 0, 0, 0, 0xaa};
-inline constexpr std::uint16_t kMtu = 1400;
+inline constexpr std::uint16_t kMtu = kUplinkMtu;
 
-// A network namespace that routes everything by one uplink to a gateway.
 class RoutedNetns {
 public:
-    RoutedNetns() : home_(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
-        if (::unshare(CLONE_NEWNET) != 0) SKIP("no network namespaces, or no privilege to make one");
-        for (const char* name : {"ipv4/ip_forward", "ipv6/conf/all/forwarding"})
-            std::ofstream(std::string("/proc/sys/net/") + name) << "1\n";
-        run("link set lo up");
-        if (!run("link add uplink type veth peer name wire")) {
-            ::setns(home_, CLONE_NEWNET);
-            SKIP("no veth devices, or no command ip");
+    RoutedNetns() {
+        try {
+            inside_.emplace();
+        } catch (const NotPermitted& reason) {
+            SKIP(reason.what());
         }
-        bool ready = run("link set uplink address 02:00:00:00:00:aa");
-        ready = ready && run("link set uplink mtu 1400") && run("link set uplink up") && run("link set wire up");
-        ready =
-            ready && run("address add 10.0.0.1/24 dev uplink") && run("-6 address add fd00:77::1/64 dev uplink nodad");
-        for (const char* gateway : {"10.0.0.254", "fd00:77::fe"}) {
-            const std::string at = gateway;
-            const std::string family = at.find(':') == std::string::npos ? "" : "-6 ";
-            ready = ready && run("neigh add " + at + " lladdr 02:00:00:00:00:fe dev uplink nud permanent") &&
-                    run(family + "route add default via " + at);
-        }
-        REQUIRE(ready);
     }
-    ~RoutedNetns() {
-        ::setns(home_, CLONE_NEWNET);
-        ::close(home_);
-    }
-    RoutedNetns(const RoutedNetns&) = delete;
-    RoutedNetns& operator=(const RoutedNetns&) = delete;
-
-    static bool run(const std::string& arguments) {
-        return std::system(("ip " + arguments + " 2>/dev/null").c_str()) == 0;  // NOLINT(concurrency-mt-unsafe)
-    }
+    static bool run(const std::string& arguments) { return WayOut::run(arguments); }
 
 private:
-    int home_;
+    std::optional<WayOut> inside_;
 };
 
 inline void put_xdp_link(const Datapath& datapath, std::uint32_t ifindex, const Mac& mac,

@@ -15,16 +15,6 @@ constexpr std::uint32_t kLong = 1'000'000;  // seconds: longer than every timeou
 constexpr std::array<std::uint16_t, 4> kClientPorts{40000, 40001, 40002, 8080};
 constexpr std::size_t kRecent = 24;  // conversations that most packets belong to
 
-// Of the kinds of packets that follow a conversation's first one.
-constexpr std::array<unsigned, 16> kTcpFlags{ack,       ack,       psh | ack, psh | ack, psh | ack, ack,
-                                             syn | ack, syn | ack, syn,       syn,       fin | ack, fin | ack,
-                                             fin | ack, rst | ack, rst,       syn | psh};
-
-// As above, and with a first one at the same places.
-constexpr std::array<SctpChunk, 16> kChunks{
-    sctp_cookie_echo, sctp_data, sctp_data, sctp_data,     sctp_data,     sctp_data,         sctp_init_ack,
-    sctp_init_ack,    sctp_init, sctp_init, sctp_shutdown, sctp_shutdown, sctp_shutdown_ack, sctp_shutdown_complete,
-    sctp_abort,       sctp_init};
 constexpr std::array<std::uint8_t, 3> kProtocols{IPPROTO_UDP, IPPROTO_TCP, IPPROTO_SCTP};
 
 std::string flags_text(const Packet& packet) {
@@ -262,13 +252,7 @@ void Life::evict(const Step& step) {
 }
 
 Packet Life::packet_of(std::uint32_t kind, const Endpoint& from, const Endpoint& to) const {
-    const std::size_t size = kind / 16 % 64;
-    if (proto_ == IPPROTO_UDP) return udp(from, to, payload_of(size));
-    if (proto_ == IPPROTO_SCTP) return sctp(from, to, kChunks[kind % kChunks.size()], payload_of(size));
-    const unsigned flags = kTcpFlags[kind % kTcpFlags.size()];
-    Packet packet = tcp(from, to, flags, (flags & psh) != 0 ? payload_of(size) : Bytes{});
-    if ((flags & syn) != 0) packet.tcp().options = {2, 4, 5, 0xb4, 4, 2, 1, 1};
-    return packet;
+    return some_packet(proto_, kind, from, to);
 }
 
 Flow Life::some_flow(std::uint32_t number) const {

@@ -2,7 +2,6 @@
 // A few pods, Services and source ports, so few that everything collides all the time, and what happens to them.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,11 +9,9 @@
 
 #include "nat_model.hpp"
 #include "service_fixture.hpp"
+#include "step.hpp"
 
 namespace svclb::test {
-
-// Numbers to choose by: what happens first, then with what.
-using Step = std::array<std::uint32_t, 5>;
 
 struct Totals {
     std::size_t packets = 0;
@@ -27,6 +24,8 @@ struct Totals {
 
 class Life {
 public:
+    using Totals = test::Totals;
+
     // With timeouts so long that only the steps make a flow old.
     static DatapathOptions options();
 

@@ -34,6 +34,18 @@ check "the open connections live" holds "$(hold_ask v4)" '.ok == 50'
 check "the filters were replaced in place" holds "$(ctl get links -o json)" '[.items[] | select(.kind == "pod") | .hooks[]] | length == 8'
 pod_add late
 check "a pod that comes later works as well" await 5 load_in late "$web6" --connections 50 --timeout-ms 1000
+
+# Somebody else is in our very place.
+node_exec ip link add v-taken type veth peer name taken
+node_exec tc qdisc add dev v-taken clsact
+node_exec tc filter add dev v-taken ingress protocol all pref 7 handle 0x53564c42 flower action ok
+node_exec ip link set taken netns "$(pod_ns client)"
+not_served() { holds "$(ctl status -o json)" '.problems | map(select(.object == "Device v-taken" and .reason == "NotServed")) | length == 1'; }
+check "a device that cannot be served is a problem that svclb-ctl shows" await 5 not_served
+node_exec tc filter del dev v-taken ingress
+hooked() { holds "$(ctl get links -o json)" '[.items[] | select(.name == "v-taken") | .hooks[]] | length == 2'; }
+check "it is served once it can be" await 20 hooked
+check "and the problem is none any more" holds "$(ctl status -o json)" '.problems == []'
 stop_agent
 node_exec "$build/userspace/agent/svclb-agent" --cleanup --state-dir "$run/state1" --bpf-dir "$(bpf_dir)"
 check "cleanup leaves the other filter where it was" foreign

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 # One source port, many conversations: with three Services that share two backends, and with the backends themselves, all
-# at the same time. Each socket gets its own answers and nobody else's.
+# at the same time. Each socket gets its own answers and nobody else's. So do two pods that are each other's backends and
+# dial from the ports that they serve.
 set -euo pipefail
 . "$(dirname "$0")/../harness/netns.sh"
 
@@ -10,6 +11,10 @@ web_cluster 2
 for i in 1 2; do
     service "other$i" "10.96.0.2$i" "fd00:10:96::2$i" tcp:80:TCP udp:80:UDP
     endpoints "other$i" "$web_ports" b1 b2
+done
+for i in 1 2; do
+    service "peer$i" "10.96.0.3$i" "fd00:10:96::3$i" tcp:5000:TCP udp:5000:UDP
+    endpoints "peer$i" "tcp:5000:TCP udp:5000:UDP" "b$i"
 done
 start_agent
 
@@ -33,6 +38,23 @@ for family in 4 6; do
 done
 check "some source ports had to be translated" holds "$(ctl get flows --all -o json)" \
     'any(.items[]; .clientPort != null)'
+
+say "gossip"
+# gossip ROUNDS ADDRESS-OF-PEER1 ADDRESS-OF-PEER2 [--udp]: the two pods ask each other, both at the same time.
+gossip() {
+    local tool="$harness_top/tests/e2e/tools/gossip.py" first
+    pod_exec b1 python3 "$tool" "$1" 5000 "$3:5000" "${@:4}" >"$run/gossip1" 2>&1 &
+    first=$!
+    pod_exec b2 python3 "$tool" "$1" 5000 "$2:5000" "${@:4}" >"$run/gossip2" 2>&1 || true
+    wait "$first" || true
+    [[ $(cat "$run/gossip1" "$run/gossip2") == $'ok\nok' ]] || { cat "$run/gossip1" "$run/gossip2"; return 1; }
+}
+for turn in first second third; do
+    check "IPv4 TCP, $turn time: two pods ask each other from the port that they serve" gossip 200 10.96.0.31 10.96.0.32
+    check "IPv6 TCP, $turn time" gossip 200 '[fd00:10:96::31]' '[fd00:10:96::32]'
+    check "IPv4 UDP, $turn time" gossip 200 10.96.0.31 10.96.0.32 --udp
+    check "IPv6 UDP, $turn time" gossip 200 '[fd00:10:96::31]' '[fd00:10:96::32]' --udp
+done
 
 say "many clients behind one address: 128 source ports for all that leaves it"
 pod_exec client sysctl -q -w net.ipv4.ip_local_port_range="42000 42127"

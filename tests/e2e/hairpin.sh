@@ -27,12 +27,13 @@ PYTHON
     await 5 grep -q ready "$run/$1.server"
 }
 
-# ask POD ADDRESS tcp|udp TIMES PORT: asks that often from source port PORT (0 = a new one each time); prints who answered
-# and whom they saw, "POD ADDRESS", with how often. Each question has ten seconds.
+# ask POD ADDRESS tcp|udp TIMES PORT [TO-PORT]: asks that often from source port PORT (0 = a new one each time); prints who
+# answered and whom they saw, "POD ADDRESS", with how often. Each question has ten seconds.
 ask() {
     pod_exec "$1" timeout 60 python3 - "${@:2}" <<'PYTHON' | sort | uniq -c | awk '{ print $2, $3, $1 }' | paste -sd,
 import socket, struct, sys
 address, protocol, times, port = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+to_port = int(sys.argv[5]) if len(sys.argv) > 5 else 80
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 for _ in range(times):
     s = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
@@ -40,7 +41,7 @@ for _ in range(times):
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     s.bind(("", port))
     try:
-        s.connect((address, 80))
+        s.connect((address, to_port))
         s.send(b"who am I?")
         print(*s.recv(100).decode().split()[:2])
     except OSError as error:
@@ -56,7 +57,21 @@ cluster_up
 for ns in all default; do
     node_exec sysctl -q -w "net.ipv4.conf.$ns.rp_filter=1"
 done
-service self 10.96.0.50 fd00:10:96::50 tcp:80:TCP udp:80:UDP
+node4=10.244.1.1 node6=fd00:10:244:1::1
+manifest self.service.yaml <<EOF
+apiVersion: v1
+kind: Service
+metadata: {name: self, namespace: default}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.50
+  clusterIPs: [10.96.0.50, "fd00:10:96::50"]
+  ipFamilies: [IPv4, IPv6]
+  externalIPs: [192.0.2.50, "2001:db8::50"]
+  ports:
+    - {name: tcp, port: 80, protocol: TCP, nodePort: 30050}
+    - {name: udp, port: 80, protocol: UDP, nodePort: 30050}
+EOF
 for style in bridge ptp; do
     pod_add "$style" 1 $style
     pod_add "second-$style" 1 $style
@@ -65,7 +80,7 @@ for style in bridge ptp; do
         peer_server "$pod"
     done
 done
-start_agent
+start_agent --node-ip $node4,$node6
 
 backends_are() { # POD...: whether exactly these are programmed
     local want
@@ -77,11 +92,13 @@ for style in bridge ptp; do
     say "a pod on a $style link, alone"
     endpoints self "tcp:8080:TCP udp:8080:UDP" "$style"
     check "$style is the only backend" await 5 backends_are "$style"
-    for to in 10.96.0.50 fd00:10:96::50; do
+    for to in 10.96.0.50 fd00:10:96::50 192.0.2.50 2001:db8::50 $node4 $node6; do
+        port=80
+        [[ $to != "$node4" && $to != "$node6" ]] || port=30050
         for protocol in tcp udp; do
-            answers=$(ask "$style" "$to" $protocol 50 0)
+            answers=$(ask "$style" "$to" $protocol 50 0 $port)
             check "$protocol to $to: it answers itself, and sees the frontend ($answers)" test "$answers" = "$style $to 50"
-            answers=$(ask "$style" "$to" $protocol 50 34567)
+            answers=$(ask "$style" "$to" $protocol 50 34567 $port)
             check "$protocol to $to, always from one port ($answers)" test "$answers" = "$style $to 50"
         done
     done

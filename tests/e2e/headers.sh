@@ -52,5 +52,7 @@ for address in 10.96.0.10 fd00:10:96::10; do
         check "$address, $kind: TCP and UDP are answered" test "$(ask client $address $kind)" = "b1 b1 "
     done
 done
-check "nothing was dropped or given up on" eval "ctl status -o json | jq -e '[.drops[].packets] | add // 0 == 0' >/dev/null"
+# But for what the kernel itself tells the new devices of the catch-all (MLD).
+check "nothing was dropped or given up on" holds "$(ctl status -o json)" \
+    '([.drops[] | select(.reason != "HOST_PACKET_REFUSED") | .packets] | add // 0) == 0'
 harness_end

@@ -11,6 +11,7 @@ inline constexpr std::uint32_t kId = 0x4711;
 // The first header behind the one of IP.
 inline std::uint8_t first_header(const Packet& packet) {
     if (!packet.source.v4() && !packet.extensions.empty()) return packet.extensions.front().type;
+    if (std::holds_alternative<Icmp>(packet.transport)) return packet.source.v4() ? 1 : IPPROTO_ICMPV6;
     if (std::holds_alternative<Tcp>(packet.transport)) return IPPROTO_TCP;
     return std::holds_alternative<Udp>(packet.transport) ? IPPROTO_UDP : IPPROTO_SCTP;
 }

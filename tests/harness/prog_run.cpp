@@ -254,10 +254,10 @@ void Datapath::clear() {
     static const std::vector<std::uint8_t> kUnmarked(sizeof(svclb_wire_filters));
     if (bpf_map_update_elem(map("wire_filters"), &zero, kUnmarked.data(), BPF_ANY) != 0)
         throw std::runtime_error("cannot clear the uplinks' filters");
-    empty<std::uint32_t>(map("tunnel_addresses"));
+    empty<std::uint32_t>(map("uplink_addresses"));
     empty<svclb_frontend_key>(map("frontends"));
     empty<std::uint32_t>(map("xdp_links"));
-    zero_counter<svclb_xdp_counter>(map("xdp_counters"), 0);
+    for (std::uint32_t i = 0; i < SVCLB_XDP_ACTIONS; i++) zero_counter<svclb_xdp_counter>(map("xdp_counters"), i);
     empty<svclb_source_range>(map("source_ranges"));
     empty<std::uint32_t>(map("uplink_devices"));
     empty<svclb_path_key>(map("path_mtus"));
@@ -331,8 +331,8 @@ svclb_counter Datapath::backend_counter(std::uint32_t id) const {
     return sum_of<svclb_counter>(map("backend_counters"), id);
 }
 
-svclb_xdp_counter Datapath::xdp_counter() const {
-    return sum_of<svclb_xdp_counter>(map("xdp_counters"), 0);
+svclb_xdp_counter Datapath::xdp_counter(svclb_xdp_action action) const {
+    return sum_of<svclb_xdp_counter>(map("xdp_counters"), action);
 }
 
 svclb_drop_counter Datapath::reason(svclb_reason reason) const {

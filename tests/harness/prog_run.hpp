@@ -22,7 +22,7 @@ namespace svclb::test {
 // As <linux/pkt_cls.h> has them; the programs' own names are not visible here.
 enum Verdict : std::int32_t { next = -1, dropped = 2, redirected = 7 };
 // As <linux/bpf.h> has XDP's.
-enum XdpVerdict : std::int32_t { xdp_pass = 2, xdp_tx = 3, xdp_redirect = 4 };
+enum XdpVerdict : std::int32_t { xdp_drop = 1, xdp_pass = 2, xdp_tx = 3, xdp_redirect = 4 };
 
 struct Run {
     std::int32_t verdict = 0;
@@ -80,6 +80,8 @@ public:
     Run from_host(const Packet& packet) { return run("from_host", packet.frame(), {}); }
     Run from_uplink(const Packet& packet, const Gso& gso = {}) { return run_uplink("from", packet, gso); }
     Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run_uplink("to", packet, gso); }
+    Run from_uplink(const Bytes& frame) { return run("from_uplink", frame, {}); }
+    Run to_uplink(const Bytes& frame) { return run("to_uplink", frame, {}); }
     Run from_tunnel(const Packet& packet) { return run("from_tunnel", packet.frame(), {}); }
     // Are the uplinks tunnels, without Ethernet headers? Packets are then met without theirs, and compared with it. Off
     // after clear().
@@ -114,7 +116,7 @@ public:
 
     [[nodiscard]] svclb_counter service_counter(std::uint32_t index) const;
     [[nodiscard]] svclb_counter backend_counter(std::uint32_t id) const;
-    [[nodiscard]] svclb_xdp_counter xdp_counter() const;
+    [[nodiscard]] svclb_xdp_counter xdp_counter(svclb_xdp_action action = SVCLB_XDP_FORWARDED) const;
     [[nodiscard]] svclb_drop_counter reason(svclb_reason reason) const;
     // All reasons together: 0 says that no packet was dropped or given up on.
     [[nodiscard]] std::uint64_t reasons() const;

@@ -14,6 +14,7 @@
 #include "running_agent.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
+#include "svclb/model/text.hpp"
 
 namespace svclb::agent {
 namespace {
@@ -127,8 +128,14 @@ void Agent::run_due_pass() {
 void Agent::serve_health_checks() {
     node_health_.serve(sync_.health_checks(), sync_.cluster().node().node_port_addresses);
     health_retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kHealthRetryPause.count());
+    tell_problems();
+}
+
+void Agent::tell_problems() {
     auto warnings = sync_.warnings();
     warnings.insert(warnings.end(), node_health_.warnings().begin(), node_health_.warnings().end());
+    for (const auto& [ifindex, unserved] : unserved_)
+        warnings.push_back({"Device " + model::printable(unserved.device.name), "NotServed", unserved.why});
     std::ranges::sort(warnings);
     problems_.tell(std::move(warnings), now());
 }
@@ -183,6 +190,7 @@ void Agent::end_stale_sockets() {
 
 void Agent::tick() {
     collect_flows();
+    retry_devices();
     catch_host_packets();
     follow_pod_sockets();
     end_stale_sockets();
@@ -224,7 +232,12 @@ Status run(const Config& config) {
     if (!devices) return fail(devices.error());
     auto addresses = datapath::Addresses::open();
     if (!addresses) return fail(addresses.error());
-    auto datapath = datapath::Datapath::open(config.datapath);
+    auto options = config.datapath;
+    const auto present = devices->present();
+    if (!present) return fail(present.error());
+    for (const auto& device : *present) options.expected.insert(device.kind);
+    if (config.host_packets) options.expected.insert(datapath::LinkKind::host);
+    auto datapath = datapath::Datapath::open(options);
     if (!datapath) {
         for (const auto& missing : datapath::missing_features(config.datapath.sockets))
             if (missing.needed) return fail(Error::invalid(missing.what));

@@ -20,9 +20,14 @@ namespace {
 
 using std::chrono::seconds;
 
+constexpr seconds kDevicesPause{10};
 constexpr seconds kHostPacketsPause{10};
 constexpr seconds kPodSocketsPause{1};
 constexpr seconds kPodSocketsFailedPause{10};
+
+const char* text_of(datapath::LinkKind kind) {
+    return kind == datapath::LinkKind::pod ? "pod link" : "uplink";
+}
 
 }  // namespace
 
@@ -30,24 +35,34 @@ constexpr seconds kPodSocketsFailedPause{10};
 void Agent::read_addresses() {
     const auto found = addresses_.changes();
     if (!found) return spdlog::error("addresses of the node: {}", found.error().message());
-    set_tunnel_addresses();
+    set_uplink_addresses();
     if (!*found) return;
     std::vector<model::Address> addresses;
     for (const auto& bytes : **found) addresses.push_back({.bytes = bytes});
     sync_.set_local_addresses(std::move(addresses));
 }
 
-void Agent::set_tunnel_addresses() {
+// As the kernel's masquerading has it: what leaves by another device than that of the node's own address has that one's
+// as its source, for the answers come back to it. An overlay's device must not carry the address of what it is built
+// on.
+void Agent::set_uplink_addresses() {
     std::map<int, svclb_node_addresses> rows;
+    const auto& node = sync_.cluster().node().primary;
     for (const auto& link : datapath_.attached()) {
         const auto own = addresses_.by_device().find(link.ifindex);
-        if (link.kind != datapath::LinkKind::tunnel || own == addresses_.by_device().end()) continue;
+        if (link.kind == datapath::LinkKind::pod || own == addresses_.by_device().end()) continue;
+        auto has = own->second;
+        for (const auto& address : node) {
+            if (std::ranges::find(has.all, address.bytes) == has.all.end()) continue;
+            (address.family() == model::Family::ipv4 ? has.v4 : has.v6) = {};
+        }
+        if (has.v4 == datapath::AddressBytes{} && has.v6 == datapath::AddressBytes{}) continue;
         auto& row = rows[link.ifindex];
-        std::memcpy(row.v4, own->second.v4.data(), sizeof(row.v4));
-        std::memcpy(row.v6, own->second.v6.data(), sizeof(row.v6));
+        std::memcpy(row.v4, has.v4.data(), sizeof(row.v4));
+        std::memcpy(row.v6, has.v6.data(), sizeof(row.v6));
     }
-    if (auto set = datapath_.set_tunnel_addresses(rows); !set)
-        spdlog::error("addresses of tunnels: {}", set.error().message());
+    if (auto set = datapath_.set_uplink_addresses(rows); !set)
+        spdlog::error("addresses of uplinks: {}", set.error().message());
 }
 
 // After a pass: those of the Node object come with what the source tells.
@@ -65,6 +80,7 @@ void Agent::set_node_addresses() {
     for (const auto& address : sync_.cluster().node().primary)
         std::memcpy(address.family() == model::Family::ipv4 ? row.v4 : row.v6, address.bytes.data(), sizeof(row.v4));
     datapath_.set_node_addresses(row);
+    set_uplink_addresses();
     datapath_.set_masquerade(masquerade_row(config_.masquerade, sync_.cluster().pod_cidrs()));
 }
 
@@ -103,20 +119,41 @@ Status Agent::read_devices() {
     if (!changes) return fail(changes.error());
     for (const auto& change : *changes) {
         const auto& device = change.device;
-        const bool pod = device.kind == datapath::LinkKind::pod;
-        const auto status = change.gone ? datapath_.detach(device.ifindex)
-                                        : datapath_.attach(device.ifindex, device.name, device.kind, device.hardware);
-        if (!status)
-            spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, status.error().message());
-        else
-            spdlog::info("{} {} name={} ifindex={}", change.gone ? "detached" : "attached", pod ? "pod link" : "uplink",
-                         device.name, device.ifindex);
+        unserved_.erase(device.ifindex);
+        if (!change.gone) {
+            attach(device);
+        } else if (auto detached = datapath_.detach(device.ifindex); !detached) {
+            spdlog::error("link {} ifindex={}: {}", device.name, device.ifindex, detached.error().message());
+        } else {
+            spdlog::info("detached {} name={} ifindex={}", text_of(device.kind), device.name, device.ifindex);
+        }
     }
-    set_tunnel_addresses();
+    tell_problems();
+    set_uplink_addresses();
     host_packets_due_ = true;
     pod_sockets_due_ = true;
     follow_pod_sockets();
     return {};
+}
+
+// What cannot be served is tried again: its programs may not have been loaded for want of memory.
+void Agent::attach(const datapath::Device& device) {
+    const auto attached = datapath_.attach(device.ifindex, device.name, device.kind, device.hardware);
+    if (!attached) {
+        unserved_.insert_or_assign(device.ifindex, Unserved{device, attached.error().message()});
+        devices_retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kDevicesPause.count());
+        return;
+    }
+    spdlog::info("attached {} name={} ifindex={}", text_of(device.kind), device.name, device.ifindex);
+}
+
+void Agent::retry_devices() {
+    if (unserved_.empty() || monotonic_s() < devices_retry_at_s_) return;
+    for (const auto& [ifindex, unserved] : std::exchange(unserved_, {})) attach(unserved.device);
+    tell_problems();
+    set_uplink_addresses();
+    host_packets_due_ = true;
+    pod_sockets_due_ = true;
 }
 
 // When a link has come or gone, and every second while a pod has no address yet; at most once a second, for a pod is

@@ -230,6 +230,19 @@ void add_reasons(Page& page, const KernelFacts& kernel) {
     add("svclb_untranslated_packets_total", "Packets to frontends that went on without translation, by reason", false);
 }
 
+void add_xdp(Page& page, const KernelFacts& kernel) {
+    for (const auto& [device, mode] : kernel.xdp_modes)
+        page.gauge("svclb_uplink_xdp", "1, labelled with the mode in which XDP serves the uplink; off: tc alone does", 1,
+                   {{"device", device}, {"mode", mode}});
+    const auto action = [&](const char* name, svclb_xdp_action which) {
+        page.counter("svclb_xdp_packets_total", "Frames that came in by uplinks with XDP, by what it did with them",
+                     real(kernel.xdp.at(which).packets), {{"action", name}});
+    };
+    action("forwarded", SVCLB_XDP_FORWARDED);
+    action("dropped", SVCLB_XDP_DROPPED);
+    action("passed", SVCLB_XDP_PASSED);
+}
+
 void add_kernel(Page& page, const KernelFacts& kernel) {
     for (std::size_t policy = 0; policy < kPolicyNames.size(); ++policy)
         by_family([&](std::size_t family, Labels labels) {
@@ -248,6 +261,7 @@ void add_kernel(Page& page, const KernelFacts& kernel) {
                  real(kernel.agent.sockets_ended));
     page.gauge("svclb_invalid_objects", "Objects whose last content was refused", kernel.agent.invalid_objects);
     add_reasons(page, kernel);
+    add_xdp(page, kernel);
 }
 
 void add_fill(Page& page, const reconcile::Fill& fill) {

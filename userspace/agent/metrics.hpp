@@ -65,7 +65,9 @@ struct Answers {
 struct KernelFacts {
     svclb_agent_status agent{};
     std::array<svclb_drop_counter, SVCLB_REASON_COUNT> reasons{};
-    std::vector<datapath::MapInfo> maps;  // entries of hashes are not counted
+    std::array<svclb_xdp_counter, SVCLB_XDP_ACTIONS> xdp{};
+    std::map<std::string, std::string> xdp_modes;  // by uplink
+    std::vector<datapath::MapInfo> maps;           // entries of hashes are not counted
     // Services with a policy Local and backends, but none on this node: [family][internal, external].
     std::array<std::array<std::uint64_t, 2>, 2> without_local_backends{};
 };

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <ctime>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -79,10 +80,13 @@ private:
     void read_addresses();
     void tell_node_ports();
     void set_node_addresses();
-    void set_tunnel_addresses();
+    void set_uplink_addresses();
     void serve_health_checks();
     Status follow_devices();
     Status read_devices();
+    void attach(const datapath::Device& device);
+    void retry_devices();
+    void tell_problems();
     void catch_host_packets();
     void follow_pod_sockets();
     void end_stale_sockets();
@@ -111,6 +115,12 @@ private:
     std::vector<model::Cidr> service_cidrs_;
     std::vector<model::Address> node_port_addresses_;  // told
     bool follows_devices_ = false;                     // once the tables are worth it
+    struct Unserved {
+        datapath::Device device;
+        std::string why;
+    };
+    std::map<int, Unserved> unserved_;  // by ifindex
+    std::uint64_t devices_retry_at_s_ = 0;
     bool host_packets_due_ = true;
     std::uint64_t host_packets_at_s_ = 0;
     std::string host_packets_told_;

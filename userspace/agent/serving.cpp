@@ -34,6 +34,14 @@ std::optional<KernelFacts> kernel_facts(const std::filesystem::path& bpf_dir) {
         if (!counter) return std::nullopt;
         facts.reasons.at(i) = *counter;
     }
+    for (std::size_t i = 0; i < facts.xdp.size(); ++i) {
+        const auto counter = pinned->xdp_counter(static_cast<svclb_xdp_action>(i));
+        if (!counter) return std::nullopt;
+        facts.xdp.at(i) = *counter;
+    }
+    auto modes = pinned->xdp_modes();
+    if (!modes) return std::nullopt;
+    facts.xdp_modes = std::move(*modes);
     return facts;
 }
 

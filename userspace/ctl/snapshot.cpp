@@ -195,9 +195,11 @@ Status read_drops(const datapath::Pinned& pinned, Snapshot& out) {
         out.drops[reason].packets = counter->packets;
         out.drops[reason].bytes = counter->bytes;
     }
-    auto xdp = pinned.xdp_counter();
-    if (!xdp) return fail(std::move(xdp.error()));
-    out.xdp = *xdp;
+    for (std::size_t action = 0; action < out.xdp.size(); ++action) {
+        auto counter = pinned.xdp_counter(static_cast<svclb_xdp_action>(action));
+        if (!counter) return fail(std::move(counter.error()));
+        out.xdp.at(action) = *counter;
+    }
     out.xdp_text = pinned.xdp_text();
     return {};
 }

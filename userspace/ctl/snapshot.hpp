@@ -3,6 +3,7 @@
 // values stay the numbers that were found, because a corrupt row must reach `verify` as it is.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -131,7 +132,7 @@ struct Snapshot {
     std::vector<AffinityRow> affinity;
     std::vector<Problem> problems;  // sorted
     std::vector<Drop> drops;        // every reason, in the order of abi.h
-    svclb_xdp_counter xdp{};
+    std::array<svclb_xdp_counter, SVCLB_XDP_ACTIONS> xdp{};
     std::string xdp_text;
     std::vector<datapath::AttachedLink> links;
     std::set<int> xdp_links;  // ifindexes of uplinks that the programs take to be served by XDP

@@ -158,7 +158,11 @@ Json status_json(const Snapshot& snapshot) {
     out["hostSockets"] = {{"attached", agent.sockets_attached != 0}, {"text", row_text(agent.sockets)}};
     out["podSockets"] = {{"text", row_text(agent.pod_sockets)}};
     out["hostPackets"] = row_text(agent.host_packets);
-    out["xdp"] = {{"text", snapshot.xdp_text}, {"packets", snapshot.xdp.packets}, {"bytes", snapshot.xdp.bytes}};
+    out["xdp"] = {{"text", snapshot.xdp_text},
+                  {"packets", snapshot.xdp[SVCLB_XDP_FORWARDED].packets},
+                  {"bytes", snapshot.xdp[SVCLB_XDP_FORWARDED].bytes},
+                  {"dropped", snapshot.xdp[SVCLB_XDP_DROPPED].packets},
+                  {"passed", snapshot.xdp[SVCLB_XDP_PASSED].packets}};
     out["maps"] = std::move(map_fill);
     out["drops"] = std::move(drops);
     return out;
@@ -200,7 +204,9 @@ std::string status_text(const Snapshot& snapshot, bool wide) {
     add("host packets", row_text(agent.host_packets));
     add("xdp", snapshot.xdp_text.empty()
                    ? ""
-                   : fmt::format("{}; {} packets turned round", snapshot.xdp_text, snapshot.xdp.packets));
+                   : fmt::format("{}; {} packets turned round, {} dropped, {} passed up", snapshot.xdp_text,
+                                 snapshot.xdp[SVCLB_XDP_FORWARDED].packets, snapshot.xdp[SVCLB_XDP_DROPPED].packets,
+                                 snapshot.xdp[SVCLB_XDP_PASSED].packets));
 
     const std::vector<Fill> map_fill = fills(snapshot);
     if (wide) {

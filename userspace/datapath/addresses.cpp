@@ -36,6 +36,17 @@ std::optional<AddressBytes> address_in(nlmsghdr* message) {
     return link_local ? std::nullopt : std::optional(bytes);
 }
 
+// Not one that is still probed for a duplicate, or has one, or is to go soon.
+bool may_be_source(nlmsghdr* message) {
+    std::array<nlattr*, IFA_MAX + 1> attributes{};
+    const auto* header = static_cast<const ifaddrmsg*>(nlmsg_data(message));
+    if (nlmsg_parse(message, sizeof(*header), attributes.data(), IFA_MAX, nullptr) < 0) return false;
+    const auto flags = attributes[IFA_FLAGS] != nullptr ? nla_get_u32(attributes[IFA_FLAGS]) : header->ifa_flags;
+    constexpr unsigned kNotUsable = IFA_F_DEPRECATED | IFA_F_TENTATIVE | IFA_F_DADFAILED;
+    // Of IPv6 one bit says "temporary", which in IPv4 is "secondary".
+    return (flags & (kNotUsable | (header->ifa_family == AF_INET6 ? IFA_F_TEMPORARY : 0U))) == 0;
+}
+
 bool is_mapped(const AddressBytes& address) {
     constexpr AddressBytes kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     return std::equal(kMapped.begin(), kMapped.begin() + 12, address.begin());
@@ -93,7 +104,8 @@ Result<std::optional<std::vector<AddressBytes>>> Addresses::changes() {
             const auto index = static_cast<const ifaddrmsg*>(nlmsg_data(message))->ifa_index;
             auto& link = state.by_device[static_cast<int>(index)];
             auto& first = is_mapped(*address) ? link.v4 : link.v6;  // the kernel lists the primary one first
-            if (first == AddressBytes{}) first = *address;
+            if (first == AddressBytes{} && may_be_source(message)) first = *address;
+            link.all.push_back(*address);
             found.push_back(*address);
         });
     if (!listed) return fail(listed.error());

@@ -102,9 +102,9 @@ Status remove_new_pins(const BpfDir& dir) {
     return {};
 }
 
-// Another release may have the agent's own row in another size, and know fewer reasons. New ones replace them: no
-// program reads the former, and the latter only counts.
-constexpr std::array kReplaced{"agent", "drop_counters"};
+// Another release may have the agent's own row in another size, and know fewer reasons and actions of XDP's. New ones
+// replace them: no program reads the former, and the latter only count.
+constexpr std::array kReplaced{"agent", "drop_counters", "xdp_counters"};
 
 Status forget_outgrown(MapSet& pinned) {
     for (const auto* name : kReplaced) {
@@ -112,8 +112,10 @@ Status forget_outgrown(MapSet& pinned) {
         if (fd < 0) continue;
         const auto info = map_info(fd, name);
         if (!info) return fail(info.error());
-        const bool is_status = std::string_view(name) == "agent";
-        if (is_status ? info->value_size != sizeof(svclb_agent_status) : info->max_entries < SVCLB_REASON_COUNT)
+        const std::string_view which = name;
+        const auto rows =
+            which == "xdp_counters" ? std::uint32_t{SVCLB_XDP_ACTIONS} : std::uint32_t{SVCLB_REASON_COUNT};
+        if (which == "agent" ? info->value_size != sizeof(svclb_agent_status) : info->max_entries < rows)
             pinned.remove(name);
     }
     return {};
@@ -143,6 +145,22 @@ Result<bool> choose_tcx(AttachMode mode) {
         return fail(Error::invalid("this kernel has no tcx (it came with 6.6): use attach mode automatic or clsact"));
     }
     return tcx;
+}
+
+// Without XDP's, which may be refused.
+ProgramNames wanted_at_once(const Options& options, const Links& links) {
+    auto names = links.in_use();
+    names.erase(kFromWire);
+    for (const LinkKind kind : options.expected) names.merge(programs_for(kind));
+    return names;
+}
+
+// Where a former agent has attached it; false: there is none to go on with.
+bool load_xdp(const svclb_settings& settings, const MapSet& maps, const Links& links, Programs& programs) {
+    if (links.xdp().all().empty()) return false;
+    auto loaded = load_programs(settings, maps, {kFromWire});
+    if (loaded) programs.merge(*loaded);
+    return loaded.has_value();
 }
 
 // Settings that are the kernel's or the process's to tell.
@@ -179,8 +197,11 @@ Result<Datapath> Datapath::open(const Options& options) {
     const auto settings = complete(options.settings);
     auto made = make_maps(*pinned, entries_for(options.sizes, *pinned));
     if (!made) return fail(made.error());
-    auto programs = load_programs(settings, made->maps);
+    auto links = Links::find(dir, false);
+    if (!links) return fail(links.error());
+    auto programs = load_programs(settings, made->maps, wanted_at_once(options, *links));
     if (!programs) return fail(programs.error());
+    const bool keep_xdp = options.xdp != XdpMode::off && load_xdp(settings, made->maps, *links, *programs);
     auto barrier = Barrier::open(std::move(made->barrier));
     if (!barrier) return fail(barrier.error());
     auto tables = KernelTables::open(made->maps, nullptr);
@@ -200,10 +221,7 @@ Result<Datapath> Datapath::open(const Options& options) {
     std::atomic_ref(agent->rows()[0].abi_version).store(SVCLB_ABI_VERSION, std::memory_order_release);
     if (auto done = pin_maps(dir, made->maps, *pinned); !done) return fail(done.error());
 
-    auto links = Links::find(dir, false);
-    if (!links) return fail(links.error());
     if (auto kept = uplink_devices->keep(links->attached()); !kept) return fail(kept.error());
-    const bool keep_xdp = options.xdp != XdpMode::off && programs->from_wire;
     if (auto adopted = adopt_xdp(made->maps, links->xdp(), keep_xdp); !adopted) return fail(adopted.error());
     if (auto replaced = links->replace_programs(*programs, nullptr); !replaced) return fail(replaced.error());
 
@@ -257,6 +275,7 @@ Status Datapath::serve() {
 Status Datapath::attach(int ifindex, const std::string& name, LinkKind kind, bool hardware) {
     if (auto ready = serve(); !ready) return ready;
     auto& core = state_->core;
+    if (auto loaded = load_missing(core, programs_for(kind)); !loaded) return loaded;
     if (auto attached = core.links.attach(ifindex, name, kind, core.tcx, core.programs); !attached) return attached;
     const bool uplink = kind == LinkKind::uplink;
     if (auto set = core.uplink_devices.set(ifindex, uplink); !set) return set;
@@ -268,8 +287,8 @@ void Datapath::set_node_addresses(const svclb_node_addresses& addresses) {
     if (std::memcmp(&row, &addresses, sizeof(row)) != 0) row = addresses;
 }
 
-Status Datapath::set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses) {
-    const auto map = MapRef<std::uint32_t, svclb_node_addresses>::open(state_->core.maps, "tunnel_addresses");
+Status Datapath::set_uplink_addresses(const std::map<int, svclb_node_addresses>& addresses) {
+    const auto map = MapRef<std::uint32_t, svclb_node_addresses>::open(state_->core.maps, "uplink_addresses");
     if (!map) return fail(map.error());
     std::map<std::uint32_t, svclb_node_addresses> rows;
     for (const auto& [ifindex, row] : addresses) rows.emplace(static_cast<std::uint32_t>(ifindex), row);

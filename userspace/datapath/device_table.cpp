@@ -19,16 +19,22 @@ int DeviceTable::remove(int ifindex) {
     return devices_.contains(peer) ? peer : 0;
 }
 
-std::vector<DeviceChange> DeviceTable::take_changes() {
-    std::map<int, Device> now;
+std::vector<Device> DeviceTable::present() const {
+    std::vector<Device> present;
     for (const auto& [ifindex, device] : devices_) {
         if (const auto kind = kind_of(device, exits_.contains(ifindex), patterns_)) {
-            now[ifindex] = {.ifindex = ifindex,
-                            .name = device.name,
-                            .kind = *kind,
-                            .hardware = device.type.empty() || device.type == "bond"};
+            present.push_back({.ifindex = ifindex,
+                               .name = device.name,
+                               .kind = *kind,
+                               .hardware = device.type.empty() || device.type == "bond"});
         }
     }
+    return present;
+}
+
+std::vector<DeviceChange> DeviceTable::take_changes() {
+    std::map<int, Device> now;
+    for (auto& device : present()) now.emplace(device.ifindex, std::move(device));
     std::vector<DeviceChange> changes;
     for (const auto& [ifindex, device] : reported_) {
         if (!now.contains(ifindex) || removed_.contains(ifindex)) changes.push_back({.device = device, .gone = true});

@@ -24,6 +24,7 @@ public:
     void forget_devices() { devices_.clear(); }
     void set_exits(std::set<int> exits) { exits_ = std::move(exits); }
 
+    [[nodiscard]] std::vector<Device> present() const;
     std::vector<DeviceChange> take_changes();
 
 private:

@@ -117,6 +117,7 @@ struct Devices::State {
     }
     void handle(nlmsghdr* message);
     void handle_link(nlmsghdr* message);
+    Status look();
     Status read_events();
     Status list_all_devices();
     Status list_all_routes();
@@ -151,6 +152,15 @@ void Devices::State::handle(nlmsghdr* message) {
         default:
             break;
     }
+}
+
+Status Devices::State::look() {
+    if (auto read = read_events(); !read) return read;
+    if (list_devices) {
+        if (auto listed = list_all_devices(); !listed) return listed;
+    }
+    if (auto asked = ask_about_peers(); !asked) return asked;
+    return list_routes ? list_all_routes() : Status{};
 }
 
 Status Devices::State::read_events() {
@@ -221,15 +231,13 @@ int Devices::fd() const {
     return nl_socket_get_fd(state_->events.get());
 }
 
+Result<std::vector<Device>> Devices::present() {
+    if (auto looked = state_->look(); !looked) return fail(looked.error());
+    return state_->table.present();
+}
+
 Result<std::vector<DeviceChange>> Devices::changes() {
-    if (auto read = state_->read_events(); !read) return fail(read.error());
-    if (state_->list_devices) {
-        if (auto listed = state_->list_all_devices(); !listed) return fail(listed.error());
-    }
-    if (auto asked = state_->ask_about_peers(); !asked) return fail(asked.error());
-    if (state_->list_routes) {
-        if (auto listed = state_->list_all_routes(); !listed) return fail(listed.error());
-    }
+    if (auto looked = state_->look(); !looked) return fail(looked.error());
     return state_->table.take_changes();
 }
 

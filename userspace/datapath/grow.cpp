@@ -130,9 +130,10 @@ Status rename_over(const Core& core, std::span<const char* const> names) {
     return renamed;
 }
 
-Result<Ahead> load_all(const svclb_settings& settings, const MapSet& maps, const MapSet* sockets) {
+Result<Ahead> load_all(const svclb_settings& settings, const MapSet& maps, const ProgramNames& names,
+                       const MapSet* sockets) {
     Ahead loaded;
-    auto programs = load_programs(settings, maps);
+    auto programs = load_programs(settings, maps, names);
     if (!programs) return fail(programs.error());
     loaded.programs = std::move(*programs);
     if (sockets == nullptr) return loaded;
@@ -152,10 +153,10 @@ Status load_ahead(Core& core) {
         if (!shared) return fail(shared.error());
         sockets = std::move(*shared);
     }
-    core.ahead = std::async(std::launch::async | std::launch::deferred,
-                            [settings = core.settings, maps = std::move(*maps), sockets = std::move(sockets)] {
-                                return load_all(settings, maps, sockets ? &*sockets : nullptr);
-                            });
+    core.ahead = std::async(
+        std::launch::async | std::launch::deferred,
+        [settings = core.settings, maps = std::move(*maps), names = names_of(core.programs),
+         sockets = std::move(sockets)] { return load_all(settings, maps, names, sockets ? &*sockets : nullptr); });
     return {};
 }
 
@@ -180,6 +181,16 @@ Status finish_loading(Core& core) {
     return {};
 }
 
+Status load_missing(Core& core, const ProgramNames& wanted) {
+    ProgramNames missing;
+    for (const auto& name : wanted)
+        if (!core.programs.contains(name)) missing.insert(name);
+    auto loaded = load_programs(core.settings, core.maps, missing);
+    if (!loaded) return fail(loaded.error());
+    core.programs.merge(*loaded);
+    return {};
+}
+
 Status grow(Core& core, std::span<const Room> rooms) {
     const auto larger = larger_maps(core, rooms);
     if (!larger) return fail(larger.error());
@@ -188,7 +199,7 @@ Status grow(Core& core, std::span<const Room> rooms) {
     if (!maps) return fail(maps.error());
     Programs programs;
     if (core.serving) {
-        auto loaded = load_programs(core.settings, *maps);
+        auto loaded = load_programs(core.settings, *maps, names_of(core.programs));
         if (!loaded) return fail(loaded.error());
         programs = std::move(*loaded);
     }

@@ -33,7 +33,7 @@ struct Core {
     svclb_settings settings{};
     bool tcx = false;
     MapSet maps;
-    Programs programs;
+    Programs programs;                 // those that a device has wanted, or may want soon
     bool serving = false;              // programs are attached to devices, or were by an earlier agent
     bool programs_due = false;         // those above are of maps that have grown since
     std::future<Result<Ahead>> ahead;  // where they are being loaded
@@ -56,9 +56,13 @@ struct Core {
 // Tells svclb-ctl what has come to be.
 void show_sizes(const Core& core);
 
-// Loads the programs a second time with the larger maps and puts them into every link; on failure all is as before.
-// While nothing is served yet there is nothing to replace: the maps grow at once, their programs are loaded meanwhile.
+// Loads the programs that are loaded a second time, with the larger maps and puts them into every link; on failure all
+// is as before. While nothing is served yet there is nothing to replace: the maps grow at once, their programs are
+// loaded meanwhile.
 Status grow(Core& core, std::span<const Room> rooms);
+
+// Loads those of these programs that no device has wanted before; an error leaves all as it was. After finish_loading.
+Status load_missing(Core& core, const ProgramNames& wanted);
 
 // Ends with the programs of the maps as they are by now, or an error; the next call tries again.
 Status finish_loading(Core& core);

@@ -52,17 +52,7 @@ constexpr std::size_t index_of(Side side) {
     return static_cast<std::size_t>(side);
 }
 int program_for(Place place, const Programs& programs) {
-    const bool out = place.side == Side::egress;
-    switch (place.kind) {
-        case LinkKind::uplink:
-            return (out ? programs.to_uplink : programs.from_uplink).get();
-        case LinkKind::tunnel:
-            return (out ? programs.to_tunnel : programs.from_tunnel).get();
-        case LinkKind::host:
-            return (out ? programs.to_pod : programs.from_host).get();
-        default:
-            return (out ? programs.to_pod : programs.from_pod).get();
-    }
+    return program_in(programs, program_of(place));
 }
 
 std::string name_of(int ifindex) {
@@ -128,6 +118,12 @@ bool has_tcx() {
     return bpf_prog_query_opts(kLoopback, kAttachTcxIngress, &opts) == 0;
 }
 
+ProgramNames programs_for(LinkKind kind) {
+    ProgramNames names;
+    for (const Side side : kSides) names.emplace(program_of({kind, side}));
+    return names;
+}
+
 std::filesystem::path Links::pin_path(int ifindex, Place place) const {
     return dir_.links() / fmt::format("{}-{}", ifindex, pin_name_of(place));
 }
@@ -177,6 +173,13 @@ Status Links::adopt_pin(const std::string& file, bool read_only) {
     return read_only ? Status{} : unpin(dir_.links() / file);
 }
 
+ProgramNames Links::in_use() const {
+    ProgramNames names;
+    for (const auto& [ifindex, attachment] : attachments_) names.merge(programs_for(attachment.kind));
+    if (!xdp_.all().empty()) names.emplace(kFromWire);
+    return names;
+}
+
 Status Links::replace_one(int ifindex, Attachment& attachment, const Programs& programs) {
     for (const Side side : kSides) {
         const Place place{attachment.kind, side};
@@ -207,7 +210,7 @@ Status Links::replace_programs(const Programs& programs, const Programs* before)
         }
         return replaced;
     }
-    return xdp_.replace_program(programs.from_wire.get());
+    return xdp_.replace_program(program_in(programs, kFromWire));
 }
 
 Status Links::attach_tcx(int ifindex, Side side, Attachment& attachment, const Programs& programs) {

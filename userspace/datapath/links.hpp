@@ -24,11 +24,17 @@ inline constexpr std::array kSides = {Side::ingress, Side::egress};
 // Whether this kernel has tcx (6.6 and later). Changes nothing.
 [[nodiscard]] bool has_tcx();
 
+// The programs of a device of this kind.
+[[nodiscard]] ProgramNames programs_for(LinkKind kind);
+
 class Links {
 public:
     // What is attached to devices of this network namespace by an earlier agent, with the pins of `dir`. Pins of
     // devices that are gone are dropped, and removed unless `read_only`.
     static Result<Links> find(const BpfDir& dir, bool read_only);
+
+    // Of the programs that are attached.
+    [[nodiscard]] ProgramNames in_use() const;
 
     // Puts the programs into everything that is attached, each link in one step. When one refuses, those before it get
     // `before` back, where given.

@@ -211,34 +211,39 @@ private:
     Object object_;
 };
 
-using ProgramFds = std::map<std::string, UniqueFd, std::less<>>;
-
 // Programs are loaded in groups, by several threads: all in one is twice the time on two CPUs.
 constexpr std::size_t kGroups = 4;
 struct Group {
     std::size_t instructions = 0;
     std::vector<std::string> names;
+    bool xdp = false;
 };
 
-// Of about the same size, the longest programs first.
-std::vector<Group> groups_of(const bpf_object* object) {
+// Of about the same size, the longest programs first; XDP's on their own, which want a flag. No name = an error.
+Result<std::vector<Group>> groups_of(const bpf_object* object, const ProgramNames& names) {
     std::vector<const bpf_program*> programs;
-    bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, object) {
-        if (bpf_program__type(program) != BPF_PROG_TYPE_XDP) programs.push_back(program);
+    std::vector<Group> groups;
+    for (const auto& name : names) {
+        const auto* program = bpf_object__find_program_by_name(object, name.c_str());
+        if (program == nullptr) return fail(Error::invalid(fmt::format("BPF object has no program {}", name)));
+        if (bpf_program__type(program) == BPF_PROG_TYPE_XDP)
+            groups.push_back({.names = {name}, .xdp = true});
+        else
+            programs.push_back(program);
     }
     std::ranges::stable_sort(programs, std::greater{}, bpf_program__insn_cnt);
-    std::vector<Group> groups(std::min(kGroups, programs.size()));
+    const auto first = groups.insert(groups.end(), std::min(kGroups, programs.size()), {});
     for (const auto* next : programs) {
-        auto& smallest = *std::ranges::min_element(groups, {}, &Group::instructions);
+        auto& smallest = *std::min_element(
+            first, groups.end(), [](const Group& a, const Group& b) { return a.instructions < b.instructions; });
         smallest.instructions += bpf_program__insn_cnt(next);
         smallest.names.emplace_back(bpf_program__name(next));
     }
     return groups;
 }
 
-Result<ProgramFds> load_group(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps,
-                              const std::vector<std::string>& names, __u32 flags = 0) {
+Result<Programs> load_together(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps,
+                               const std::vector<std::string>& names, __u32 flags) {
     auto loading = Loading::open(embedded);
     if (!loading) return fail(loading.error());
     std::vector<bpf_program*> programs;
@@ -253,44 +258,58 @@ Result<ProgramFds> load_group(const Embedded& embedded, const svclb_settings& se
     }
     if (auto set = set_settings(loading->object(), settings); !set) return fail(set.error());
     if (auto done = loading->load(maps, {}); !done) return fail(done.error());
-    ProgramFds fds;
+    Programs loaded;
     for (const bpf_program* program : programs) {
         auto fd = duplicate(bpf_program__fd(program), bpf_program__name(program));
         if (!fd) return fail(fd.error());
-        fds.emplace(bpf_program__name(program), std::move(*fd));
+        loaded.emplace(bpf_program__name(program), std::move(*fd));
     }
-    return fds;
+    return loaded;
 }
 
-Result<ProgramFds> load_groups(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps) {
-    const auto unloaded = Loading::open(embedded);
-    if (!unloaded) return fail(unloaded.error());
-    const auto groups = groups_of(unloaded->object());
-    std::vector<std::future<Result<ProgramFds>>> loads;
+// XDP's takes frames in several pieces, where the kernel has such: or else drivers refuse it where frames are large.
+Result<Programs> load_group(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps,
+                            const Group& group) {
+    if (group.xdp) {
+        if (auto loaded = load_together(embedded, settings, maps, group.names, kXdpHasFrags)) return loaded;
+    }
+    return load_together(embedded, settings, maps, group.names, 0);
+}
+
+Result<Programs> load_groups(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps,
+                             const std::vector<Group>& groups) {
+    std::vector<std::future<Result<Programs>>> loads;
     loads.reserve(groups.size());
     // Without a thread to be had, one after the other below.
     for (const auto& group : groups)
         loads.push_back(std::async(std::launch::async | std::launch::deferred,
-                                   [&] { return load_group(embedded, settings, maps, group.names); }));
-    ProgramFds all;
+                                   [&] { return load_group(embedded, settings, maps, group); }));
+    Programs all;
     std::optional<Error> failure;
     for (auto& load : loads) {
-        auto fds = load.get();
-        if (fds)
-            all.merge(*fds);
+        auto loaded = load.get();
+        if (loaded)
+            all.merge(*loaded);
         else if (!failure)
-            failure = fds.error();
+            failure = loaded.error();
     }
     if (failure) return fail(*failure);
     return all;
 }
 
-// One that takes frames in several pieces, where the kernel has such: or else drivers refuse it where frames are large.
-Result<UniqueFd> load_from_wire(const svclb_settings& settings, const MapSet& maps) {
-    auto fds = load_group(packet_object(), settings, maps, {"from_wire"}, kXdpHasFrags);
-    if (!fds) fds = load_group(packet_object(), settings, maps, {"from_wire"});
-    if (!fds) return fail(fds.error());
-    return std::move(fds->begin()->second);
+// No names = all that the object has.
+Result<Programs> load_programs_of(const Embedded& embedded, const svclb_settings& settings, const MapSet& maps,
+                                  std::optional<ProgramNames> names) {
+    const auto unloaded = Loading::open(embedded);
+    if (!unloaded) return fail(unloaded.error());
+    if (!names) {
+        names.emplace();
+        bpf_program* program = nullptr;
+        bpf_object__for_each_program(program, unloaded->object()) names->emplace(bpf_program__name(program));
+    }
+    const auto groups = groups_of(unloaded->object(), *names);
+    if (!groups) return fail(groups.error());
+    return load_groups(embedded, settings, maps, *groups);
 }
 
 Result<MadeMaps> make_maps_of(const Embedded& embedded, const MapSet& reuse, const Entries& entries) {
@@ -311,6 +330,17 @@ Result<MadeMaps> make_maps_of(const Embedded& embedded, const MapSet& reuse, con
 
 }  // namespace
 
+ProgramNames names_of(const Programs& programs) {
+    ProgramNames names;
+    for (const auto& [name, fd] : programs) names.insert(name);
+    return names;
+}
+
+int program_in(const Programs& programs, std::string_view name) {
+    const auto found = programs.find(name);
+    return found == programs.end() ? -1 : found->second.get();
+}
+
 Result<UniqueFd> duplicate(int fd, std::string_view what) {
     const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (copy < 0) return fail_errno(errno, fmt::format("duplicate the descriptor of {}", what));
@@ -327,34 +357,17 @@ Result<MadeMaps> make_maps(const MapSet& reuse, const Entries& entries) {
     return made;
 }
 
-Result<Programs> load_programs(const svclb_settings& settings, const MapSet& maps) {
-    auto fds = load_groups(packet_object(), settings, maps);
-    if (!fds) return fail(fds.error());
-    Programs programs;
-    for (const auto& [name, place] : {std::pair{"from_pod", &programs.from_pod},
-                                      {"to_pod", &programs.to_pod},
-                                      {"from_host", &programs.from_host},
-                                      {"from_uplink", &programs.from_uplink},
-                                      {"to_uplink", &programs.to_uplink},
-                                      {"from_tunnel", &programs.from_tunnel},
-                                      {"to_tunnel", &programs.to_tunnel}}) {
-        const auto found = fds->find(name);
-        if (found == fds->end()) return fail(Error::invalid(fmt::format("BPF object has no program {}", name)));
-        *place = std::move(found->second);
-    }
-    if (auto from_wire = load_from_wire(settings, maps))
-        programs.from_wire = std::move(*from_wire);
-    else
-        programs.from_wire_refused = from_wire.error().message();
-    return programs;
+Result<Programs> load_programs(const svclb_settings& settings, const MapSet& maps, const ProgramNames& names) {
+    if (names.empty()) return Programs{};
+    return load_programs_of(packet_object(), settings, maps, names);
 }
 
 Result<LoadedSockets> load_sockets(const svclb_settings& settings, const MapSet& reuse) {
     auto made = make_maps_of(socket_object(), reuse, {});
     if (!made) return fail(made.error());
-    auto fds = load_groups(socket_object(), settings, made->maps);
-    if (!fds) return fail(fds.error());
-    return LoadedSockets{.programs = std::move(*fds), .maps = std::move(made->maps)};
+    auto programs = load_programs_of(socket_object(), settings, made->maps, std::nullopt);
+    if (!programs) return fail(programs.error());
+    return LoadedSockets{.programs = std::move(*programs), .maps = std::move(made->maps)};
 }
 
 }  // namespace svclb::datapath

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -14,17 +16,12 @@
 
 namespace svclb::datapath {
 
-struct Programs {
-    UniqueFd from_pod;
-    UniqueFd to_pod;
-    UniqueFd from_host;
-    UniqueFd from_uplink;
-    UniqueFd to_uplink;
-    UniqueFd from_tunnel;
-    UniqueFd to_tunnel;
-    UniqueFd from_wire;               // XDP's; none where this kernel refuses it: the others do without
-    std::string from_wire_refused{};  // why
-};
+using Programs = std::map<std::string, UniqueFd, std::less<>>;  // by name
+using ProgramNames = std::set<std::string, std::less<>>;
+
+[[nodiscard]] ProgramNames names_of(const Programs& programs);
+// -1 where it is not among them.
+[[nodiscard]] int program_in(const Programs& programs, std::string_view name);
 
 struct MadeMaps {
     MapSet maps;       // every map of the object that is pinned: those of `reuse` and the new ones
@@ -36,12 +33,13 @@ struct MadeMaps {
 using Entries = std::map<std::string, std::uint32_t, std::less<>>;
 Result<MadeMaps> make_maps(const MapSet& reuse, const Entries& entries);
 
-// The packet programs over these maps. The kernel verifies several at a time, on threads that end with the call.
-Result<Programs> load_programs(const svclb_settings& settings, const MapSet& maps);
+// These packet programs over these maps: all of them, or an error. The kernel verifies several at a time, on threads
+// that end with the call.
+Result<Programs> load_programs(const svclb_settings& settings, const MapSet& maps, const ProgramNames& names);
 
-// The socket hooks' programs, by name, likewise. `reuse` has to hold the packet programs' maps, which they share.
+// All of the socket hooks' programs, likewise. `reuse` has to hold the packet programs' maps, which they share.
 struct LoadedSockets {
-    std::map<std::string, UniqueFd, std::less<>> programs;
+    Programs programs;
     MapSet maps;  // every map of this object
 };
 Result<LoadedSockets> load_sockets(const svclb_settings& settings, const MapSet& reuse);

@@ -4,8 +4,10 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <net/if.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 #include <fstream>
@@ -216,10 +218,33 @@ Result<svclb_drop_counter> Pinned::drop_counter(svclb_reason reason) const {
     return index < state_->drop_counters.size() ? state_->drop_counters.sum(index) : svclb_drop_counter{};
 }
 
-Result<svclb_xdp_counter> Pinned::xdp_counter() const {
+Result<svclb_xdp_counter> Pinned::xdp_counter(svclb_xdp_action action) const {
     if (state_->maps.find("xdp_counters") < 0) return svclb_xdp_counter{};
     const auto counters = PerCpuRef<svclb_xdp_counter>::open(state_->maps, "xdp_counters");
-    return counters ? counters->sum(0) : fail(counters.error());
+    if (!counters) return fail(counters.error());
+    const auto index = static_cast<std::uint32_t>(action);
+    // As with the reasons.
+    return index < counters->size() ? counters->sum(index) : svclb_xdp_counter{};
+}
+
+Result<std::map<std::string, std::string>> Pinned::xdp_modes() const {
+    std::map<std::string, std::string> modes;
+    if (state_->maps.find("uplink_devices") < 0) return modes;
+    const auto uplinks = MapRef<std::uint32_t, std::uint32_t>::open(state_->maps, "uplink_devices");
+    if (!uplinks) return fail(uplinks.error());
+    std::map<std::uint32_t, svclb_xdp_mode> served;
+    const auto note = [&](std::uint32_t ifindex, const svclb_xdp_link& link) {
+        served[ifindex] = static_cast<svclb_xdp_mode>(link.mode);
+    };
+    if (auto read = each_xdp_link(note); !read) return fail(read.error());
+    const auto name = [&](std::uint32_t ifindex, std::uint32_t) {
+        std::array<char, IF_NAMESIZE> text{};
+        if (::if_indextoname(ifindex, text.data()) == nullptr) return;  // it has just gone
+        const auto found = served.find(ifindex);
+        modes[text.data()] = found == served.end() ? "off" : name_of(found->second);
+    };
+    if (auto read = uplinks->each(name); !read) return fail(read.error());
+    return modes;
 }
 
 std::string Pinned::xdp_text() const {

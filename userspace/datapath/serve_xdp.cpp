@@ -44,13 +44,13 @@ Result<svclb_xdp_link> row_for(const std::string& name, svclb_xdp_mode mode) {
 }
 
 Status attach(Core& core, const XdpDevice& device, svclb_xdp_mode mode) {
-    if (!core.programs.from_wire)
-        return fail(Error::invalid("this kernel refuses the program: " + core.programs.from_wire_refused));
+    if (auto loaded = load_missing(core, {kFromWire}); !loaded)
+        return fail(loaded.error().within("this kernel refuses the program"));
     const auto row = row_for(device.name, mode);
     if (!row) return fail(row.error());
     const auto rows = rows_of(core.maps);
     if (!rows) return fail(rows.error());
-    if (auto attached = core.links.xdp().attach(device.ifindex, mode, core.programs.from_wire.get()); !attached)
+    if (auto attached = core.links.xdp().attach(device.ifindex, mode, program_in(core.programs, kFromWire)); !attached)
         return attached;
     return rows->put(static_cast<std::uint32_t>(device.ifindex), *row);
 }

@@ -15,6 +15,8 @@
 
 namespace svclb::datapath {
 
+inline constexpr const char* kFromWire = "from_wire";  // the program
+
 // "native" or "generic".
 [[nodiscard]] const char* name_of(svclb_xdp_mode mode);
 

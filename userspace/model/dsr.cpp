@@ -26,8 +26,6 @@ bool has_two_ports(const ServicePortState& state) {
 // "" where it can.
 std::string why_not(const ServicePortState& state, const NodeView& node) {
     if (node.masquerade_all) return "masqueradeAll is set";
-    // A super-packet of SCTP cannot be encapsulated.
-    if (state.id.protocol == Protocol::sctp) return "not for SCTP";
     if (has_two_ports(state)) return "the endpoints do not all have the same port";
     return {};
 }

@@ -23,7 +23,7 @@ struct svclb_filters {
 	__u8 reply[SVCLB_FILTER_SIZE];
 	/* By address and port: a node's or an external address that is dialled on some ports only, set by the agent
 	 * before the frontend's row (with port 0, too, for fragments), and by from_pod with a translated direct
-	 * conversation and a pod that reaches itself. By a node's address and port 0: set by from_host. */
+	 * conversation, or a pod's flow to itself. By a node's address and port 0: set by from_host. */
 	__u8 direct[SVCLB_FILTER_SIZE];
 };
 

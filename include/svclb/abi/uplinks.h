@@ -20,7 +20,15 @@ struct svclb_xdp_link {
 };
 static_assert(sizeof(struct svclb_xdp_link) == 8, "value layout is pinned");
 
-/* xdp_counters: what from_wire has turned round. */
+/* What from_wire does with a frame: it goes out again, it ends there, or tc is to see it. */
+enum svclb_xdp_action {
+	SVCLB_XDP_FORWARDED,
+	SVCLB_XDP_DROPPED,
+	SVCLB_XDP_PASSED,
+	SVCLB_XDP_ACTIONS,
+};
+
+/* xdp_counters: by enum svclb_xdp_action. */
 struct svclb_xdp_counter {
 	__u64 packets;
 	__u64 bytes;

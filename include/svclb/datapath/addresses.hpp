@@ -15,9 +15,10 @@ namespace svclb::datapath {
 
 using AddressBytes = std::array<std::uint8_t, 16>;  // IPv4 in its mapped form, as abi.h has it
 
-struct LinkAddresses {  // the first of each family; all zero: none
-    AddressBytes v4{};
+struct LinkAddresses {
+    AddressBytes v4{};  // the first that may be a source; all zero: none
     AddressBytes v6{};
+    std::vector<AddressBytes> all;
     bool operator==(const LinkAddresses&) const = default;
 };
 

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -46,6 +47,9 @@ struct SocketOptions {
     std::filesystem::path cgroup_root;  // empty: where cgroup v2 is mounted
 };
 
+// A tunnel is an uplink whose packets have no Ethernet header: TUN, WireGuard, IPIP and the like.
+enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host, tunnel };
+
 struct Options {
     std::filesystem::path bpf_dir;
     Sizes sizes;
@@ -53,10 +57,9 @@ struct Options {
     AttachMode mode = AttachMode::automatic;
     SocketOptions sockets{};
     XdpMode xdp = XdpMode::automatic;
+    // Of devices that will be attached: their programs are loaded at once, those of others with the first one.
+    std::set<LinkKind> expected = {LinkKind::pod};
 };
-
-// A tunnel is an uplink whose packets have no Ethernet header: TUN, WireGuard, IPIP and the like.
-enum class LinkKind : std::uint8_t { pod, uplink, cgroup, host, tunnel };
 
 struct Hook {
     std::string hook;  // "tc ingress", "tc egress", "xdp", "connect4"
@@ -117,11 +120,11 @@ public:
     Status serve();
     // Attaches both programs to a device of this network namespace; once attached, does nothing.
     Status attach_pod_link(int ifindex, const std::string& name) { return attach(ifindex, name, LinkKind::pod); }
-    // The programs for a device of this kind. XDP is tried beside them at an uplink; where it is refused, a warning
-    // says so once. `hardware`: no virtual device.
+    // The programs for a device of this kind, loaded with the first such device: where that fails nothing changes. XDP
+    // is tried beside them at an uplink; where it is refused, a warning says so once. `hardware`: no virtual device.
     Status attach(int ifindex, const std::string& name, LinkKind kind, bool hardware = false);
-    // What backends behind a tunnel see as their client, by its ifindex; others see the node's.
-    Status set_tunnel_addresses(const std::map<int, svclb_node_addresses>& addresses);
+    // What backends behind such an uplink or tunnel see as their client, by its ifindex; others see the node's.
+    Status set_uplink_addresses(const std::map<int, svclb_node_addresses>& addresses);
     // Removes our programs from a device. A device that is gone is no error; its leftovers (pins) are removed.
     Status detach(int ifindex);
     [[nodiscard]] std::vector<AttachedLink> attached() const;

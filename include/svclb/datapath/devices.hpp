@@ -42,6 +42,8 @@ public:
 
     // Readable when the kernel has told something.
     [[nodiscard]] int fd() const;
+    // All that matter now; what changed is told as if nobody had asked.
+    Result<std::vector<Device>> present();
     // What changed since the last call; the first call returns every device that matters. Lost messages (ENOBUFS) are
     // made good by listing again.
     Result<std::vector<DeviceChange>> changes();

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -73,7 +74,9 @@ public:
     [[nodiscard]] Result<svclb_counter> backend_counter(std::uint32_t backend) const;
     [[nodiscard]] Result<svclb_drop_counter> drop_counter(svclb_reason reason) const;
     // Nothing where the agent is of a release without XDP; as the next one.
-    [[nodiscard]] Result<svclb_xdp_counter> xdp_counter() const;
+    [[nodiscard]] Result<svclb_xdp_counter> xdp_counter(svclb_xdp_action action) const;
+    // Of each uplink: "native", "generic", or "off" where tc alone serves it.
+    [[nodiscard]] Result<std::map<std::string, std::string>> xdp_modes() const;
     // Which uplinks XDP serves, and why it does not serve the others.
     [[nodiscard]] std::string xdp_text() const;
 

@@ -17,18 +17,16 @@ struct MaglevMember {
     std::uint32_t weight = 1;  // 1 to 100; others count as the nearest
 };
 
-// What one row of `services` can say.
-inline constexpr std::uint32_t kLargestMaglevTable = (1U << 20U) - 1;
+inline constexpr std::uint32_t kLargestMaglevTable = 1U << 19U;
 // Beyond that a backend's share is too coarse.
 inline constexpr std::size_t kMostMaglevMembers = kLargestMaglevTable / 16;
 
-// Slots of the table: 256 to 1,024 for each member, up to the largest table. It changes as the number of members
-// passes 4, 16, 64, 256 and 1,024, which moves most flows.
+// Slots of the table: 1,024 to 2,048 for each member, up to the largest table, which is that of 257 members and more.
 [[nodiscard]] std::uint32_t maglev_size(std::size_t members) noexcept;
 
-// For each slot the position of its member in `members`. A member that goes, with the size as it was, leaves every
-// slot alone that was not its own. Shares follow the weights as chance does: with 256 slots a member, 6% of standard
-// deviation.
+// For each slot the position of its member in `members`. A member that comes or goes moves its own share, and of the
+// others' no more than a fifth of that (where weights are far apart, a quarter of the average share). One whose weight
+// changes moves what it gains or loses. Shares follow the weights as chance does, with 4% of standard deviation.
 [[nodiscard]] std::vector<std::uint32_t> maglev_table(std::span<const MaglevMember> members);
 
 }  // namespace svclb::model

@@ -193,6 +193,19 @@ TEST_CASE("every reason is counted under its name, apart by what becomes of the 
     CHECK(std::ranges::count(untranslated, R"({reason="NO_FLOW"} 6)") == 1);
 }
 
+TEST_CASE("each uplink tells how XDP serves it, and XDP what it did") {
+    MetricFacts facts;
+    facts.kernel.emplace();
+    facts.kernel->xdp_modes = {{"eth0", "native"}, {"eth1", "off"}};
+    facts.kernel->xdp.at(SVCLB_XDP_FORWARDED).packets = 4;
+    facts.kernel->xdp.at(SVCLB_XDP_DROPPED).packets = 5;
+    facts.kernel->xdp.at(SVCLB_XDP_PASSED).packets = 6;
+    CHECK(samples(facts, "svclb_uplink_xdp") ==
+          Lines{R"({device="eth0",mode="native"} 1)", R"({device="eth1",mode="off"} 1)"});
+    CHECK(samples(facts, "svclb_xdp_packets_total") ==
+          Lines{R"({action="forwarded"} 4)", R"({action="dropped"} 5)", R"({action="passed"} 6)"});
+}
+
 TEST_CASE("what the kernel does not tell is left out, the rest is there") {
     MetricFacts facts;
     CHECK(samples(facts, "svclb_dropped_packets_total").empty());

@@ -32,7 +32,7 @@ TEST_CASE("status of a running agent") {
           "host sockets:   translated, below /sys/fs/cgroup\n"
           "pod sockets:    3 of 3 pod links\n"
           "host packets:   to 10.96.0.0/12\n"
-          "xdp:            native on eth0; 12 packets turned round\n"
+          "xdp:            native on eth0; 12 packets turned round, 7 dropped, 30 passed up\n"
           "fullest map:    services 37.5% (3 of 8)\n"
           "problems:       1\n"
           "OBJECT                    REASON             PROBLEM\n"
@@ -152,7 +152,7 @@ TEST_CASE("status in JSON") {
         "hostSockets": {"attached": true, "text": "/sys/fs/cgroup"},
         "podSockets": {"text": "3 of 3 pod links"},
         "hostPackets": "to 10.96.0.0/12",
-        "xdp": {"text": "native on eth0", "packets": 12, "bytes": 1200},
+        "xdp": {"text": "native on eth0", "packets": 12, "bytes": 1200, "dropped": 7, "passed": 30},
         "maps": [{"name": "services", "entries": 3, "maxEntries": 8},
                  {"name": "slots", "entries": 4, "maxEntries": 16},
                  {"name": "frontends", "entries": 7, "maxEntries": 64}],

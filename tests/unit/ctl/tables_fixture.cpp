@@ -198,7 +198,9 @@ Snapshot busy_node() {
     std::strcpy(out.agent.sockets, "/sys/fs/cgroup");        // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
     std::strcpy(out.agent.host_packets, "to 10.96.0.0/12");  // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
     out.xdp_text = "native on eth0";
-    out.xdp = {.packets = 12, .bytes = 1200};
+    out.xdp[SVCLB_XDP_FORWARDED] = {.packets = 12, .bytes = 1200};
+    out.xdp[SVCLB_XDP_DROPPED].packets = 7;
+    out.xdp[SVCLB_XDP_PASSED].packets = 30;
     out.agent.started_ns = 1'700'000'000'000'000'000;
     out.agent.synced_ns = 1'700'000'058'000'000'000;
     out.agent.passes = 4;

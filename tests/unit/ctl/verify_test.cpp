@@ -192,7 +192,7 @@ TEST_CASE("a Maglev table is what its members make it, to the last slot") {
     const auto other = std::ranges::find_if(table, [&](std::uint32_t member) { return member != table[0]; });
     std::swap(swapped.slots[20], swapped.slots[20 + static_cast<std::size_t>(other - table.begin())]);
     CHECK(verify(swapped) == Differences{{"service port default/web:http IPv4 Cluster set", "slots",
-                                          "the Maglev table of 1024 slots", "1024 slots, 2 of them others"}});
+                                          "the Maglev table of 2048 slots", "2048 slots, 2 of them others"}});
     s.services[kWeb4].runs[SVCLB_SET_LOCAL] = svclb_run(local, 1023, 7);
     CHECK(verify(s) == Differences{{"service port default/web:http IPv4 Local set", "slots",
                                     "the Maglev table of 1024 slots", "1023 slots, 0 of them others"}});

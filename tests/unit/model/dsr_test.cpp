@@ -61,6 +61,14 @@ TEST_CASE("dsr: the annotation marks external and load-balancer addresses, and n
     CHECK(outcome(exposed(nullptr), slices, serving_node()) == kOff);
 }
 
+TEST_CASE("dsr: UDP and SCTP have it as TCP does") {
+    auto service = exposed("dsr");
+    for (const auto protocol : {Protocol::udp, Protocol::sctp}) {
+        service.ports[0].protocol = protocol;
+        CHECK(outcome(service, {}, serving_node()) == kOn);
+    }
+}
+
 TEST_CASE("dsr: a word that is none is told, and the node stays the source") {
     CHECK(outcome(exposed("DSR\n"), {}, serving_node()) ==
           Outcome{{}, {kField + std::string("not dsr or snat: DSR\\x0a")}});
@@ -80,10 +88,6 @@ TEST_CASE("dsr: it is told where the node has to stay the source") {
     auto node = serving_node();
     node.masquerade_all = true;
     CHECK(outcome(exposed("dsr"), {}, node) == not_for("default/web:http (TCP, IPv4)", "masqueradeAll is set"));
-
-    auto service = exposed("dsr");
-    service.ports[0].protocol = Protocol::sctp;
-    CHECK(outcome(service, {}, serving_node()) == not_for("default/web:http (SCTP, IPv4)", "not for SCTP"));
 
     auto other = slice("web-2", {endpoint("10.0.0.2")});
     other.ports[0].port = 8081;

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What XDP drops: the first packets of flows that from_uplink would drop without an answer, by the same rules in the
+ * same order and under the same reasons. A packet of any flow is never dropped here, nor is one that the sender is to
+ * be told about. What floods are made of ends before the kernel has allocated anything for it.
+ */
+#ifndef SVCLB_EARLY_DROP_BPF_H
+#define SVCLB_EARLY_DROP_BPF_H
+
+#include "flow_life.bpf.h"
+#include "parse.bpf.h"
+#include "service.bpf.h"
+#include "source.bpf.h"
+#include "uplink_rules.bpf.h"
+#include "work.bpf.h"
+
+/* Does `work.pkt` begin a flow, as far as its own headers tell? */
+static __always_inline bool opens_flow(const struct packet *pkt)
+{
+	return !has_connections(pkt->tuple.proto) || is_first_syn(pkt);
+}
+
+static __always_inline bool has_entry(const struct work *work)
+{
+	return find_established(&work->pkt.tuple, work->pkt.v6) || find_transient(&work->pkt.tuple, work->pkt.v6);
+}
+
+/* Is `work.pkt` of a flow from outside, or answers one of the node's own (to_host)? */
+static __always_inline bool has_flow(struct work *work, const struct svclb_filters *bytes)
+{
+	bool found = has_entry(work);
+
+	if (found || !bytes->direct[filter_index(work->pkt.tuple.daddr, 0)])
+		return found;
+	work->pkt.tuple.direction = SVCLB_TO_POD;
+	found = has_entry(work);
+	work->pkt.tuple.direction = SVCLB_FROM_WIRE;
+	return found;
+}
+
+/* Why `work.pkt` cannot begin a flow to a frontend's address: REFUSE(), or 0. */
+static __always_inline int refused_by_frontend(const struct work *work)
+{
+	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
+	const struct svclb_frontend *frontend = find_frontend(tuple);
+	const struct svclb_service *service;
+	__u8 set, outside_set;
+	__u32 index;
+
+	if (!frontend && !is_cluster_ip(tuple))
+		return 0;
+	if (closed_to_outside(frontend))
+		return REFUSE(CLUSTER_IP_FROM_OUTSIDE);
+	if (!frontend)
+		return 0;
+	outside_set = frontend->outside_set;
+	index = frontend->service;
+	set = frontend->set;
+	if (turns_away(frontend))
+		return REFUSE(SOURCE_RANGE_DROPPED);
+	if (!is_local_client())
+		set = outside_set;
+	service = bpf_map_lookup_elem(&services, &index);
+	return !service || svclb_run_count(read_run(service, set)) ? 0 : refusal(service, set);
+}
+
+/* Is `work.pkt`, which may begin a flow and is of none that is established, to be dropped? Counts it under its reason.
+ */
+static __always_inline bool drops_early(struct work *work, const struct svclb_filters *bytes)
+{
+	const struct packet *pkt = &work->pkt;
+	int result = 0;
+
+	if (!may_have_flow(bytes, &pkt->tuple)) {
+		if (in_service_cidr(pkt->tuple.daddr))
+			result = REFUSE(UNALLOCATED_DROPPED);
+	} else if (is_frontend_address(bytes, &pkt->tuple)) {
+		result = refused_by_frontend(work);
+	}
+	if (!result || result == REFUSE(NO_BACKEND_REJECTED) || has_flow(work, bytes))
+		return false;
+	count_reason(pkt, REFUSED_REASON(result));
+	return true;
+}
+
+#endif

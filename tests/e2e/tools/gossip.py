@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""gossip.py ROUNDS PORT FRONTEND:PORT [--udp]: asks its peer through a frontend, from the port that it answers at itself.
+
+Answers come from the frontend, and questions from anybody else. Ends when peer and it have asked that often; prints "ok",
+or what was wrong. Twenty seconds at most.
+"""
+import socket
+import struct
+import sys
+import time
+
+rounds, port = int(sys.argv[1]), int(sys.argv[2])
+host, _, frontend_port = sys.argv[3].rpartition(":")
+frontend = (host.strip("[]"), int(frontend_port))
+family = socket.AF_INET6 if ":" in frontend[0] else socket.AF_INET
+end = time.monotonic() + 20
+
+
+def bound(kind):
+    made = socket.socket(family, kind)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind(("", port))
+    return made
+
+
+def udp():
+    ours = bound(socket.SOCK_DGRAM)
+    ours.settimeout(0.05)
+    asked, heard, done = 0, False, False  # heard: that we are done
+    while time.monotonic() < end and not (heard and done):
+        ours.sendto(b"done" if asked == rounds else b"ask %d" % asked, frontend)
+        try:
+            while True:
+                data, peer = ours.recvfrom(100)
+                if data.startswith(b"re"):
+                    if peer[:2] != frontend:
+                        return f"answered by {peer[:2]}"
+                    heard |= data == b"re done"
+                    if data == b"re ask %d" % asked:
+                        asked += 1
+                    break
+                if peer[:2] == frontend:
+                    return f"asked by the frontend: {data}"
+                done |= data == b"done"
+                ours.sendto(b"re " + data, peer)
+        except TimeoutError:
+            pass
+        except ConnectionRefusedError:
+            time.sleep(0.05)  # the peer is not there yet
+    return "ok" if heard and done else f"{asked} answers, heard: {heard}, peer done: {done}"
+
+
+def connected():
+    while True:
+        ours = bound(socket.SOCK_STREAM)
+        ours.settimeout(max(0.1, end - time.monotonic()))
+        try:
+            ours.connect(frontend)
+            return ours
+        except ConnectionRefusedError:
+            ours.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+def tcp():
+    listener = bound(socket.SOCK_STREAM)
+    listener.listen()
+    listener.settimeout(20)
+    out = connected()
+    accepted, peer = listener.accept()
+    if peer[:2] == frontend:
+        return "dialled by the frontend"
+    accepted.settimeout(20)
+    for turn in range(rounds):
+        out.sendall(b"ask %04d" % turn)
+        if accepted.recv(100) != b"ask %04d" % turn:
+            return "another question"
+        accepted.sendall(b"re %04d" % turn)
+        if out.recv(100) != b"re %04d" % turn:
+            return "another answer"
+    out.sendall(b"done")
+    if accepted.recv(100) != b"done":
+        return "not done"
+    accepted.sendall(b"done")
+    if out.recv(100) != b"done":
+        return "peer not done"
+    for ours in (out, accepted):  # no TIME_WAIT: the same ports at once again
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return "ok"
+
+
+try:
+    result = udp() if sys.argv[4:] == ["--udp"] else tcp()
+except OSError as error:
+    result = f"{type(error).__name__}: {error}"
+print(result)
+sys.exit(result != "ok")
