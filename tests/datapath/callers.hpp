@@ -47,13 +47,15 @@ inline Endpoint client_of(const World& world, By by) {
     return outside_client(world);
 }
 
-// A packet at the client's device. XDP, which meets it first at an uplink, leaves it alone: it serves no exit here.
-inline Run first_step(Datapath& datapath, const World& world, By by, const Packet& packet) {
+// A packet at the client's device, with or without XDP before the uplink's program: what opens a flow XDP drops, or
+// leaves as it is. It serves no exit here.
+inline Run first_step(Datapath& datapath, By by, const Packet& packet, bool xdp) {
     if (is_pod(by)) return datapath.from_pod(packet);
-    if (!world.bare) {
+    if (xdp) {
         put_xdp_link(datapath, kEntry, packet.to_mac);
         const Run run = datapath.from_wire(packet.frame());
         remove_xdp_link(datapath, kEntry);
+        if (run.verdict == xdp_drop) return {dropped, run.frame};
         CHECK(run.verdict == xdp_pass);
         CHECK(difference(packet.frame(), run.frame) == std::string());
     }

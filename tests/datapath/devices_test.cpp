@@ -100,6 +100,34 @@ TEST_CASE("a default route or a gateway makes a veth an uplink, a pod's own rout
     CHECK(text_of(devices) == "+host-route pod;+gateway uplink;+default4 uplink;+default6 uplink;+multipath uplink;");
 }
 
+TEST_CASE("a network makes an uplink of a device that leads to no pods, and a rule's table of a bridge, too") {
+    const KernelSandbox sandbox;
+    sandbox.ip("link add under type veth peer name other");
+    for (const auto* name : {"alone", "network4", "network6", "by-link", "host"})
+        sandbox.ip(std::string("link add ") + name + " link under type macvlan mode private");
+    sandbox.ip("link add bridge-network type bridge");
+    sandbox.ip("link add bridge-table type bridge");
+    sandbox.add_pod_link("pod");
+    for (const auto* name :
+         {"under", "other", "alone", "network4", "network6", "by-link", "host", "bridge-network", "bridge-table"})
+        sandbox.ip(std::string("link set ") + name + " up");
+    sandbox.ip("addr add 10.1.0.1/24 dev network4");
+    sandbox.ip("addr add fd00:1::1/64 dev network6 nodad");
+    sandbox.ip("addr add fe80::9/64 dev by-link nodad");
+    sandbox.ip("addr add 10.3.0.1/32 dev host");
+    sandbox.ip("route add 10.3.0.2/32 dev host");
+    sandbox.ip("addr add 10.4.0.1/24 dev bridge-network");
+    sandbox.ip("addr add 10.5.0.1/24 dev bridge-table");
+    sandbox.ip("route add default via 10.5.0.2 table 100");
+    sandbox.ip("route add default dev pod table 101");
+    Devices devices = open_devices();
+    CHECK(text_of(devices) == "+network4 uplink;+network6 uplink;+bridge-table uplink;+pod pod;");
+    sandbox.ip("addr add 10.6.0.1/24 dev alone");
+    CHECK(text_of(devices) == "+alone uplink;");
+    sandbox.ip("addr del 10.6.0.1/24 dev alone");
+    CHECK(text_of(devices).empty());
+}
+
 TEST_CASE("routes are followed as they come and go") {
     const KernelSandbox sandbox;
     sandbox.add_pod_link("pod0");
@@ -111,10 +139,30 @@ TEST_CASE("routes are followed as they come and go") {
     sandbox.ip("route replace default dev pod1");
     CHECK(text_of(devices) == "+pod0 pod;+pod1 uplink;");
     // The kernel tells of the device that goes down, and not of the IPv4 routes that go with it.
+    // While it is down it stays what it was: its routes may come back when it is up.
     sandbox.ip("link set pod1 down");
+    CHECK(text_of(devices).empty());
+    sandbox.ip("link set pod1 up");
     CHECK(text_of(devices) == "+pod1 pod;");
     sandbox.ip("route add 10.1.0.7/32 dev pod0 scope link");
     CHECK(text_of(devices).empty());
+}
+
+TEST_CASE("an uplink that goes down and comes up before its default route stays one, even a veth") {
+    const KernelSandbox sandbox;
+    sandbox.add_pod_link("eth0");
+    sandbox.ip("addr add 10.1.0.1/24 dev eth0");
+    sandbox.ip("route add default via 10.1.0.2");
+    Devices devices = open_devices();
+    CHECK(text_of(devices) == "+eth0 uplink;");
+    sandbox.ip("link set eth0 down");
+    CHECK(text_of(devices).empty());
+    sandbox.ip("link set eth0 up");
+    CHECK(text_of(devices).empty());
+    sandbox.ip("route add default via 10.1.0.2");
+    CHECK(text_of(devices).empty());
+    sandbox.ip("addr flush dev eth0");
+    CHECK(text_of(devices) == "+eth0 pod;");
 }
 
 TEST_CASE("a device that is renamed is told again, one that leaves or joins a bridge is not") {

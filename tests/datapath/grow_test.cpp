@@ -7,7 +7,11 @@
 #include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
+#include <chrono>
+#include <set>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 #include "attached_program.hpp"
@@ -31,6 +35,33 @@ void check_uses_pinned(const KernelSandbox& sandbox, int ifindex, bool tcx) {
         CHECK(std::count(in_use.begin(), in_use.end(), id_of_pinned(sandbox, name)) == 1);
     }
 }
+
+// Ids of the maps of this name and size that this process holds.
+std::set<std::uint32_t> maps_like(std::string_view name, std::uint32_t entries) {
+    std::set<std::uint32_t> ids;
+    std::error_code gone;  // a descriptor, meanwhile
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        if (std::filesystem::read_symlink(entry.path(), gone) != "anon_inode:bpf-map") continue;
+        bpf_map_info info{};
+        __u32 size = sizeof(info);
+        if (bpf_map_get_info_by_fd(std::stoi(entry.path().filename()), &info, &size) == 0 &&
+            info.name == name.substr(0, sizeof(info.name) - 1) && info.max_entries == entries)
+            ids.insert(info.id);
+    }
+    return ids;
+}
+
+// What comes to be on another thread.
+std::set<std::uint32_t> await_maps_like(std::string_view name, std::uint32_t entries) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (std::chrono::steady_clock::now() < deadline) {
+        if (auto found = maps_like(name, entries); !found.empty()) return found;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return {};
+}
+
+constexpr std::uint32_t kForeseen = 8192;
 
 }  // namespace
 
@@ -145,6 +176,47 @@ TEST_CASE("tables that grow before anything is attached: what is attached then u
     // From here on it is the other way round: programs first.
     REQUIRE(datapath.tables().grow(Sized::backends, 100));
     check_uses_pinned(sandbox, link, is_tcx(datapath, link));
+}
+
+TEST_CASE("a growth that was foreseen takes the maps that were made meanwhile") {
+    const KernelSandbox sandbox;
+    const int link = sandbox.add_pod_link("pod0");
+    Datapath datapath = open_or_fail(sandbox.options());
+    const bool serving = GENERATE(false, true);
+    if (serving) REQUIRE(datapath.attach_pod_link(link, "pod0"));
+    REQUIRE(
+        datapath.tables().put(backend_key(5), {.id = 3, .node = 0, .zone = 0, .weight = 1, .state = 1, .flags = 1}));
+    const std::array<Room, 1> rooms{{{Sized::backends, kForeseen - 5}}};
+    datapath.foresee(rooms);
+    const auto made = await_maps_like("backend_counters", kForeseen);
+    REQUIRE(made.size() == 1);
+    REQUIRE(datapath.tables().grow(Sized::backends, kForeseen - 100));
+    CHECK(id_of_pinned(sandbox, "backend_counters") == *made.begin());
+    CHECK(datapath.tables().capacity(Sized::backends) == kForeseen);
+    REQUIRE(datapath.attach_pod_link(link, "pod0"));
+    check_uses_pinned(sandbox, link, is_tcx(datapath, link));
+    std::size_t found = 0;
+    REQUIRE(datapath.tables().each_backend(
+        [&](const auto& key, const auto& row) { found += key.service == 5 && row.id == 3; }));
+    CHECK(found == 1);
+}
+
+TEST_CASE("a growth that was foreseen otherwise comes to the size that it needs, and none leaves nothing") {
+    const KernelSandbox sandbox;
+    const int link = sandbox.add_pod_link("pod0");
+    Datapath datapath = open_or_fail(sandbox.options());
+    const std::array<Room, 2> rooms{{{Sized::backends, kForeseen}, {Sized::services, kForeseen}}};
+    datapath.foresee(rooms);
+    if (GENERATE(true, false)) {
+        REQUIRE(datapath.tables().grow(Sized::backends, 1000));
+        CHECK(datapath.tables().capacity(Sized::backends) == 1024);
+        CHECK(datapath.tables().capacity(Sized::services) == 64);
+        CHECK(datapath.tables().reset_backend_counter(1023));
+    }
+    REQUIRE(datapath.attach_pod_link(link, "pod0"));
+    check_uses_pinned(sandbox, link, is_tcx(datapath, link));
+    CHECK(maps_like("backend_counters", kForeseen).empty());
+    CHECK(maps_like("service_counters", kForeseen).empty());
 }
 
 TEST_CASE(

@@ -178,7 +178,7 @@ void check_cell(Datapath& datapath, const World& world, const Cell& cell) {
     Endpoint seen = client;
     const auto go = [&](const Packet& packet) {
         const Packet forwarded = with_destination(packet, backend);
-        CHECK_RUN(first_step(datapath, world, cell.by, packet), next, forwarded);
+        CHECK_RUN(first_step(datapath, cell.by, packet, !world.bare), next, forwarded);
         if (cell.backend == Backend::host_network) return;
         const Run out = here ? datapath.to_pod(forwarded) : datapath.to_uplink(forwarded);
         if (masqueraded && seen == client) seen = source_of(out.frame);

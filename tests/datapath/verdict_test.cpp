@@ -69,7 +69,7 @@ Packet plain_first(const World& world, const Endpoint& client, const Endpoint& d
     return packet;
 }
 
-void check_cell(Datapath& datapath, const World& world, const Row& row, svclb_frontend_kind kind, By by) {
+void check_cell(Datapath& datapath, const World& world, const Row& row, svclb_frontend_kind kind, By by, bool xdp) {
     datapath.clear();
     datapath.bare_uplinks(world.bare);
     expect_cut_packets(datapath);
@@ -81,13 +81,13 @@ void check_cell(Datapath& datapath, const World& world, const Row& row, svclb_fr
     if (world.proto != IPPROTO_UDP) {
         // Begun before: whoever knows it has it.
         const Packet middle = world.data(client, dialled);
-        CHECK_RUN(first_step(datapath, world, by, middle), next, middle);
+        CHECK_RUN(first_step(datapath, by, middle, xdp), next, middle);
         CHECK(datapath.reason(SVCLB_REASON_NO_FLOW).packets == 1);
     }
     const std::uint64_t before = datapath.reasons();
     const Packet packet = plain_first(world, client, dialled);
     if (row.then == Then::reject && !can_refuse(world, by)) return;
-    const Run run = first_step(datapath, world, by, packet);
+    const Run run = first_step(datapath, by, packet, xdp);
     switch (row.then) {
         case Then::reject:
             CHECK_RUN(run, redirected, refusal_of(world, packet));
@@ -116,13 +116,15 @@ void with_kinds(const Row& row, const Act& act) {
 
 TEST_CASE("verdict: what becomes of a new flow, in each cell of the table", "[verdict]") {
     const World world = wire_world();
-    CAPTURE(world);
+    const bool xdp = GENERATE(false, true);
+    if (xdp && world.bare) return;
+    CAPTURE(world, xdp);
     Datapath& datapath = open_datapath();
     for (const Row& row : kRows) {
         with_kinds(row, [&](svclb_frontend_kind kind) {
             for (const By by : row.by) {
                 CAPTURE(row.name, kind, by);
-                check_cell(datapath, world, row, kind, by);
+                check_cell(datapath, world, row, kind, by, xdp);
             }
         });
     }
@@ -130,7 +132,9 @@ TEST_CASE("verdict: what becomes of a new flow, in each cell of the table", "[ve
 
 TEST_CASE("verdict: whoever is in no source range is dropped, whatever there is to send to", "[verdict]") {
     const World world = wire_world();
-    CAPTURE(world);
+    const bool xdp = GENERATE(false, true);
+    if (xdp && world.bare) return;
+    CAPTURE(world, xdp);
     Datapath& datapath = open_datapath();
     for (const Row& row : kRows) {
         if (row.internal) continue;
@@ -142,7 +146,7 @@ TEST_CASE("verdict: whoever is in no source range is dropped, whatever there is 
             const ServiceFixture service =
                 service_of(datapath, world, row, SVCLB_FRONTEND_LOAD_BALANCER, node_port(world), true);
             const Packet packet = plain_first(world, client_of(world, by), node_port(world));
-            CHECK_RUN(first_step(datapath, world, by, packet), dropped, packet);
+            CHECK_RUN(first_step(datapath, by, packet, xdp), dropped, packet);
             CHECK(datapath.reason(SVCLB_REASON_SOURCE_RANGE_DROPPED).packets == 1);
             CHECK(datapath.reasons() == 1);
         }
@@ -152,7 +156,9 @@ TEST_CASE("verdict: whoever is in no source range is dropped, whatever there is 
 TEST_CASE("verdict: from outside a ClusterIP is silent whatever it has, unless it may be dialled from there",
           "[verdict]") {
     const World world = wire_world();
-    CAPTURE(world);
+    const bool xdp = GENERATE(false, true);
+    if (xdp && world.bare) return;
+    CAPTURE(world, xdp);
     Datapath& datapath = fresh_datapath();
     for (const Row& row : kRows) {
         if (!row.internal) continue;
@@ -164,7 +170,7 @@ TEST_CASE("verdict: from outside a ClusterIP is silent whatever it has, unless i
             const ServiceFixture service =
                 service_of(datapath, world, row, SVCLB_FRONTEND_CLUSTER_IP, world.frontend());
             const Packet packet = plain_first(world, client_of(world, by), world.frontend());
-            CHECK_RUN(first_step(datapath, world, by, packet), dropped, packet);
+            CHECK_RUN(first_step(datapath, by, packet, xdp), dropped, packet);
             CHECK(datapath.reason(SVCLB_REASON_CLUSTER_IP_FROM_OUTSIDE).packets == 1);
             CHECK(datapath.reasons() == 1);
         }

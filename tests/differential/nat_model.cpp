@@ -139,6 +139,11 @@ void NatModel::take(const Flow& flow) {
     back_[flow->back()] = flow;
 }
 
+void NatModel::cross(const Tuple& back) {
+    const Flow holder = owner(back);
+    if (holder && is_free(back, {}, {}) != Free::no) holder->moved = true;
+}
+
 void NatModel::open(const Flow& flow) {
     take(flow);
     begun_.push_back(flow);
@@ -235,9 +240,13 @@ std::string NatModel::judge_new(const Packet& sent, ModelService& service, const
     const Endpoint own{as, client.port};
     if (flow->presented != own) {
         judged_translated_port_++;
-        if (const Tuple back{flow->backend, own, !flow->hairpin()}; is_free(back, client, dialled) == Free::yes)
+        // What passes for an answer of another flow's backend is not free either.
+        const Tuple across{own, flow->backend, true};
+        if (const Tuple back{flow->backend, own, !flow->hairpin()};
+            is_free(back, client, dialled) == Free::yes && is_free(across, {}, {}) == Free::yes)
             return "another source port, though the client's own was free: " + describe(owner(back));
     }
+    for (const Endpoint& as_client : {own, flow->presented}) cross({as_client, flow->backend, true});
     service.remembered[client.addr] = flow->backend;
     open(flow);
     return {};
@@ -247,6 +256,7 @@ std::string NatModel::judge_direct(const Packet& sent, const Run& got) {
     const Endpoint client = sent.source_endpoint();
     const Endpoint dialled = sent.destination_endpoint();
     if (!backends.contains(dialled)) return expect_unchanged(got, sent);
+    if (proto_ == IPPROTO_UDP) cross({client, dialled, true});
 
     const auto flow = std::make_shared<ModelFlow>();
     flow->client = client;

@@ -38,7 +38,7 @@ check "a pod that comes later works as well" await 5 load_in late "$web6" --conn
 # Somebody else is in our very place.
 node_exec ip link add v-taken type veth peer name taken
 node_exec tc qdisc add dev v-taken clsact
-node_exec tc filter add dev v-taken ingress protocol all pref 7 handle 0x53564c42 flower action ok
+node_exec tc filter add dev v-taken ingress protocol all pref 7 handle 0x53564c42 bpf bytecode '1,6 0 0 0'
 node_exec ip link set taken netns "$(pod_ns client)"
 not_served() { holds "$(ctl status -o json)" '.problems | map(select(.object == "Device v-taken" and .reason == "NotServed")) | length == 1'; }
 check "a device that cannot be served is a problem that svclb-ctl shows" await 5 not_served

@@ -167,6 +167,19 @@ check "in IPv6, too" holds "$(hold_ask moved6)" '.ok == 20'
 external_by 1
 check "and node 1 once more" holds "$(hold_ask moved4)" '.ok == 20'
 check "in IPv6 as well" holds "$(hold_ask moved6)" '.ok == 20'
+annotation="svclb.io/algorithm: maglev, $annotation" exposed shared 87 8080 Cluster b1 b2
+check "a Service with Maglev is there" await 5 is_direct 1 shared
+check "and at the other node" await 5 is_direct 2 shared
+hold_begin shared4 outside 192.0.2.87:80 40
+hold_begin shared6 outside "[2001:db8::87]:80" 40
+check "connections lead to both nodes' backends" holds "$(hold_said shared4)" '.failed == 0 and (.backends | length) == 2'
+check "in both families" holds "$(hold_said shared6)" '.failed == 0 and (.backends | length) == 2'
+external_by 2
+check "with Maglev node 2 goes on with what it has never seen" holds "$(hold_ask shared4)" '.ok == 40'
+check "in IPv6, too" holds "$(hold_ask shared6)" '.ok == 40'
+external_by 1
+check "and node 1 once more" holds "$(hold_ask shared4)" '.ok == 40'
+check "in IPv6 as well" holds "$(hold_ask shared6)" '.ok == 40'
 
 say "where it cannot work"
 part=other endpoints there "tcp:9091:TCP udp:9091:UDP" b1

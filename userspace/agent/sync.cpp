@@ -28,6 +28,20 @@ std::string service_text(const model::ObjectKey& key) {
     return fmt::format("Service {}/{}", model::printable(key.ns), model::printable(key.name));
 }
 
+std::vector<datapath::Room> rooms_for(const kube::Change& change) {
+    // Entry 0 of a table is nobody's.
+    std::size_t services = 1;
+    std::size_t backends = 1;
+    for (const auto& object : change.changed) {
+        if (const auto* service = std::get_if<model::Service>(&object))
+            services += service->ports.size() * service->cluster_ips.size();
+        if (const auto* slice = std::get_if<model::EndpointSlice>(&object))
+            backends += slice->ports.size() * slice->endpoints.size();
+    }
+    return {{datapath::Sized::services, static_cast<std::uint32_t>(services)},
+            {datapath::Sized::backends, static_cast<std::uint32_t>(backends)}};
+}
+
 Sync::Sync(SyncOptions options, reconcile::Reconciler& reconciler)
     : reconciler_(reconciler),
       cluster_(std::move(options.node_name), std::move(options.node_addresses), std::move(options.node_ports),

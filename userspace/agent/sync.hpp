@@ -19,6 +19,7 @@
 #include "api_service.hpp"
 #include "cluster.hpp"
 #include "observe.hpp"
+#include "svclb/datapath/tables.hpp"
 #include "svclb/kube/source.hpp"
 #include "svclb/reconcile/reconciler.hpp"
 
@@ -34,6 +35,9 @@ struct Warning {
 
 // "Service default/web", printable.
 [[nodiscard]] std::string service_text(const model::ObjectKey& key);
+
+// About the room that these objects' service ports and backends need.
+[[nodiscard]] std::vector<datapath::Room> rooms_for(const kube::Change& change);
 
 struct SyncOptions {
     std::string node_name;

@@ -233,6 +233,7 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .serving = !pinned->all().empty(),
                                                         .programs_due = false,
                                                         .ahead = {},
+                                                        .foreseen = {},
                                                         .links = std::move(*links),
                                                         .agent = std::move(*agent),
                                                         .service_cidrs = std::move(*service_cidrs),
@@ -265,9 +266,14 @@ svclb_agent_status& Datapath::status() {
     return state_->core.agent.rows()[0];
 }
 
+void Datapath::foresee(std::span<const Room> rooms) {
+    svclb::datapath::foresee(state_->core, rooms);
+}
+
 Status Datapath::serve() {
     auto& core = state_->core;
     if (auto finished = finish_loading(core); !finished) return finished;
+    core.foreseen = {};
     core.serving = true;
     return {};
 }

@@ -22,7 +22,19 @@ Match match(const std::vector<std::string>& patterns, const std::string& name) {
     return listed ? Match::yes : Match::no;
 }
 
-std::optional<LinkKind> kind_of(const DeviceFacts& device, bool leads_out, const DevicePatterns& patterns) {
+namespace {
+
+bool is_wire(const std::string& type) {
+    return type.empty() || type == "bond" || type == "team" || type == "vlan" || type == "macvlan";
+}
+
+}  // namespace
+
+bool is_pair_with_peer_elsewhere(const DeviceFacts& device) {
+    return (device.type == "veth" || device.type == "netkit") && device.peer_elsewhere;
+}
+
+std::optional<LinkKind> kind_of(const DeviceFacts& device, Reach reach, const DevicePatterns& patterns) {
     if (device.name == kRouteSide || device.name == kProgramSide) return std::nullopt;
     const Match uplink = match(patterns.uplinks, device.name);
     const Match pod = match(patterns.pod_links, device.name);
@@ -31,9 +43,11 @@ std::optional<LinkKind> kind_of(const DeviceFacts& device, bool leads_out, const
     if (device.framing == Framing::other) return std::nullopt;
     if (uplink == Match::yes) return out;
     if (pod == Match::yes && !bare) return LinkKind::pod;
+    const bool pod_end = is_pair_with_peer_elsewhere(device);
+    const bool leads_out = reach == Reach::out || (reach == Reach::other_table && !pod_end) ||
+                           (reach == Reach::network && is_wire(device.type));
     if (uplink == Match::by_discovery && (leads_out || bare)) return out;
-    const bool pair = device.type == "veth" || device.type == "netkit";
-    if (pod == Match::by_discovery && pair && device.peer_elsewhere) return LinkKind::pod;
+    if (pod == Match::by_discovery && pod_end) return LinkKind::pod;
     return std::nullopt;
 }
 

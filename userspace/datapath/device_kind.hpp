@@ -20,14 +20,27 @@ struct DeviceFacts {
     bool peer_elsewhere = false;  // the other end lives in another network namespace
     Framing framing = Framing::ethernet;
     int peer = 0;  // its number, when it lives in ours; 0 = unknown
+    bool up = true;
     bool operator==(const DeviceFacts&) const = default;
 };
 
-// `leads_out`: a default route or a route with a gateway goes through it. A bare device needs none: it leads to other
-// nodes or clients and never to a pod, and WireGuard's routes have no gateway and a table of their own. An operator's
-// pattern comes before what is discovered, and among patterns the one for uplinks: nothing is attached to an uplink by
-// mistake. Nothing = not ours.
-std::optional<LinkKind> kind_of(const DeviceFacts& device, bool leads_out, const DevicePatterns& patterns);
+// How far the routes through a device lead; each goes before those above it.
+enum class Reach : unsigned char {
+    nowhere,      // or to single hosts: pods
+    network,      // to a network, without a gateway
+    other_table,  // by a default route or a gateway, where a rule says so: a second uplink, a VRF
+    out,          // by a default route or a gateway, in the main table
+};
+
+// What leads out is an uplink, even a veth whose peer is elsewhere; such a veth is none for a rule's sake, for some
+// service meshes lead traffic into pods by rules. Clients may sit on a network without any gateway, and hardware and
+// what is built on it leads to no pods; a bridge may. A bare device needs no route: it leads to other nodes or clients
+// and never to a pod. An operator's pattern comes before what is discovered, and among patterns the one for uplinks:
+// nothing is attached to an uplink by mistake. Nothing = not ours.
+std::optional<LinkKind> kind_of(const DeviceFacts& device, Reach reach, const DevicePatterns& patterns);
+
+// May be the node's end of a pod's link.
+bool is_pair_with_peer_elsewhere(const DeviceFacts& device);
 
 // A positive pattern list replaces discovery of its kind, a list of exclusions alone restricts it.
 enum class Match : unsigned char { by_discovery, yes, no };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #include "device_table.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace svclb::datapath {
@@ -22,12 +23,21 @@ int DeviceTable::remove(int ifindex) {
 std::vector<Device> DeviceTable::present() const {
     std::vector<Device> present;
     for (const auto& [ifindex, device] : devices_) {
-        if (const auto kind = kind_of(device, exits_.contains(ifindex), patterns_)) {
-            present.push_back({.ifindex = ifindex,
-                               .name = device.name,
-                               .kind = *kind,
-                               .hardware = device.type.empty() || device.type == "bond"});
-        }
+        const auto before = reported_.find(ifindex);
+        const bool known = before != reported_.end() && !removed_.contains(ifindex);
+        const auto leads = reach_.find(ifindex);
+        const auto reach = leads == reach_.end() ? Reach::nowhere : leads->second;
+        const bool was_uplink = known && before->second.kind == LinkKind::uplink;
+        const bool stays =
+            was_uplink && (!is_pair_with_peer_elsewhere(device) || !device.up || reach >= Reach::network);
+        const auto kind = kind_of(device, stays ? Reach::out : reach, patterns_);
+        if (!kind) continue;
+        const bool hardware = device.type.empty() || device.type == "bond";
+        present.push_back(
+            {.ifindex = ifindex,
+             .name = device.name,
+             .kind = *kind,
+             .hardware = hardware && (reach >= Reach::other_table || (known && before->second.hardware))});
     }
     return present;
 }

@@ -22,15 +22,22 @@ public:
     int remove(int ifindex);
     // Before a complete list. What was reported is remembered.
     void forget_devices() { devices_.clear(); }
-    void set_exits(std::set<int> exits) { exits_ = std::move(exits); }
+    [[nodiscard]] bool is_up(int ifindex) const {
+        const auto found = devices_.find(ifindex);
+        return found != devices_.end() && found->second.up;
+    }
+    void set_reach(std::map<int, Reach> reach) { reach_ = std::move(reach); }
 
+    // An uplink whose routes are gone stays one: they may come back with its next packet, of a connection that the node
+    // would reset if it were not translated. A veth, which may be a pod's link as well, does so while it is down or
+    // leads to a network.
     [[nodiscard]] std::vector<Device> present() const;
     std::vector<DeviceChange> take_changes();
 
 private:
     DevicePatterns patterns_;
     std::map<int, DeviceFacts> devices_;
-    std::set<int> exits_;  // devices that lead out
+    std::map<int, Reach> reach_;
     std::map<int, Device> reported_;
     std::set<int> removed_;  // since the last report: a device that came back under its number is another one
 };

@@ -14,7 +14,9 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -51,6 +53,7 @@ DeviceFacts facts_of(nlmsghdr* message) {
     const auto* header = static_cast<const ifinfomsg*>(nlmsg_data(message));
     DeviceFacts device{.ifindex = header->ifi_index, .name = {}, .type = {}, .framing = framing_of(header->ifi_type)};
     if (nlmsg_parse(message, sizeof(*header), attributes.data(), IFLA_MAX, nullptr) < 0) return device;
+    device.up = (header->ifi_flags & IFF_UP) != 0;
     if (attributes[IFLA_IFNAME] != nullptr) device.name = nla_get_string(attributes[IFLA_IFNAME]);
     device.peer_elsewhere = attributes[IFLA_LINK_NETNSID] != nullptr;
     if (attributes[IFLA_LINK] != nullptr && !device.peer_elsewhere) device.peer = nla_get_s32(attributes[IFLA_LINK]);
@@ -67,8 +70,13 @@ bool has_gateway(nlattr* const* attributes) {
     return attributes[RTA_GATEWAY] != nullptr || attributes[RTA_VIA] != nullptr;
 }
 
-// Every path of an ECMP route is a way out of its own.
-void add_multipath_exits(nlattr* multipath, bool is_default, std::set<int>& exits) {
+void note_reach(std::map<int, Reach>& reach, int ifindex, Reach how) {
+    auto& known = reach[ifindex];
+    known = std::max(known, how);
+}
+
+// Every path of an ECMP route is a way of its own.
+void note_paths(nlattr* multipath, Reach by_gateway, Reach without, std::map<int, Reach>& reach) {
     auto* hop = static_cast<rtnexthop*>(nla_data(multipath));
     int left = nla_len(multipath);
     while (left >= static_cast<int>(sizeof(*hop)) && hop->rtnh_len >= sizeof(*hop) && hop->rtnh_len <= left) {
@@ -76,30 +84,38 @@ void add_multipath_exits(nlattr* multipath, bool is_default, std::set<int>& exit
         const int length = hop->rtnh_len - static_cast<int>(sizeof(*hop));
         const bool parsed =
             nla_parse(attributes.data(), RTA_MAX, reinterpret_cast<nlattr*>(hop + 1), length, nullptr) >= 0;
-        if (is_default || (parsed && has_gateway(attributes.data()))) exits.insert(hop->rtnh_ifindex);
+        note_reach(reach, hop->rtnh_ifindex, parsed && has_gateway(attributes.data()) ? by_gateway : without);
         const int step = (hop->rtnh_len + 3) & ~3;
         left -= step;
         hop = reinterpret_cast<rtnexthop*>(reinterpret_cast<char*>(hop) + step);
     }
 }
 
-// The devices through which a route leads out of the node. A pod's own route (to its address, without a gateway) does
-// not.
-std::set<int> exits_of(nlmsghdr* message) {
-    std::set<int> exits;
+bool is_link_local(nlattr* destination) {
+    const auto* bytes = static_cast<const unsigned char*>(nla_data(destination));
+    return nla_len(destination) == 16 && bytes[0] == 0xfe && (bytes[1] & 0xc0U) == 0x80;
+}
+
+// The devices through which a route leads, and how far. Nowhere is a pod's own route, to its address without a gateway,
+// and what every IPv6 link has.
+std::map<int, Reach> reach_of(nlmsghdr* message) {
+    std::map<int, Reach> reach;
     const auto* route = static_cast<const rtmsg*>(nlmsg_data(message));
     std::array<nlattr*, RTA_MAX + 1> attributes{};
-    if (nlmsg_parse(message, sizeof(*route), attributes.data(), RTA_MAX, nullptr) < 0) return exits;
+    if (nlmsg_parse(message, sizeof(*route), attributes.data(), RTA_MAX, nullptr) < 0) return reach;
     const std::uint32_t table =
         attributes[RTA_TABLE] != nullptr ? nla_get_u32(attributes[RTA_TABLE]) : route->rtm_table;
-    if (table != RT_TABLE_MAIN || route->rtm_type != RTN_UNICAST || (route->rtm_flags & RTM_F_CLONED) != 0)
-        return exits;
-    const bool is_default = route->rtm_dst_len == 0;
-    if (attributes[RTA_OIF] != nullptr && (is_default || has_gateway(attributes.data()))) {
-        exits.insert(nla_get_s32(attributes[RTA_OIF]));
-    }
-    if (attributes[RTA_MULTIPATH] != nullptr) add_multipath_exits(attributes[RTA_MULTIPATH], is_default, exits);
-    return exits;
+    if (route->rtm_type != RTN_UNICAST || (route->rtm_flags & RTM_F_CLONED) != 0) return reach;
+    const Reach out = table == RT_TABLE_MAIN ? Reach::out : Reach::other_table;
+    const bool to_host = route->rtm_dst_len == (route->rtm_family == AF_INET ? 32 : 128);
+    const bool to_link = attributes[RTA_DST] != nullptr && is_link_local(attributes[RTA_DST]);
+    const Reach near = to_host || to_link ? Reach::nowhere : Reach::network;
+    const Reach without = route->rtm_dst_len == 0 ? out : near;
+    if (attributes[RTA_OIF] != nullptr)
+        note_reach(reach, nla_get_s32(attributes[RTA_OIF]), has_gateway(attributes.data()) ? out : without);
+    if (attributes[RTA_MULTIPATH] != nullptr) note_paths(attributes[RTA_MULTIPATH], out, without, reach);
+    std::erase_if(reach, [](const auto& device) { return device.second == Reach::nowhere; });
+    return reach;
 }
 
 }  // namespace
@@ -128,13 +144,14 @@ void Devices::State::handle_link(nlmsghdr* message) {
     const auto* link = static_cast<const ifinfomsg*>(nlmsg_data(message));
     // Of another family: a port joins or leaves its bridge, the device itself stays.
     if (link->ifi_family != AF_UNSPEC) return;
+    // IPv4 routes of a device that goes down or away vanish without a message, and are there again when it is up.
+    const bool up = (link->ifi_flags & IFF_UP) != 0;
+    list_routes |= message->nlmsg_type == RTM_DELLINK || !up || !table.is_up(link->ifi_index);
     if (message->nlmsg_type == RTM_NEWLINK) {
         note(table.set(facts_of(message)));
     } else {
         note(table.remove(link->ifi_index));
     }
-    // IPv4 routes of a device that goes down or away vanish without a message.
-    if ((link->ifi_flags & IFF_UP) == 0 || message->nlmsg_type == RTM_DELLINK) list_routes = true;
 }
 
 void Devices::State::handle(nlmsghdr* message) {
@@ -147,7 +164,7 @@ void Devices::State::handle(nlmsghdr* message) {
         case RTM_DELROUTE:
             // A new route may have replaced one through another device: only the whole list tells. Pods' own routes,
             // which come and go all the time, are not worth it.
-            list_routes |= !exits_of(message).empty();
+            list_routes |= !reach_of(message).empty();
             break;
         default:
             break;
@@ -182,16 +199,17 @@ Status Devices::State::list_all_devices() {
 
 Status Devices::State::list_all_routes() {
     list_routes = false;
-    std::set<int> exits;
+    std::map<int, Reach> reach;
     for (const int family : {AF_INET, AF_INET6}) {
         rtmsg request{};
         request.rtm_family = static_cast<unsigned char>(family);
-        auto listed = ask(questions.get(), RTM_GETROUTE, NLM_F_DUMP, request, [&exits](nlmsghdr* message) {
-            if (message->nlmsg_type == RTM_NEWROUTE) exits.merge(exits_of(message));
+        auto listed = ask(questions.get(), RTM_GETROUTE, NLM_F_DUMP, request, [&reach](nlmsghdr* message) {
+            if (message->nlmsg_type != RTM_NEWROUTE) return;
+            for (const auto& [ifindex, how] : reach_of(message)) note_reach(reach, ifindex, how);
         });
         if (!listed) return listed;
     }
-    table.set_exits(std::move(exits));
+    table.set_reach(std::move(reach));
     return {};
 }
 

@@ -77,10 +77,26 @@ Result<MapSet> copy_of(const MapSet& maps) {
     return copies;
 }
 
-Result<MapSet> make_larger(const Core& core, const Larger& larger) {
-    auto reuse = copy_of(core.maps);
+// All maps but these.
+Result<MapSet> others(const Core& core, const Larger& larger) {
+    auto maps = copy_of(core.maps);
+    if (!maps) return fail(maps.error());
+    for (const char* name : larger.names) maps->remove(name);
+    return maps;
+}
+
+Result<MapSet> make_larger(Core& core, const Larger& larger) {
+    auto reuse = others(core, larger);
     if (!reuse) return fail(reuse.error());
-    for (const char* name : larger.names) reuse->remove(name);
+    if (core.foreseen.valid()) {
+        const auto foreseen = core.foreseen.get();
+        for (const auto& [name, entries] : larger.entries) {
+            if (!foreseen || foreseen->entries(name) != entries) continue;
+            auto copy = duplicate(foreseen->find(name), name);
+            if (!copy) return fail(copy.error());
+            reuse->put(name, std::move(*copy));
+        }
+    }
     auto made = make_maps(*reuse, larger.entries);
     if (!made) return fail(made.error());
     return std::move(made->maps);
@@ -179,6 +195,19 @@ Status finish_loading(Core& core) {
     core.programs = std::move(loaded->programs);
     core.programs_due = false;
     return {};
+}
+
+void foresee(Core& core, std::span<const Room> rooms) {
+    auto larger = larger_maps(core, rooms);
+    if (!larger || larger->names.empty()) return;
+    auto reuse = others(core, *larger);
+    if (!reuse) return;
+    core.foreseen = std::async(std::launch::async | std::launch::deferred,
+                               [reuse = std::move(*reuse), entries = std::move(larger->entries)]() -> Result<MapSet> {
+                                   auto made = make_maps(reuse, entries);
+                                   if (!made) return fail(made.error());
+                                   return std::move(made->maps);
+                               });
 }
 
 Status load_missing(Core& core, const ProgramNames& wanted) {

@@ -33,10 +33,11 @@ struct Core {
     svclb_settings settings{};
     bool tcx = false;
     MapSet maps;
-    Programs programs;                 // those that a device has wanted, or may want soon
-    bool serving = false;              // programs are attached to devices, or were by an earlier agent
-    bool programs_due = false;         // those above are of maps that have grown since
-    std::future<Result<Ahead>> ahead;  // where they are being loaded
+    Programs programs;                     // those that a device has wanted, or may want soon
+    bool serving = false;                  // programs are attached to devices, or were by an earlier agent
+    bool programs_due = false;             // those above are of maps that have grown since
+    std::future<Result<Ahead>> ahead;      // where they are being loaded
+    std::future<Result<MapSet>> foreseen;  // larger maps that are being made, see foresee
     Links links;
     // Apart from the tables, so that nobody's reference to the row ends when a map grows.
     MappedArray<svclb_agent_status> agent;
@@ -55,6 +56,10 @@ struct Core {
 
 // Tells svclb-ctl what has come to be.
 void show_sizes(const Core& core);
+
+// Begins to make larger maps on another thread; a growth that comes to the same sizes waits for them, and has the
+// others made. serve() forgets them.
+void foresee(Core& core, std::span<const Room> rooms);
 
 // Loads the programs that are loaded a second time, with the larger maps and puts them into every link; on failure all
 // is as before. While nothing is served yet there is nothing to replace: the maps grow at once, their programs are

@@ -115,6 +115,9 @@ public:
     // The mmapped row that svclb-ctl reads.
     [[nodiscard]] svclb_agent_status& status();
 
+    // What tables() will probably have to hold soon: the kernel takes long over large counters, and makes them
+    // meanwhile.
+    void foresee(std::span<const Room> rooms);
     // Has the programs of the tables as they are by now ready: those of tables that grew before anything was attached
     // are loaded on another thread meanwhile. attach() does so itself; the socket hooks need it where no device is.
     Status serve();

@@ -18,7 +18,7 @@ struct Device {
     int ifindex = 0;
     std::string name;
     LinkKind kind = LinkKind::pod;
-    bool hardware = false;  // or a bond of such
+    bool hardware = false;  // or a bond of such; with a gateway
     bool operator==(const Device&) const = default;
 };
 

@@ -27,27 +27,28 @@ def bound(kind):
 def udp():
     ours = bound(socket.SOCK_DGRAM)
     ours.settimeout(0.05)
-    asked, heard, done = 0, False, False  # heard: that we are done
+    asked, heard, done, due = 0, False, False, 0.0  # heard: that we are done
     while time.monotonic() < end and not (heard and done):
-        ours.sendto(b"done" if asked == rounds else b"ask %d" % asked, frontend)
+        question = b"done" if asked == rounds else b"ask %d" % asked
+        if due <= time.monotonic():
+            ours.sendto(question, frontend)
+            due = time.monotonic() + 0.05
         try:
-            while True:
-                data, peer = ours.recvfrom(100)
-                if data.startswith(b"re"):
-                    if peer[:2] != frontend:
-                        return f"answered by {peer[:2]}"
-                    heard |= data == b"re done"
-                    if data == b"re ask %d" % asked:
-                        asked += 1
-                    break
-                if peer[:2] == frontend:
-                    return f"asked by the frontend: {data}"
-                done |= data == b"done"
-                ours.sendto(b"re " + data, peer)
+            data, peer = ours.recvfrom(100)
         except TimeoutError:
-            pass
-        except ConnectionRefusedError:
-            time.sleep(0.05)  # the peer is not there yet
+            continue
+        if not data.startswith(b"re"):
+            if peer[:2] == frontend:
+                return f"asked by the frontend: {data}"
+            done |= data == b"done"
+            ours.sendto(b"re " + data, peer)
+        elif peer[:2] != frontend:
+            return f"answered by {peer[:2]}"
+        elif data == b"re done":
+            heard = True
+        elif data == b"re " + question:
+            asked += 1
+            due = 0.0
     return "ok" if heard and done else f"{asked} answers, heard: {heard}, peer done: {done}"
 
 

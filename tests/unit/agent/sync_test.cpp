@@ -4,6 +4,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -91,6 +92,20 @@ const auto kTwoServices = [] {
 };
 
 }  // namespace
+
+TEST_CASE("sync: the room that objects need is told before any of it is built") {
+    auto web = service(kWeb, "10.96.0.10");
+    web.cluster_ips.emplace_back("fd00:10:96::10");
+    web.ports.push_back({.name = "http", .protocol = model::Protocol::tcp, .port = 80});
+    auto ends = slice(kWeb, {"10.0.0.1", "10.0.0.2", "10.0.0.3"});
+    ends.ports.push_back({.name = "http", .protocol = model::Protocol::tcp, .port = 80});
+    const auto rooms = rooms_for(change({web, service(kDns, "10.96.0.11"), ends, slice(kDns, {"10.0.0.4"})}));
+    std::map<datapath::Sized, std::uint32_t> entries;
+    for (const auto& room : rooms) entries[room.map] = room.entries;
+    // And entry 0 of each, which is nobody's.
+    CHECK(entries == std::map<datapath::Sized, std::uint32_t>{{datapath::Sized::services, 4 + 1 + 1},
+                                                              {datapath::Sized::backends, 6 + 1 + 1}});
+}
 
 TEST_CASE("a node that starts anew on a partial view programs what is new to it") {
     Node node;

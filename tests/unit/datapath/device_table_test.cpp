@@ -39,17 +39,45 @@ TEST_CASE("a pod link becomes an uplink with its route, and a pod link again wit
     DeviceTable table({});
     table.set(pod_end(3, "eth0"));
     CHECK(text(table.take_changes()) == "+eth0 pod;");
-    table.set_exits({3});
+    table.set_reach({{3, Reach::out}});
     CHECK(text(table.take_changes()) == "+eth0 uplink;");
-    table.set_exits({});
+    table.set_reach({});
     CHECK(text(table.take_changes()) == "+eth0 pod;");
+}
+
+TEST_CASE("an uplink that is no veth stays one without its routes, under any name, until it goes") {
+    DeviceTable table({.pod_links = {}, .uplinks = {"!skip*"}});
+    table.set({.ifindex = 3, .name = "eth0", .type = ""});
+    table.set({.ifindex = 4, .name = "br0", .type = "bridge"});
+    table.set_reach({{3, Reach::network}, {4, Reach::out}});
+    CHECK(text(table.take_changes()) == "+eth0 uplink;+br0 uplink;");
+    table.set_reach({});
+    CHECK(table.take_changes().empty());
+    table.set({.ifindex = 4, .name = "wan0", .type = "bridge"});
+    CHECK(text(table.take_changes()) == "+wan0 uplink;");
+    table.set({.ifindex = 4, .name = "skip0", .type = "bridge"});
+    CHECK(text(table.take_changes()) == "-wan0 uplink;");
+    table.remove(3);
+    table.set({.ifindex = 3, .name = "eth0", .type = ""});
+    CHECK(text(table.take_changes()) == "-eth0 uplink;");
+}
+
+TEST_CASE("XDP is for hardware with a gateway: a network alone may be one of storage") {
+    DeviceTable table({});
+    table.set({.ifindex = 3, .name = "eth1", .type = ""});
+    table.set_reach({{3, Reach::network}});
+    CHECK_FALSE(table.take_changes().at(0).device.hardware);
+    table.set_reach({{3, Reach::out}});
+    CHECK(table.take_changes().at(0).device.hardware);
+    table.set_reach({});
+    CHECK(table.take_changes().empty());
 }
 
 TEST_CASE("hardware is told from virtual devices, and a bond is hardware") {
     const auto is_hardware = [](const char* type) {
         DeviceTable table({});
         table.set({.ifindex = 3, .name = "eth0", .type = type});
-        table.set_exits({3});
+        table.set_reach({{3, Reach::out}});
         return table.take_changes().at(0).device.hardware;
     };
     CHECK(is_hardware(""));
