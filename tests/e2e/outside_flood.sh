@@ -14,9 +14,9 @@ flood() { pod_exec outside "$tools/packet_flood" "$@"; }
 # The node is the source of all but `local`, whose backends see the client.
 held=()
 hold_all() { # SUFFIX COUNT
-    hold_begin "node4$1" outside 10.0.201.2:30083 "$2"
-    hold_begin "node6$1" outside '[fd00:78:201::2]:30083' "$2"
-    hold_begin "local$1" outside 192.0.2.84:80 "$2"
+    hold_begin "node4$1" outside 10.0.201.2:30083 "$2" --timeout-ms 20000
+    hold_begin "node6$1" outside '[fd00:78:201::2]:30083' "$2" --timeout-ms 20000
+    hold_begin "local$1" outside 192.0.2.84:80 "$2" --timeout-ms 20000
     for id in node4 node6 local; do
         check "$id$1: $2 connections are open" holds "$(hold_said "$id$1")" ".failed == 0 and .ok == $2"
         held+=("$id$1 $2")
