@@ -154,32 +154,5 @@ endpoints both "tcp:8080:TCP udp:8080:UDP"
 check "also without any endpoint" holds "$(hold_ask v4)" '.ok == 40'
 endpoints both "tcp:8080:TCP udp:8080:UDP" b1 b2
 
-say "a flood of SYNs, of more than there are source ports"
-stop_agent
-start_agent --node-ip 10.0.201.2,fd00:78:201::2 --source-ports 10000-10499
-hold_begin flooded4 outside 10.0.201.2:30083 20
-hold_begin flooded6 outside "[fd00:78:201::2]:30083" 20
-check "connections are open" holds "$(hold_said flooded4)" '.failed == 0'
-check "in both families" holds "$(hold_said flooded6)" '.failed == 0'
-pod_exec outside "$tools/packet_flood" tcp 10.0.250.100 10.0.201.2:30083 2000
-pod_exec outside "$tools/packet_flood" tcp fd00:78:250::100 "[fd00:78:201::2]:30083" 2000
-sleep 2
-check "every IPv4 connection lives" holds "$(hold_ask flooded4)" '.ok == 20'
-check "every IPv6 connection lives" holds "$(hold_ask flooded6)" '.ok == 20'
-# The port that is taken from a half-open flow is one on which the backend still waits: the client's second SYN gets in.
-check "new IPv4 connections are made" \
-    holds "$(load_in outside 10.0.201.2:30083 --connections 4 --timeout-ms 20000 --bye)" '.failed == 0'
-check "new IPv6 connections are made" \
-    holds "$(load_in outside "[fd00:78:201::2]:30083" --connections 4 --timeout-ms 20000 --bye)" '.failed == 0'
-
-say "more connections than source ports: 7 to each backend"
-stop_agent
-start_agent --node-ip 10.0.201.2,fd00:78:201::2 --source-ports 10000-10009
-before=$(dropped_for NO_FREE_SOURCE_PORT)
-hold_begin many outside 10.0.201.2:30083 30 --timeout-ms 1500
-check "those that get none fail" holds "$(hold_said many)" '.ok >= 1 and .ok <= 14 and .ok + .failed == 30'
-check "and are counted" test "$(dropped_for NO_FREE_SOURCE_PORT)" -gt "$before"
-opened=$(hold_said many | jq .ok)
-check "the others live" holds "$(hold_ask many)" ".ok == $opened"
 check "desired and programmed state agree" ctl verify
 harness_end

@@ -247,8 +247,12 @@ load_in() {
     pod_exec "$name" "$tools/connect_load" "$@"
 }
 
-# holds JSON EXPRESSION: jq's verdict; the JSON is printed when it is no.
-holds() { jq -e "$2" <<<"$1" >/dev/null || { echo "  $1" && return 1; }; }
+# holds JSON EXPRESSION: jq's verdict, which is yes for no JSON at all; the JSON is printed when it is no.
+holds() {
+    [[ -n $1 ]] && jq -e "$2" <<<"$1" >/dev/null && return
+    echo "  $1"
+    return 1
+}
 
 # hold_begin ID POD TO COUNT [OPTION...]: opens connections and keeps them idle; not in a subshell, which would take the pipe with it.
 # hold_ask ID: asks one question on each and prints the JSON of how many answered. hold_said ID: prints the last JSON.

@@ -206,7 +206,7 @@ private:
             ++errors_[name];
             if (!first_failure_ms_) first_failure_ms_ = ms;
         }
-        if (log_.is_open()) log_ << attempt.begun_realtime_us << ' ' << ms << ' ' << name << '\n';
+        if (log_.is_open()) log_ << attempt.begun_realtime_us << ' ' << ms << ' ' << name << std::endl;
         if (options_.hold && error.empty()) {
             epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, attempt.fd.get(), nullptr);
             held_.push_back(std::move(attempt.fd));

@@ -23,6 +23,9 @@ namespace {
 
 enum class Role { listener, datagrams, connection };
 
+// What many clients send at once is not to be lost here: a test would take it for the node's fault.
+constexpr int kDatagramsBytes = 8 << 20;
+
 struct Socket {
     Role role = Role::connection;
     std::string pending;  // received, not yet a whole request
@@ -63,6 +66,7 @@ private:
         any.sin6_port = htons(port);
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
         setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kDatagramsBytes, sizeof kDatagramsBytes);
         if (fd < 0 || bind(fd, reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0 ||
             (type == SOCK_STREAM && listen(fd, 4096) != 0))
             tools::die_errno("listen on port " + std::to_string(port));
