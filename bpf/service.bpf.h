@@ -62,12 +62,19 @@ __noinline int remember_backend(__u32 service)
 	return keep_backend(service, work->pkt.tuple.saddr, work->flow.addr, work->flow.port);
 }
 
+/* crossed_by(): what an entry is that is over. */
+enum over {
+	OVER_IS_NONE,
+	OVER_COUNTS,
+	OVER_GOES,
+};
+
 /*
  * Two pods may be each other's backends and dial from the very ports that they serve. Then what the one sends passes
  * for an answer to the other, at whichever device. Which kind of entry has the tuple of `work.reply_at` the other way
  * round? 0: none.
  */
-__noinline int crossed_by(void)
+__noinline int crossed_by(int over)
 {
 	const struct svclb_wire_filters *wire = wire_filter_bytes();
 	const struct svclb_filters *bytes = filter_bytes();
@@ -97,8 +104,10 @@ __noinline int crossed_by(void)
 			owner = find_transient(across, v6);
 		if (!owner || (owner->kind != SVCLB_FLOW_REPLY && owner->kind != SVCLB_FLOW_DIRECT))
 			continue;
-		if (!dead(owner, across->proto))
+		if (over == OVER_COUNTS || !dead(owner, across->proto))
 			return owner->kind;
+		if (over == OVER_IS_NONE)
+			continue;
 		/* Its other entry is met by nobody but its client. */
 		remove_established(across, v6);
 		remove_transient(across, v6);
@@ -110,10 +119,13 @@ __noinline int crossed_by(void)
 __noinline int claim_apart(void)
 {
 	struct work *work = work_on();
-	int result = claim(0);
+	int result;
 
-	/* Afterwards: of two at the same time one sees the other. */
-	if (!work || result != CLAIMED || !crossed_by())
+	if (!work || crossed_by(OVER_IS_NONE))
+		return TAKEN;
+	result = claim(0);
+	/* Once more: of two at the same time one sees the other. */
+	if (result != CLAIMED || !crossed_by(OVER_GOES))
 		return result;
 	remove_transient(&work->reply_at, work->pkt.v6);
 	return TAKEN;
@@ -253,7 +265,7 @@ __noinline int meet_direct(void)
 	struct svclb_filters *bytes = filter_bytes();
 	struct work *work = work_on();
 	struct svclb_flow *owner;
-	bool answer, v6;
+	bool answers, v6;
 	int result;
 
 	if (!work || !bytes)
@@ -264,9 +276,13 @@ __noinline int meet_direct(void)
 	work->flow.port = work->pkt.tuple.dport;
 	work->flow.client_port = work->pkt.tuple.sport;
 	reply_key(&work->reply_at, &work->pkt.tuple, &work->flow);
-	answer = !has_connections(work->reply_at.proto) || work->pkt.tcp_flags & TCP_ACK;
-	if (answer && crossed_by() == SVCLB_FLOW_REPLY)
-		return 0;
+	answers = work->pkt.tcp_flags & TCP_ACK;
+	if (answers || !has_connections(work->reply_at.proto)) {
+		int asked = crossed_by(OVER_COUNTS);
+
+		if (asked == SVCLB_FLOW_REPLY || (asked && answers))
+			return 0;
+	}
 	owner = find_established(&work->reply_at, v6);
 	if (!owner)
 		owner = find_transient(&work->reply_at, v6);
@@ -283,7 +299,7 @@ __noinline int meet_direct(void)
 		forget_source(SVCLB_TO_WIRE);
 		return 0;
 	}
-	if (work->pkt.tcp_flags & TCP_ACK)
+	if (answers)
 		return 0;
 
 	__builtin_memset(&work->slot, 0, sizeof(work->slot));

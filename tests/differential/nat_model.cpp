@@ -201,6 +201,10 @@ std::string NatModel::judge_from_pod(const Packet& sent, const Run& got) {
             return judge_client(sent, flow, got);
         }
     } else if (tcp() && !is_first_syn(sent)) {
+        // The answer to one who dials from a backend's port: a direct conversation, unless it is known as a flow's.
+        if ((flags_of(sent) & (syn | ack)) == (syn | ack) && backends.contains(tuple.to) &&
+            frontend == frontends.end() && !owner({tuple.from, tuple.to, true}))
+            return judge_answer(sent, got);
         return expect_unchanged(got, sent);
     }
     // Whatever comes out, the old conversation is over for the client.
@@ -283,6 +287,21 @@ std::string NatModel::judge_direct(const Packet& sent, const Run& got) {
     if (std::string wrong = expect_out(got, sent, *flow); !wrong.empty()) return wrong;
     open(flow);
     return {};
+}
+
+std::string NatModel::judge_answer(const Packet& sent, const Run& got) {
+    const auto flow = std::make_shared<ModelFlow>();
+    flow->client = flow->presented = sent.source_endpoint();
+    flow->dialled = flow->backend = sent.destination_endpoint();
+    flow->direct = true;
+    const Flow holder = owner(flow->back());
+    if (holder && holder->direct && !holder->backend_fin)
+        holder->idle = false;
+    else if (!holder || holder->direct || is_free(flow->back(), {}, {}) == Free::yes)
+        open(flow);
+    else if (is_free(flow->back(), {}, {}) == Free::maybe)
+        holder->moved = true;
+    return expect_unchanged(got, sent);
 }
 
 std::string NatModel::judge_client(const Packet& sent, const Flow& flow, const Run& got) {

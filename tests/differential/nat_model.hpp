@@ -84,6 +84,7 @@ private:
     std::string judge_from_pod(const Packet& sent, const Run& got);
     std::string judge_new(const Packet& sent, ModelService& service, const Run& got);
     std::string judge_direct(const Packet& sent, const Run& got);
+    std::string judge_answer(const Packet& sent, const Run& got);
     std::string judge_client(const Packet& sent, const Flow& flow, const Run& got);
     std::string judge_backend(const Packet& sent, const Flow& flow, const Run& got);
 
