@@ -116,12 +116,11 @@ __noinline int crossed_by(int over)
 }
 
 /* claim(), unless the tuple is in use the other way round. Returns enum claim. */
-__noinline int claim_apart(void)
+static __always_inline enum claim claim_apart(struct work *work)
 {
-	struct work *work = work_on();
-	int result;
+	enum claim result;
 
-	if (!work || crossed_by(OVER_IS_NONE))
+	if (crossed_by(OVER_IS_NONE))
 		return TAKEN;
 	result = claim(0);
 	/* Once more: of two at the same time one sees the other. */
@@ -149,7 +148,7 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
 	/* The reply entry first: it alone decides whether the tuple is free. */
-	result = claim_apart();
+	result = claim_apart(work);
 	if (result != CLAIMED)
 		return result;
 	if (store_transient(tuple, forward, BPF_ANY, work->pkt.v6)) {
