@@ -49,6 +49,17 @@ TEST_CASE("flags win over the file, and take its Service CIDRs and its source aw
     CHECK(other->service_cidrs == std::vector{*model::parse_cidr("10.97.0.0/16"), *model::parse_cidr("fd00::/112")});
 }
 
+// That of deploy/.
+TEST_CASE("a cleanup takes the directory of the file, and needs no source") {
+    const auto file = std::filesystem::temp_directory_path() / fmt::format("svclb-config-{}", ::getpid());
+    std::ofstream(file) << "apiVersion: svclb.io/v1alpha1\nkind: AgentConfiguration\nbpfDir: /sys/fs/bpf/other\n";
+    const auto clean_up = from({"--cleanup", "--config=" + file.string()});
+    std::filesystem::remove(file);
+    REQUIRE(clean_up);
+    CHECK(clean_up->action == Action::clean_up);
+    CHECK(clean_up->datapath.bpf_dir == "/sys/fs/bpf/other");
+}
+
 TEST_CASE("what is no Service CIDR is bad usage, and \"off\" stands alone") {
     CHECK(from({"--manifests=/m", "--service-cidr=off"}));
     CHECK_FALSE(from({"--manifests=/m", "--service-cidr=off,10.96.0.0/16"}));
