@@ -113,7 +113,8 @@ void Agent::read_source() {
     if (!change->problems.empty() || change->refusals_changed)
         problems_.tell_refused(change->problems, input_.source->refusals(), now());
     datapath_.status().invalid_objects = change->invalid_objects;
-    if (change->complete && !sync_.complete()) datapath_.foresee(rooms_for(*change));
+    // Where devices are followed already nobody would forget what comes out larger than is needed.
+    if (change->complete && !follows_devices_) datapath_.foresee(rooms_for(*change));
     sync_.take(std::move(*change), now());
     run_due_pass();
 }

@@ -14,6 +14,7 @@
 #include "running_agent.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
+#include "svclb/model/text.hpp"
 
 namespace svclb::agent {
 namespace {
@@ -50,6 +51,8 @@ void Agent::set_uplink_addresses() {
     std::map<int, svclb_node_addresses> rows;
     const auto& by_device = addresses_.by_device();
     const auto& node = sync_.cluster().node().primary;
+    // Nobody has told us yet who we are: what a former agent wrote stays.
+    if (node.empty() && !sync_.complete()) return;
     bool v4_on_uplink = false;
     bool v6_on_uplink = false;
     for (const auto& link : datapath_.attached()) {
@@ -159,7 +162,7 @@ Status Agent::read_devices() {
 void Agent::attach(const datapath::Device& device) {
     const auto attached = datapath_.attach(device.ifindex, device.name, device.kind, device.hardware);
     if (!attached) {
-        unserved_.insert_or_assign(device.ifindex, Unserved{device, attached.error().message()});
+        unserved_.insert_or_assign(device.ifindex, Unserved{device, model::printable(attached.error().message())});
         devices_retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kDevicesPause.count());
         return;
     }

@@ -118,7 +118,7 @@ private:
     bool follows_devices_ = false;                           // once the tables are worth it
     struct Unserved {
         datapath::Device device;
-        std::string why;
+        std::string why;  // printable
     };
     std::map<int, Unserved> unserved_;  // by ifindex
     std::uint64_t devices_retry_at_s_ = 0;
