@@ -143,11 +143,14 @@ std::string NatModel::cross(const ModelFlow& flow) {
     const Tuple across{flow.presented, flow.backend, true};
     const Flow holder = owner(across);
     if (!holder) return {};
-    if (is_free(across, {}, {}) == Free::no)
+    const Free free = is_free(across, {}, {});
+    if (free == Free::no)
         return "presented as " + to_string(flow.presented) + ", in use the other way round: " + describe(holder);
-    // Its client may go on nevertheless, and which of its packets count for its end is open.
     holder->moved = true;
-    holder->unclear = true;
+    holder->unclear = true;  // which of its packets count for its end is open, if it has been over only perhaps
+    if (free == Free::maybe) return {};
+    if (const auto entry = out_.find(holder->out()); entry != out_.end() && entry->second == holder) out_.erase(entry);
+    back_.erase(across);
     return {};
 }
 
