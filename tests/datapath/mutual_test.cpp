@@ -132,6 +132,24 @@ TEST_CASE("mutual: who lost the tuple after a long silence begins anew, beside t
     CHECK(at.datapath.reasons() == 0);
 }
 
+TEST_CASE("mutual: a forged reset costs nobody the tuple that another flow looked at and did not take", "[mutual]") {
+    const World world = GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP});
+    CAPTURE(world);
+    const Pair at(world);
+    const Conversation first = at.dial(at.one, at.to_other);
+    at.check_answered(first);
+    at.check_goes_on(first);
+    at.check_there(first, tcp(first.client, first.dialled, rst));
+    const Packet direct = world.first(at.other, at.one);
+    CHECK_RUN(at.datapath.from_pod(direct), next, direct);
+    const Conversation second = at.dial(at.other, at.to_one);
+    CHECK(second.presented.port != at.other.port);
+    at.check_here(first, world.data(first.backend, first.presented));
+    at.check_there(first, world.first(first.client, first.dialled));  // a late one
+    at.check_goes_on(first);
+    CHECK(at.datapath.reasons() == 0);
+}
+
 TEST_CASE("mutual: a flow against a direct conversation keeps to itself", "[mutual]") {
     const World world = mutual_world();
     const bool answered_before = GENERATE(false, true);
