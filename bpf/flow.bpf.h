@@ -201,8 +201,8 @@ static __always_inline void forget(struct work *work, const struct svclb_flow_ke
 }
 
 /*
- * The tuple `work.reply_at` has just gone to a conversation whose backend is to see the client. What a former one with
- * the node as its source has left behind at the device that `direction` stands for would be taken for this one's.
+ * The tuple `work.reply_at` has just gone to a new conversation. What a former one with the node as its source has left
+ * behind at the device that `direction` stands for would be taken for this one's, with the end that it came to.
  */
 __noinline int forget_source(__u32 direction)
 {

@@ -142,6 +142,8 @@ void Agent::tell_problems() {
 }
 
 void Agent::run_pass() {
+    // An agent that drains: before the Services go, or their addresses would be nobody's for a while.
+    if (service_ranges().empty()) set_service_cidrs();
     auto report = sync_.pass(now());
     report.ended = now();
     for (const auto& [family, at] : sync_.take_triggers()) report.delays.push_back({family, report.ended - at});

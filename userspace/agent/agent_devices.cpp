@@ -97,14 +97,20 @@ void Agent::set_node_addresses() {
     datapath_.set_masquerade(masquerade_row(config_.masquerade, sync_.cluster().pod_cidrs()));
 }
 
-// The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
-void Agent::set_service_cidrs() {
-    if (!sync_.complete()) return;
+// The flag's and the objects' together.
+std::vector<model::Cidr> Agent::service_ranges() const {
     auto ranges = sync_.cluster().service_cidrs();
     ranges.insert(ranges.end(), config_.service_cidrs.begin(), config_.service_cidrs.end());
     std::ranges::sort(ranges);
     ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
-    if (ranges == service_cidrs_) return;
+    return ranges;
+}
+
+// None before all Services are known: theirs would be dropped.
+void Agent::set_service_cidrs() {
+    if (!sync_.complete()) return;
+    const auto ranges = service_ranges();
+    if (service_cidrs_ == ranges) return;
     service_cidrs_ = ranges;
     std::vector<svclb_cidr> rows(ranges.size());
     std::ranges::transform(ranges, rows.begin(), abi_cidr);
