@@ -129,7 +129,7 @@ for kind in "192.0.2.82:80 $outside4" "--udp 192.0.2.82:80 $outside4" "[2001:db8
         '.answered == 400 and .lost == 0 and .pods == ["b2"]'
     check "nothing of it is turned round" test "$(turned) $(turned -n 2)" = "$there $here"
 done
-check "it went to the backend's node whole" holds "$(ctl flows list -o json)" '[.items[] | select(.kind == "encapsulated")] | length >= 4'
+check "it went to the backend's node whole" holds "$(ctl get flows --all -o json)" '[.items[] | select(.kind == "encapsulated")] | length >= 4'
 
 say "a firewall that drops what connection tracking calls invalid"
 node_exec nft -f - <<'RULES'
