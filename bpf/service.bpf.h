@@ -99,9 +99,7 @@ __noinline int crossed_by(int over)
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < 2; i++) {
 		across->direction = i ? SVCLB_TO_WIRE : SVCLB_TO_POD;
-		owner = find_established(across, v6);
-		if (!owner)
-			owner = find_transient(across, v6);
+		owner = find_entry(across, v6);
 		if (!owner || (owner->kind != SVCLB_FLOW_REPLY && owner->kind != SVCLB_FLOW_DIRECT))
 			continue;
 		if (over == OVER_COUNTS || !dead(owner, across->proto))
@@ -109,8 +107,7 @@ __noinline int crossed_by(int over)
 		if (over == OVER_IS_NONE)
 			continue;
 		/* Its other entry is met by nobody but its client. */
-		remove_established(across, v6);
-		remove_transient(across, v6);
+		remove_entry(across, v6);
 	}
 	return 0;
 }
@@ -282,9 +279,7 @@ __noinline int meet_direct(void)
 		if (asked == SVCLB_FLOW_REPLY || (asked && answers))
 			return 0;
 	}
-	owner = find_established(&work->reply_at, v6);
-	if (!owner)
-		owner = find_transient(&work->reply_at, v6);
+	owner = find_entry(&work->reply_at, v6);
 	if (owner && owner->kind == SVCLB_FLOW_DIRECT && !owner->backend_fin) {
 		touch(owner);
 		return 0;
