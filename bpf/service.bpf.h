@@ -288,9 +288,10 @@ __noinline int meet_direct(void)
 		if (owner)
 			forget(&work->reply_at, owner, v6);
 		work->flow.kind = SVCLB_FLOW_DIRECT;
-		store_transient(&work->reply_at, &work->flow, BPF_NOEXIST, v6);
-		forget_source(SVCLB_TO_POD);
-		forget_source(SVCLB_TO_WIRE);
+		if (!store_transient(&work->reply_at, &work->flow, BPF_NOEXIST, v6)) {
+			forget_source(SVCLB_TO_POD);
+			forget_source(SVCLB_TO_WIRE);
+		}
 		return 0;
 	}
 	if (answers)
