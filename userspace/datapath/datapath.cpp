@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "adopt.hpp"
 #include "catch_all.hpp"
 #include "serve_sockets.hpp"
 #include "serve_xdp.hpp"
@@ -91,53 +92,6 @@ Entries entries_for(const Sizes& sizes, const MapSet& pinned) {
     return entries;
 }
 
-// What a grow() that was cut short left behind.
-Status remove_new_pins(const BpfDir& dir) {
-    const auto names = names_in(dir.maps());
-    if (!names) return fail(names.error());
-    for (const auto& name : *names) {
-        if (!name.ends_with(kNewSuffix)) continue;
-        if (auto removed = unpin(dir.map(name)); !removed) return removed;
-    }
-    return {};
-}
-
-// Another release may have the agent's own row in another size, and know fewer reasons and actions of XDP's. New ones
-// replace them: no program reads the former, and the latter only count.
-constexpr std::array kReplaced{"agent", "drop_counters", "xdp_counters"};
-
-Status forget_outgrown(MapSet& pinned) {
-    for (const auto* name : kReplaced) {
-        const int fd = pinned.find(name);
-        if (fd < 0) continue;
-        const auto info = map_info(fd, name);
-        if (!info) return fail(info.error());
-        const std::string_view which = name;
-        const auto rows =
-            which == "xdp_counters" ? std::uint32_t{SVCLB_XDP_ACTIONS} : std::uint32_t{SVCLB_REASON_COUNT};
-        if (which == "agent" ? info->value_size != sizeof(svclb_agent_status) : info->max_entries < rows)
-            pinned.remove(name);
-    }
-    return {};
-}
-
-// The row with the ABI version comes first: with it in place, whoever finds a half-filled directory knows whose it is.
-Status pin_maps(const BpfDir& dir, const MapSet& maps, const MapSet& pinned) {
-    for (const auto* name : kReplaced) {
-        if (pinned.find(name) >= 0) continue;
-        // Over the one of another size, if there is one: at no time is there none.
-        const auto fresh = dir.map(std::string(name).append(kNewSuffix));
-        if (auto done = pin(maps.find(name), fresh); !done) return done;
-        if (std::rename(fresh.c_str(), dir.map(name).c_str()) != 0)
-            return fail_errno(errno, fmt::format("put map {} in place", name));
-    }
-    for (const auto& [name, fd] : maps.all()) {
-        if (std::ranges::find(kReplaced, name) != kReplaced.end() || pinned.find(name) >= 0) continue;
-        if (auto done = pin(fd.get(), dir.map(name)); !done) return done;
-    }
-    return {};
-}
-
 Result<bool> choose_tcx(AttachMode mode) {
     if (mode == AttachMode::clsact) return false;
     const bool tcx = has_tcx();
@@ -188,11 +142,8 @@ Result<Datapath> Datapath::open(const Options& options) {
     const auto tcx = choose_tcx(options.mode);
     if (!tcx) return fail(tcx.error());
     if (auto prepared = prepare(dir); !prepared) return fail(prepared.error());
-    if (auto removed = remove_new_pins(dir); !removed) return fail(removed.error());
-    auto pinned = MapSet::open(dir, false);
+    auto pinned = adopt_maps(dir);
     if (!pinned) return fail(pinned.error());
-    if (auto version = check_abi_version(*pinned, dir); !version) return fail(version.error());
-    if (auto forgotten = forget_outgrown(*pinned); !forgotten) return fail(forgotten.error());
 
     const auto settings = complete(options.settings);
     auto made = make_maps(*pinned, entries_for(options.sizes, *pinned));
