@@ -84,9 +84,7 @@ __noinline int has_named_flow(void)
 	if (!work)
 		return 0;
 	syn = has_connections(work->pkt.tuple.proto) && is_first_syn(&work->pkt);
-	flow = find_established(&work->pkt.tuple, work->pkt.v6);
-	if (!flow)
-		flow = find_transient(&work->pkt.tuple, work->pkt.v6);
+	flow = find_entry(&work->pkt.tuple, work->pkt.v6);
 	if (flow && goes_to(flow, work) && !(syn && client_is_done(flow)))
 		return 1;
 	frontend = find_frontend(&work->pkt.tuple);
@@ -115,9 +113,7 @@ __noinline int quotes_named_flow(struct __sk_buff *skb)
 	if (!work || bpf_skb_load_bytes(skb, work->pkt.l4, &type, sizeof(type)) || !is_icmp_error(type, work->pkt.v6) ||
 	    !read_quote(skb, work))
 		return 0;
-	flow = find_established(&work->quoted.tuple, work->pkt.v6);
-	if (!flow)
-		flow = find_transient(&work->quoted.tuple, work->pkt.v6);
+	flow = find_entry(&work->quoted.tuple, work->pkt.v6);
 	return flow && goes_to(flow, work);
 }
 

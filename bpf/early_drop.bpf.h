@@ -20,20 +20,15 @@ static __always_inline bool opens_flow(const struct packet *pkt)
 	return !has_connections(pkt->tuple.proto) || is_first_syn(pkt);
 }
 
-static __always_inline bool has_entry(const struct work *work)
-{
-	return find_established(&work->pkt.tuple, work->pkt.v6) || find_transient(&work->pkt.tuple, work->pkt.v6);
-}
-
 /* Is `work.pkt` of a flow from outside, or answers one of the node's own (to_host)? */
 static __always_inline bool has_flow(struct work *work, const struct svclb_filters *bytes)
 {
-	bool found = has_entry(work);
+	bool found = find_entry(&work->pkt.tuple, work->pkt.v6);
 
 	if (found || !bytes->direct[filter_index(work->pkt.tuple.daddr, 0)])
 		return found;
 	work->pkt.tuple.direction = SVCLB_TO_POD;
-	found = has_entry(work);
+	found = find_entry(&work->pkt.tuple, work->pkt.v6);
 	work->pkt.tuple.direction = SVCLB_FROM_WIRE;
 	return found;
 }

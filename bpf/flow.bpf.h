@@ -196,8 +196,7 @@ static __always_inline void forget(struct work *work, const struct svclb_flow_ke
 		if (forward && answered_by(forward, key))
 			remove_transient(forward_at, v6);
 	}
-	remove_established(key, v6);
-	remove_transient(key, v6);
+	remove_entry(key, v6);
 }
 
 /*
@@ -225,21 +224,14 @@ __noinline int forget_source(__u32 direction)
 	at->dport = work->reply_at.sport;
 	at->direction = direction;
 	same_protocol(at, &work->reply_at);
-	there = find_established(at, v6);
-	if (!there)
-		there = find_transient(at, v6);
+	there = find_entry(at, v6);
 	if (!there || there->kind != SVCLB_FLOW_SOURCE)
 		return 0;
 	reply_key(&reply_at, at, there);
-	remove_established(at, v6);
-	remove_transient(at, v6);
-	there = find_established(&reply_at, v6);
-	if (!there)
-		there = find_transient(&reply_at, v6);
-	if (there && answers_to(there, at)) {
-		remove_established(&reply_at, v6);
-		remove_transient(&reply_at, v6);
-	}
+	remove_entry(at, v6);
+	there = find_entry(&reply_at, v6);
+	if (there && answers_to(there, at))
+		remove_entry(&reply_at, v6);
 	return 0;
 }
 
@@ -368,9 +360,7 @@ __noinline int tell_other_direction(int from_client)
 		reply_key(&other_at, &work->pkt.tuple, &work->flow);
 	else
 		forward_key(&other_at, &work->pkt.tuple, &work->flow);
-	other = find_established(&other_at, work->pkt.v6);
-	if (!other)
-		other = find_transient(&other_at, work->pkt.v6);
+	other = find_entry(&other_at, work->pkt.v6);
 	/* The client's tuple may have gone to a new flow since. */
 	if (!other || !(from_client ? answers_to(other, &work->pkt.tuple) : answered_by(other, &work->pkt.tuple)))
 		return 0;

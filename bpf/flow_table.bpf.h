@@ -44,6 +44,14 @@ static __always_inline struct svclb_flow *find_transient(const struct svclb_flow
 	return bpf_map_lookup_elem(&transient4, &key4);
 }
 
+/* In whichever table it is. */
+static __always_inline struct svclb_flow *find_entry(const struct svclb_flow_key6 *key, bool v6)
+{
+	struct svclb_flow *flow = find_established(key, v6);
+
+	return flow ? flow : find_transient(key, v6);
+}
+
 static __always_inline long store_established(const struct svclb_flow_key6 *key, const struct svclb_flow *flow, bool v6)
 {
 	if (v6)
@@ -83,6 +91,12 @@ static __always_inline void remove_transient(const struct svclb_flow_key6 *key, 
 		bpf_map_delete_elem(&transient6, key);
 	else
 		bpf_map_delete_elem(&transient4, &key4);
+}
+
+static __always_inline void remove_entry(const struct svclb_flow_key6 *key, bool v6)
+{
+	remove_established(key, v6);
+	remove_transient(key, v6);
 }
 
 #endif

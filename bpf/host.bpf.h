@@ -113,9 +113,7 @@ __noinline int to_host(struct __sk_buff *skb)
 	if (!work)
 		return VERDICT_NONE;
 	work->pkt.tuple.direction = SVCLB_TO_POD;
-	flow = find_established(&work->pkt.tuple, work->pkt.v6);
-	if (!flow)
-		flow = find_transient(&work->pkt.tuple, work->pkt.v6);
+	flow = find_entry(&work->pkt.tuple, work->pkt.v6);
 	work->pkt.tuple.direction = SVCLB_FROM_POD;
 	link = bpf_map_lookup_elem(&host_link, &zero);
 	if (!flow || !link || !flow->host || flow->kind != SVCLB_FLOW_REPLY)

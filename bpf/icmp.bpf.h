@@ -196,9 +196,7 @@ __noinline int translate_error(struct __sk_buff *skb)
 	if (!work || bpf_skb_load_bytes(skb, work->pkt.l4, &type, sizeof(type)) || !is_icmp_error(type, work->pkt.v6) ||
 	    !read_quote(skb, work) || !quote_may_concern(&work->quoted.tuple))
 		return VERDICT_NONE;
-	flow = find_established(&work->quoted.tuple, work->pkt.v6);
-	if (!flow)
-		flow = find_transient(&work->quoted.tuple, work->pkt.v6);
+	flow = find_entry(&work->quoted.tuple, work->pkt.v6);
 	if (!flow || flow->kind == SVCLB_FLOW_DIRECT)
 		return VERDICT_NONE;
 	work->flow = *flow;

@@ -99,9 +99,7 @@ __noinline int crossed_by(int over)
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < 2; i++) {
 		across->direction = i ? SVCLB_TO_WIRE : SVCLB_TO_POD;
-		owner = find_established(across, v6);
-		if (!owner)
-			owner = find_transient(across, v6);
+		owner = find_entry(across, v6);
 		if (!owner || (owner->kind != SVCLB_FLOW_REPLY && owner->kind != SVCLB_FLOW_DIRECT))
 			continue;
 		if (over == OVER_COUNTS || !dead(owner, across->proto))
@@ -280,9 +278,7 @@ __noinline int meet_direct(void)
 		if (asked == SVCLB_FLOW_REPLY || (asked && answers))
 			return 0;
 	}
-	owner = find_established(&work->reply_at, v6);
-	if (!owner)
-		owner = find_transient(&work->reply_at, v6);
+	owner = find_entry(&work->reply_at, v6);
 	if (owner && owner->kind == SVCLB_FLOW_DIRECT && !owner->backend_fin) {
 		touch(owner);
 		return 0;
@@ -291,9 +287,10 @@ __noinline int meet_direct(void)
 		if (owner)
 			forget(work, &work->reply_at, owner);
 		work->flow.kind = SVCLB_FLOW_DIRECT;
-		store_transient(&work->reply_at, &work->flow, BPF_NOEXIST, v6);
-		forget_source(SVCLB_TO_POD);
-		forget_source(SVCLB_TO_WIRE);
+		if (!store_transient(&work->reply_at, &work->flow, BPF_NOEXIST, v6)) {
+			forget_source(SVCLB_TO_POD);
+			forget_source(SVCLB_TO_WIRE);
+		}
 		return 0;
 	}
 	if (answers)

@@ -126,9 +126,7 @@ __noinline int finish_source(void)
 	if (!work)
 		return REFUSE(FLOW_TABLE_FAILED);
 	/* Client and backend may be each other's by way of two Services: what answers the other one stays. */
-	there = find_established(&work->source_at, work->pkt.v6);
-	if (!there)
-		there = find_transient(&work->source_at, work->pkt.v6);
+	there = find_entry(&work->source_at, work->pkt.v6);
 	if (!there || there->kind == SVCLB_FLOW_SOURCE || dead(there, work->source_at.proto)) {
 		remove_established(&work->source_at, work->pkt.v6);
 		if (!store_transient(&work->source_at, &work->source, BPF_ANY, work->pkt.v6))

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // What is not translated and asks a ClusterIP, or an address that no Service has: refused, answered or dropped.
-#include <cstring>
-
 #include "conversation.hpp"
 #include "fragments.hpp"
+#include "ranges.hpp"
 #include "refusal.hpp"
 
 using namespace svclb::test;
@@ -28,22 +27,6 @@ Packet pong_of(const Packet& asked) {
     answer.ttl = 64;
     std::get<Icmp>(answer.transport).type = asked.source.v4() ? 0 : 129;
     return answer;
-}
-
-// One range for each family: 10.96.0.0/20 and fd00:96::/116.
-void set_service_cidrs(Datapath& datapath) {
-    const auto cidr = [](const Ip& base, std::size_t prefix) {
-        svclb_cidr row{};
-        std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
-        std::array<std::uint8_t, 16> mask{};
-        for (std::size_t i = 0; i < prefix; i++) mask[i / 8] = static_cast<std::uint8_t>(mask[i / 8] | 0x80u >> i % 8);
-        std::memcpy(row.mask, mask.data(), sizeof(row.mask));
-        return row;
-    };
-    auto& ranges = datapath.service_cidrs();
-    ranges.cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
-    ranges.cidr[1] = cidr(ip("fd00:96::"), 116);
-    ranges.used = 2u << 16;
 }
 
 Datapath& answering_pings() {

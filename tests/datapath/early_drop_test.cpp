@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // What XDP drops, tc would have dropped, under the same reason; and all else goes up, to tc's judgement.
-#include <bpf/bpf.h>
-
 #include <cstring>
 #include <utility>
 #include <vector>
 
+#include "ranges.hpp"
 #include "turned_flow.hpp"
 
 using namespace svclb::test;
 
 namespace {
-
-World early_world() {
-    return GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{4, IPPROTO_SCTP}, World{6, IPPROTO_TCP},
-                    World{6, IPPROTO_UDP}, World{6, IPPROTO_SCTP});
-}
 
 std::vector<std::pair<std::uint64_t, std::uint64_t>> reasons_of(const Datapath& datapath) {
     std::vector<std::pair<std::uint64_t, std::uint64_t>> all;
@@ -61,37 +55,8 @@ void check_passed(Datapath& datapath, const Packet& packet) {
     check_passed(datapath, packet.frame());
 }
 
-void set_service_cidr(Datapath& datapath) {
-    svclb_service_cidrs& row = datapath.service_cidrs();
-    for (const bool v4 : {true, false}) {
-        svclb_cidr& range = row.cidr[v4 ? 0 : 1];
-        std::memcpy(range.addr, ip(v4 ? "10.96.0.0" : "fd00:96::").bytes.data(), sizeof(range.addr));
-        std::memset(range.mask, 0xff, sizeof(range.mask));
-        range.mask[3] = v4 ? htonl(0xffff0000) : 0;
-    }
-    row.used = 2U << 16;
-}
-
 Endpoint unallocated(const World& world) {
     return {world.net("10.96.7.7", "fd00:96::707"), 80};
-}
-
-svclb_source_range only(const Ip& address) {
-    svclb_source_range key{};
-    key.prefix = SVCLB_SOURCE_RANGE_SERVICE_BITS + 128;
-    key.service = 1;
-    std::memcpy(key.addr, address.bytes.data(), sizeof key.addr);
-    return key;
-}
-
-void allow(Datapath& datapath, const Ip& address) {
-    const auto key = only(address);
-    const std::uint32_t one = 1;
-    REQUIRE(bpf_map_update_elem(datapath.map("source_ranges"), &key, &one, BPF_ANY) == 0);
-}
-
-svclb_frontend_kind any_external_kind() {
-    return GENERATE(SVCLB_FRONTEND_NODE_PORT, SVCLB_FRONTEND_EXTERNAL_IP, SVCLB_FRONTEND_LOAD_BALANCER);
 }
 
 // A frontend that nobody outside may dial: its ranges hold no one.
@@ -113,7 +78,7 @@ struct Guarded {
 }  // namespace
 
 TEST_CASE("early drop: a ClusterIP dialled from outside, on any port", "[xdp]") {
-    const World world = early_world();
+    const World world = every_world();
     CAPTURE(world);
     Datapath& datapath = fresh_datapath();
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
@@ -124,7 +89,7 @@ TEST_CASE("early drop: a ClusterIP dialled from outside, on any port", "[xdp]") 
 }
 
 TEST_CASE("early drop: none where a ClusterIP may be dialled, or the client is told", "[xdp]") {
-    const World world = early_world();
+    const World world = every_world();
     CAPTURE(world);
     Datapath& datapath = open_datapath();
     ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
@@ -137,11 +102,11 @@ TEST_CASE("early drop: none where a ClusterIP may be dialled, or the client is t
 }
 
 TEST_CASE("early drop: an address of a Service CIDR that no Service has", "[xdp]") {
-    const World world = early_world();
+    const World world = every_world();
     CAPTURE(world);
     for (const bool open : {false, true}) {
         Datapath& datapath = open ? open_datapath() : fresh_datapath();
-        set_service_cidr(datapath);
+        set_service_cidrs(datapath);
         check_dropped(datapath, world.first(outside_client(world), unallocated(world)),
                       SVCLB_REASON_UNALLOCATED_DROPPED);
         check_passed(datapath, world.first(outside_client(world), world.backend()));
@@ -149,7 +114,7 @@ TEST_CASE("early drop: an address of a Service CIDR that no Service has", "[xdp]
 }
 
 TEST_CASE("early drop: who is in no source range", "[xdp]") {
-    const World world = early_world();
+    const World world = every_world();
     const auto kind = any_external_kind();
     CAPTURE(world, kind);
     Datapath& datapath = fresh_datapath();
@@ -162,7 +127,7 @@ TEST_CASE("early drop: who is in no source range", "[xdp]") {
 }
 
 TEST_CASE("early drop: policy Local without a backend here, for clients of the outside's set", "[xdp]") {
-    const World world = early_world();
+    const World world = every_world();
     const auto kind = any_external_kind();
     CAPTURE(world, kind);
     Datapath& datapath = fresh_datapath();
@@ -207,7 +172,7 @@ TEST_CASE("early drop: what follows the first chunk of an association goes up", 
 }
 
 TEST_CASE("early drop: a flow that was let in before goes on, answered or not", "[xdp]") {
-    const World world = early_world();
+    const World world = every_world();
     const bool answered = GENERATE(false, true);
     CAPTURE(world, answered);
     Guarded at(world);
@@ -218,8 +183,7 @@ TEST_CASE("early drop: a flow that was let in before goes on, answered or not", 
         check_reply(at.datapath, flow, answer_of(world, flow));
         check_in(at.datapath, flow, world.data(flow.client, flow.dialled));
     }
-    const auto range = only(at.client.addr);
-    REQUIRE(bpf_map_delete_elem(at.datapath.map("source_ranges"), &range) == 0);
+    no_longer_allow(at.datapath, at.client.addr);
     // A SYN once more, too: whether it begins anew is for tc to say.
     check_passed(at.datapath, at.first());
     check_passed(at.datapath, world.data(flow.client, flow.dialled));
@@ -229,7 +193,7 @@ TEST_CASE("early drop: a flow that was let in before goes on, answered or not", 
 }
 
 TEST_CASE("early drop: an answer to a flow of the node itself goes up", "[xdp]") {
-    const World world = early_world();
+    const World world = every_world();
     CAPTURE(world);
     Guarded at(world);
     at.datapath.filters().direct[svclb_filter_index(at.datapath.node_addresses().v4, 0)] = 1;
@@ -245,7 +209,7 @@ TEST_CASE("early drop: an answer to a flow of the node itself goes up", "[xdp]")
 }
 
 TEST_CASE("early drop: unusual headers and cut packets go up", "[xdp]") {
-    const World world = early_world();
+    const World world = every_world();
     CAPTURE(world);
     Guarded at(world);
     const Packet packet = at.first();
@@ -273,7 +237,7 @@ TEST_CASE("early drop: unusual headers and cut packets go up", "[xdp]") {
 }
 
 TEST_CASE("early drop: a frame with a trailer counts with it", "[xdp]") {
-    const World world = early_world();
+    const World world = every_world();
     CAPTURE(world);
     Guarded at(world);
     Packet packet = at.first();

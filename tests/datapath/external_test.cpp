@@ -1,37 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // External addresses, load balancers' and node ports, as a Pod of the node dials them (behaviour rows 1.16, 1.20, 1.22,
 // 1.25 and 1.26): only the very port of an address is ours.
-#include <bpf/bpf.h>
-
-#include <cstring>
-
 #include "conversation.hpp"
+#include "ranges.hpp"
 #include "refusal.hpp"
 
 using namespace svclb::test;
 
 namespace {
 
-svclb_frontend_kind any_external_kind() {
-    return GENERATE(SVCLB_FRONTEND_NODE_PORT, SVCLB_FRONTEND_EXTERNAL_IP, SVCLB_FRONTEND_LOAD_BALANCER);
-}
-
-World any_world_and_sctp() {
-    return GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{4, IPPROTO_SCTP}, World{6, IPPROTO_TCP},
-                    World{6, IPPROTO_UDP}, World{6, IPPROTO_SCTP});
-}
-
 Endpoint dialled(const World& world) {
     return {world.net("192.168.0.1", "fd00:168::1"), 30080};
-}
-
-void allow(Datapath& datapath, std::uint32_t service, const Ip& address, std::uint32_t bits) {
-    svclb_source_range key{};
-    key.prefix = SVCLB_SOURCE_RANGE_SERVICE_BITS + bits;
-    key.service = service;
-    std::memcpy(key.addr, address.bytes.data(), sizeof key.addr);
-    const std::uint32_t one = 1;
-    REQUIRE(bpf_map_update_elem(datapath.map("source_ranges"), &key, &one, BPF_ANY) == 0);
 }
 
 ServiceOptions with_ranges() {
@@ -41,7 +20,7 @@ ServiceOptions with_ranges() {
 }  // namespace
 
 TEST_CASE("external: every kind of frontend leads a pod to a backend and back", "[external]") {
-    const World world = any_world_and_sctp();
+    const World world = every_world();
     const auto kind = any_external_kind();
     CAPTURE(world, kind);
     Datapath& datapath = fresh_datapath();
@@ -54,7 +33,7 @@ TEST_CASE("external: every kind of frontend leads a pod to a backend and back", 
 }
 
 TEST_CASE("external: a Local policy does not concern a pod of the node, which goes round it", "[external]") {
-    const World world = any_world_and_sctp();
+    const World world = every_world();
     const auto kind = any_external_kind();
     CAPTURE(world, kind);
     Datapath& datapath = fresh_datapath();
@@ -78,7 +57,7 @@ TEST_CASE("external: without any backend the pod is refused", "[external]") {
 }
 
 TEST_CASE("external: other ports and protocols of the address are not ours", "[external]") {
-    const World world = any_world_and_sctp();
+    const World world = every_world();
     const auto kind = any_external_kind();
     CAPTURE(world, kind);
     Datapath& datapath = fresh_datapath();
@@ -115,26 +94,26 @@ TEST_CASE("external: a ping to the address is whoever's it is", "[external]") {
 }
 
 TEST_CASE("external: source ranges decide about a pod by its own address", "[external]") {
-    const World world = any_world_and_sctp();
+    const World world = every_world();
     CAPTURE(world);
     Datapath& datapath = fresh_datapath();
     const ServiceFixture service(datapath, 1, dialled(world), world.proto, {world.backend()}, with_ranges());
     const Packet packet = world.first(world.client(), dialled(world));
     SECTION("in none") {
-        allow(datapath, 1, world.other_client().addr, 128);
-        allow(datapath, 2, world.client().addr, 128);  // another service port's
+        allow(datapath, world.other_client().addr);
+        allow(datapath, world.client().addr, 2);  // another service port's
         CHECK_RUN(datapath.from_pod(packet), dropped, packet);
         CHECK(datapath.reason(SVCLB_REASON_SOURCE_RANGE_DROPPED).packets == 1);
         CHECK(datapath.reasons() == 1);
         CHECK(datapath.flows().empty());
     }
     SECTION("in one, by the address itself") {
-        allow(datapath, 1, world.client().addr, 128);
+        allow(datapath, world.client().addr);
         CHECK(begin(datapath, world, world.client(), dialled(world)).backend == world.backend());
     }
     SECTION("in one, by a prefix") {
         // Both clients differ in their last bit.
-        allow(datapath, 1, world.other_client().addr, 127);
+        allow(datapath, world.other_client().addr, 1, 127);
         CHECK(begin(datapath, world, world.client(), dialled(world)).backend == world.backend());
     }
 }
@@ -144,13 +123,9 @@ TEST_CASE("external: a flow outlives the source range that let it in", "[externa
     CAPTURE(world);
     Datapath& datapath = fresh_datapath();
     const ServiceFixture service(datapath, 1, dialled(world), world.proto, {world.backend()}, with_ranges());
-    allow(datapath, 1, world.client().addr, 128);
+    allow(datapath, world.client().addr);
     const auto flow = establish(datapath, world, world.client(), dialled(world));
-    svclb_source_range key{};
-    key.prefix = SVCLB_SOURCE_RANGE_SERVICE_BITS + 128;
-    key.service = 1;
-    std::memcpy(key.addr, world.client().addr.bytes.data(), sizeof key.addr);
-    REQUIRE(bpf_map_delete_elem(datapath.map("source_ranges"), &key) == 0);
+    no_longer_allow(datapath, world.client().addr);
     check_data_out(datapath, world, flow);
     check_data_back(datapath, world, flow);
     const Packet again = world.first(world.client(40001), dialled(world));

@@ -7,12 +7,6 @@ using namespace svclb::test;
 
 namespace {
 
-// Every protocol: whoever listens at a port may also dial from it.
-World mutual_world() {
-    return GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{4, IPPROTO_SCTP}, World{6, IPPROTO_TCP},
-                    World{6, IPPROTO_UDP}, World{6, IPPROTO_SCTP});
-}
-
 // Two pods, and a Service before each.
 struct Pair {
     explicit Pair(const World& at) : world(at) { set_node_addresses(datapath); }
@@ -54,7 +48,7 @@ struct Pair {
 }  // namespace
 
 TEST_CASE("mutual: pods that are each other's backends on the same ports have two flows", "[mutual]") {
-    const World world = mutual_world();
+    const World world = every_world();
     const int steps_before = GENERATE(0, 1, 2, 3);
     CAPTURE(world, steps_before);
     const Pair at(world);
@@ -77,10 +71,9 @@ TEST_CASE("mutual: pods that are each other's backends on the same ports have tw
 }
 
 TEST_CASE("mutual: another backend is preferred to another source port", "[mutual]") {
-    const World world = mutual_world();
+    const World world = every_world();
     CAPTURE(world);
     const Pair at(world);
-    const ServiceFixture service(at.datapath, 3, world.frontend(2), world.proto, {at.one, world.backend()});
     int other_backend = 0;
     for (std::uint16_t port = 5061; port < 5093; port++) {
         const Endpoint one{at.one.addr, port};
@@ -108,7 +101,7 @@ TEST_CASE("mutual: the way back of a flow that has ended, or been given up, is n
 }
 
 TEST_CASE("mutual: who lost the tuple after a long silence begins anew, beside the one who has it", "[mutual]") {
-    const World world = mutual_world();
+    const World world = every_world();
     const int steps_before = GENERATE(0, 1, 2, 3);
     CAPTURE(world, steps_before);
     const Pair at(world);
@@ -151,7 +144,7 @@ TEST_CASE("mutual: a forged reset costs nobody the tuple that another flow looke
 }
 
 TEST_CASE("mutual: a flow against a direct conversation keeps to itself", "[mutual]") {
-    const World world = mutual_world();
+    const World world = every_world();
     const bool answered_before = GENERATE(false, true);
     CAPTURE(world, answered_before);
     const Pair at(world);
@@ -174,7 +167,7 @@ TEST_CASE("mutual: a flow against a direct conversation keeps to itself", "[mutu
 }
 
 TEST_CASE("mutual: with the node as the source of the one, of the other, or of both", "[mutual]") {
-    const World world = mutual_world();
+    const World world = every_world();
     const bool first_masqueraded = GENERATE(false, true);
     const bool second_masqueraded = GENERATE(false, true);
     CAPTURE(world, first_masqueraded, second_masqueraded);
@@ -224,7 +217,7 @@ TEST_CASE("mutual: with the node as the source of the one, of the other, or of b
 }
 
 TEST_CASE("mutual: a pod of this node and one of another, which dials the node's port", "[mutual]") {
-    const World world = mutual_world();
+    const World world = every_world();
     const bool pod_first = GENERATE(false, true);
     CAPTURE(world, pod_first);
     const Pair at(world);
@@ -272,7 +265,7 @@ TEST_CASE("mutual: a pod of this node and one of another, which dials the node's
 }
 
 TEST_CASE("mutual: a flow of another node to a pod here, which dials back", "[mutual]") {
-    const World world = mutual_world();
+    const World world = every_world();
     CAPTURE(world);
     const Pair at(world);
     const auto check_passes = [&](const Packet& packet) {

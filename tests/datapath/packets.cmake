@@ -28,7 +28,9 @@ add_executable(packet_tests
     collision_test.cpp
     counters_test.cpp
     draining_test.cpp
+    dsr_flows_test.cpp
     dsr_test.cpp
+    dsr_unwrap_test.cpp
     early_drop_test.cpp
     external_test.cpp
     flow_life_test.cpp

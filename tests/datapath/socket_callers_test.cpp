@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "ranges.hpp"
 #include "socket_node.hpp"
 
 using namespace svclb::test;
@@ -25,16 +26,6 @@ void set_node_address(const Node& node) {
     auto& row = node.datapath.node_addresses();
     std::memcpy(row.v4, ip("192.0.2.1").bytes.data(), sizeof(row.v4));
     std::memcpy(row.v6, ip("2001:db8::1").bytes.data(), sizeof(row.v6));
-}
-
-// `address` alone may dial service port 1.
-void allow(const Node& node, const Ip& address) {
-    svclb_source_range key{};
-    key.prefix = SVCLB_SOURCE_RANGE_SERVICE_BITS + 128;
-    key.service = 1;
-    std::memcpy(key.addr, address.bytes.data(), sizeof(key.addr));
-    const std::uint32_t yes = 1;
-    REQUIRE(bpf_map_update_elem(node.datapath.map("source_ranges"), &key, &yes, BPF_ANY) == 0);
 }
 
 // As the agent makes it, of the caller's network namespace.
@@ -122,10 +113,10 @@ TEST_CASE("sockets: only who is in a load balancer's source ranges may dial it f
     CHECK(was_refused(node, dial(bound())));
     CHECK(node.datapath.reason(SVCLB_REASON_SOURCE_RANGE_DROPPED).packets == (node.hooks->set_errno() ? 2 : 0));
     CHECK(node.datapath.service_counter(1).flows == 0);
-    allow(node, node_port(world).addr);
+    allow(node.datapath, node_port(world).addr);
     CHECK(dial(Socket(family_of(world), type_of(world))) == 0);
     CHECK(was_refused(node, dial(bound())));
-    allow(node, world.net("127.0.0.1", "::1"));
+    allow(node.datapath, world.net("127.0.0.1", "::1"));
     CHECK(dial(bound()) == 0);
 }
 
@@ -237,7 +228,7 @@ TEST_CASE("sockets: a pod's own address is what a load balancer's source ranges 
     Node node;
     if (netns_cookie() == 0) SKIP("this kernel does not tell a network namespace's cookie (it came with 5.14)");
     set_node_address(node);
-    allow(node, node_port(world).addr);
+    allow(node.datapath, node_port(world).addr);
     const ServiceFixture service(node.datapath, 1, external(world), world.proto, {world.backend()},
                                  {.kind = SVCLB_FRONTEND_LOAD_BALANCER, .source_ranges = true});
     const auto dial = [&] {
@@ -248,7 +239,7 @@ TEST_CASE("sockets: a pod's own address is what a load balancer's source ranges 
     };
     CHECK(dial() == ENETUNREACH);
     CHECK(node.datapath.service_counter(1).flows == 0);
-    allow(node, world.client().addr);
+    allow(node.datapath, world.client().addr);
     CHECK(dial() == ENETUNREACH);
     CHECK(node.datapath.service_counter(1).flows == 1);
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // What comes from outside to node ports, external and load-balancer addresses, and the answers to it.
-#include <bpf/bpf.h>
-
 #include <algorithm>
 
 #include "outside.hpp"
+#include "ranges.hpp"
 #include "refusal.hpp"
 
 using namespace svclb::test;
@@ -155,16 +154,12 @@ TEST_CASE("uplink: only who is in a source range may dial", "[uplink]") {
     const ServiceFixture service(
         datapath, 1, node_port(world), world.proto, {world.backend()},
         {.kind = SVCLB_FRONTEND_LOAD_BALANCER, .on_node = {world.backend()}, .source_ranges = true});
-    svclb_source_range range{.prefix = SVCLB_SOURCE_RANGE_SERVICE_BITS + 128, .service = 1, .addr = {}};
-    std::memcpy(range.addr, outside_client(world).addr.bytes.data(), sizeof(range.addr));
-    const std::uint32_t yes = 1;
-    REQUIRE(bpf_map_update_elem(datapath.map("source_ranges"), &range, &yes, BPF_ANY) == 0);
+    allow(datapath, outside_client(world).addr);
     const Packet packet = world.first(outside_client(world), node_port(world));
     const Packet other = world.first({outside_client(world).addr + 1, 45000}, node_port(world));
     CHECK_RUN(datapath.from_uplink(packet), next, with_destination(packet, world.backend()));
     CHECK_RUN(datapath.from_uplink(other), dropped, other);
     CHECK(datapath.reason(SVCLB_REASON_SOURCE_RANGE_DROPPED).packets == 1);
-    REQUIRE(bpf_map_delete_elem(datapath.map("source_ranges"), &range) == 0);
 }
 
 TEST_CASE("uplink: clients outside use the set that is theirs", "[uplink]") {

@@ -68,6 +68,10 @@ inline std::string to_string(const World& world) {
 inline World any_world() {
     return GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_UDP});
 }
+inline World every_world() {
+    return GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_UDP}, World{4, IPPROTO_SCTP}, World{6, IPPROTO_TCP},
+                    World{6, IPPROTO_UDP}, World{6, IPPROTO_SCTP});
+}
 inline World tcp_world() {
     return GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP});
 }
@@ -76,6 +80,10 @@ inline World sctp_world() {
 }
 inline World udp_world() {
     return GENERATE(World{4, IPPROTO_UDP}, World{6, IPPROTO_UDP});
+}
+
+inline svclb_frontend_kind any_external_kind() {
+    return GENERATE(SVCLB_FRONTEND_NODE_PORT, SVCLB_FRONTEND_EXTERNAL_IP, SVCLB_FRONTEND_LOAD_BALANCER);
 }
 
 // The programs with these settings and sizes, and empty maps. A process loads each once, and only what it runs: the
