@@ -181,27 +181,28 @@ static __always_inline bool answers_to(const struct svclb_flow *reply, const str
 }
 
 /* Removes a flow by the key of its reply entry, and its forward entry with it. */
-static __always_inline void forget(const struct svclb_flow_key6 *key, const struct svclb_flow *reply, bool v6)
+static __always_inline void forget(struct work *work, const struct svclb_flow_key6 *key, const struct svclb_flow *reply)
 {
-	struct svclb_flow_key6 forward_at;
+	struct svclb_flow_key6 *forward_at = &work->forgotten_at;
 	struct svclb_flow *forward;
+	bool v6 = work->pkt.v6;
 
 	if (reply->kind != SVCLB_FLOW_DIRECT) {
-		forward_key(&forward_at, key, reply);
-		forward = find_established(&forward_at, v6);
+		forward_key(forward_at, key, reply);
+		forward = find_established(forward_at, v6);
 		if (forward && answered_by(forward, key))
-			remove_established(&forward_at, v6);
-		forward = find_transient(&forward_at, v6);
+			remove_established(forward_at, v6);
+		forward = find_transient(forward_at, v6);
 		if (forward && answered_by(forward, key))
-			remove_transient(&forward_at, v6);
+			remove_transient(forward_at, v6);
 	}
 	remove_established(key, v6);
 	remove_transient(key, v6);
 }
 
 /*
- * The tuple `work.reply_at` has just gone to a conversation whose backend is to see the client. What a former one with
- * the node as its source has left behind at the device that `direction` stands for would be taken for this one's.
+ * The tuple `work.reply_at` has just gone to a new conversation. What a former one with the node as its source has left
+ * behind at the device that `direction` stands for would be taken for this one's, with the end that it came to.
  */
 __noinline int forget_source(__u32 direction)
 {
@@ -285,7 +286,7 @@ __noinline int claim(int press)
 	if (owner) {
 		if (!may_replace(owner, &work->reply, work->reply_at.proto))
 			return TAKEN;
-		forget(&work->reply_at, owner, v6);
+		forget(work, &work->reply_at, owner);
 	}
 	if (!store_transient(&work->reply_at, &work->reply, BPF_NOEXIST, v6))
 		return CLAIMED;
@@ -295,7 +296,7 @@ __noinline int claim(int press)
 	if (!may_replace(owner, &work->reply, work->reply_at.proto) && !(press && waits_in_vain(owner)))
 		return TAKEN;
 	if (!same_conversation(owner, &work->reply))
-		forget(&work->reply_at, owner, v6);
+		forget(work, &work->reply_at, owner);
 	return store_transient(&work->reply_at, &work->reply, BPF_ANY, v6) ? CLAIM_FAILED : CLAIMED;
 }
 

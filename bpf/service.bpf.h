@@ -108,9 +108,7 @@ __noinline int crossed_by(int over)
 			return owner->kind;
 		if (over == OVER_IS_NONE)
 			continue;
-		/* Its other entry is met by nobody but its client. */
-		remove_established(across, v6);
-		remove_transient(across, v6);
+		forget(work, across, owner);
 	}
 	return 0;
 }
@@ -291,7 +289,7 @@ __noinline int meet_direct(void)
 	}
 	if (!owner || owner->kind == SVCLB_FLOW_DIRECT || dead(owner, work->reply_at.proto)) {
 		if (owner)
-			forget(&work->reply_at, owner, v6);
+			forget(work, &work->reply_at, owner);
 		work->flow.kind = SVCLB_FLOW_DIRECT;
 		store_transient(&work->reply_at, &work->flow, BPF_NOEXIST, v6);
 		forget_source(SVCLB_TO_POD);

@@ -251,12 +251,9 @@ __noinline int note_source(int wanted)
 		return 0;
 	backend = find_backend(work->flow.service, work->flow.addr, work->flow.port);
 	here = backend && backend->flags & SVCLB_BACKEND_ON_NODE;
-	if (here || work->pkt.tuple.direction == SVCLB_FROM_POD) {
-		if (!wanted || !node_address(work->pkt.v6)) {
-			forget_source(here ? SVCLB_TO_POD : SVCLB_TO_WIRE);
-			return 0;
-		}
-	}
+	forget_source(here ? SVCLB_TO_POD : SVCLB_TO_WIRE);
+	if ((here || work->pkt.tuple.direction == SVCLB_FROM_POD) && (!wanted || !node_address(work->pkt.v6)))
+		return 0;
 	set_masqueraded(work, here ? SVCLB_MASQUERADED_AT_POD : SVCLB_MASQUERADED_AT_UPLINK);
 	return 0;
 }

@@ -22,6 +22,7 @@ struct work {
 	struct svclb_flow_key6 reply_at; /* the flow's reply entry, while one is opened */
 	struct svclb_flow reply;
 	struct svclb_flow_key6 across; /* `reply_at` the other way round */
+	struct svclb_flow_key6 forgotten_at; /* the client's entry of a flow that is forgotten */
 	struct svclb_flow_key6 source_at; /* the flow of kind SOURCE, while it is opened */
 	struct svclb_flow source;
 	struct svclb_slot slot; /* the backend under consideration */

@@ -107,6 +107,49 @@ TEST_CASE("mutual: the way back of a flow that has ended, or been given up, is n
     at.check_goes_on(second);
 }
 
+TEST_CASE("mutual: who lost the tuple after a long silence begins anew, beside the one who has it", "[mutual]") {
+    const World world = mutual_world();
+    const int steps_before = GENERATE(0, 1, 2, 3);
+    CAPTURE(world, steps_before);
+    const Pair at(world);
+    const Conversation first = at.dial(at.one, at.to_other);
+    if (steps_before > 0) at.check_answered(first);
+    if (steps_before > 1) at.check_goes_on(first);
+    if (steps_before > 2) at.check_goes_on(first);
+    for (const auto& key : {forward_key(world, first), reply_key(world, first)}) make_idle(at.datapath, key, 1'000'000);
+
+    const Conversation second = at.dial(at.other, at.to_one);
+    CHECK(second.presented == at.other);
+    at.check_answered(second);
+    at.check_goes_on(second);
+    const Conversation again = at.dial(at.one, at.to_other);
+    CHECK(again.presented.port != at.one.port);
+    at.check_answered(again);
+    for (int i = 0; i < 3; i++) {
+        at.check_goes_on(again);
+        at.check_goes_on(second);
+    }
+    CHECK(at.datapath.reasons() == 0);
+}
+
+TEST_CASE("mutual: a forged reset costs nobody the tuple that another flow looked at and did not take", "[mutual]") {
+    const World world = GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP});
+    CAPTURE(world);
+    const Pair at(world);
+    const Conversation first = at.dial(at.one, at.to_other);
+    at.check_answered(first);
+    at.check_goes_on(first);
+    at.check_there(first, tcp(first.client, first.dialled, rst));
+    const Packet direct = world.first(at.other, at.one);
+    CHECK_RUN(at.datapath.from_pod(direct), next, direct);
+    const Conversation second = at.dial(at.other, at.to_one);
+    CHECK(second.presented.port != at.other.port);
+    at.check_here(first, world.data(first.backend, first.presented));
+    at.check_there(first, world.first(first.client, first.dialled));  // a late one
+    at.check_goes_on(first);
+    CHECK(at.datapath.reasons() == 0);
+}
+
 TEST_CASE("mutual: a flow against a direct conversation keeps to itself", "[mutual]") {
     const World world = mutual_world();
     const bool answered_before = GENERATE(false, true);

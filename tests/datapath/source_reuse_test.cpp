@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// A client's port that a flow with the node as its source has had before: the next one to the same backend that is to
-// have the client as its source keeps it.
+// A client's port that a flow with the node as its source has had before: what that one has left behind is not taken
+// for the next one's to the same backend, whether this is to have the client as its source or the node again.
 #include "outside.hpp"
 
 using namespace svclb::test;
@@ -11,12 +11,34 @@ namespace {
 void let_die(Datapath& datapath) {
     for (FlowEntry entry : datapath.flows()) {
         entry.flow.seen_s -= 1000000;
+        entry.flow.tick--;
         datapath.put_flow(entry);
     }
 }
 
 Endpoint second_frontend(const World& world) {
     return {world.net("192.0.2.77", "2001:db8::77"), 80};
+}
+
+// Only 61001: the other one is the catch-all's.
+Datapath& with_one_source_port() {
+    DatapathOptions options;
+    options.settings.source_port_first = 61000;
+    options.settings.source_ports = 2;
+    return datapath_with(options);
+}
+
+enum class End { client_first, backend_first, reset, silence };
+
+void end(const NodePort& at, const Outside& flow, End how) {
+    const auto out = [&](std::uint8_t flags) { check_in(at.datapath, flow, tcp(flow.client, flow.dialled, flags)); };
+    const auto back = [&](std::uint8_t flags) { check_reply(at.datapath, flow, tcp(flow.backend, flow.node, flags)); };
+    if (how == End::silence) return let_die(at.datapath);
+    if (how == End::reset) return back(rst);
+    if (how == End::client_first) out(fin | ack);
+    back(fin | ack);
+    if (how == End::backend_first) out(fin | ack);
+    out(ack);
 }
 
 }  // namespace
@@ -65,4 +87,37 @@ TEST_CASE("masquerade: so is a pod, by a ClusterIP and where it dials the backen
     CHECK_RUN(out(forwarded), next, forwarded);
     CHECK(datapath.flows().size() == (directly ? 1 : 2));
     CHECK(datapath.reasons() == 0);
+}
+
+TEST_CASE("masquerade: a connection has nothing of the one that its client had by the same port before",
+          "[masquerade]") {
+    const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
+    const End how = GENERATE(End::client_first, End::backend_first, End::reset, End::silence);
+    Datapath& loaded = with_one_source_port();
+    for (const World& world : {World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP}}) {
+        CAPTURE(world, seen, how);
+        loaded.clear();
+        const NodePort at(loaded, world, seen, {world.backend()});
+        const Endpoint client = outside_client(world);
+        const Outside before = establish(at, client);
+        end(at, before, how);
+        // Whoever remembers the connection at the backend measures the next one by it: it keeps its port.
+        CHECK(dial(at, client).node == before.node);
+        for (const FlowEntry& entry : at.datapath.flows()) {
+            CAPTURE(static_cast<int>(entry.flow.kind));
+            CHECK_FALSE(entry.established);
+            CHECK_FALSE(entry.flow.answered);
+            CHECK((entry.flow.client_fin | entry.flow.backend_fin | entry.flow.reset) == 0);
+        }
+        CHECK(at.datapath.flows().size() == 4);
+
+        // So nobody takes its port from it, nor is it collected early.
+        const Outside flow = establish(at, client);
+        const Packet other = world.first(outside_client(world, 45001), node_port(world));
+        CHECK_RUN(at.datapath.from_uplink(other), dropped, other);
+        CHECK(at.datapath.reason(SVCLB_REASON_NO_FREE_SOURCE_PORT).packets == 1);
+        check_in(at.datapath, flow, world.data(client, flow.dialled));
+        check_reply(at.datapath, flow, data_from(world, flow));
+        CHECK(at.datapath.reasons() == 1);
+    }
 }

@@ -38,6 +38,46 @@ void set_uplink_address(Datapath& datapath, unsigned ifindex, const Ip& v4, cons
         REQUIRE(bpf_map_update_elem(datapath.map("uplink_addresses"), &key, &row, BPF_ANY) == 0);
 }
 
+void run(const std::string& commands) {
+    INFO(commands);
+    REQUIRE(std::system(commands.c_str()) == 0);  // NOLINT(cert-env33-c)
+}
+
+// A second way to the backends, by the device uplink2; it is taken where a rule says so, or the flow's hash.
+enum class Way { by_source, by_ports, by_hash };
+
+void add_way(const World& world, Way way) {
+    const std::string ip = world.family == 4 ? "ip " : "ip -6 ";
+    const std::string backends = world.family == 4 ? "10.244.0.0/16" : "fd00:244::/32";
+    const std::string first = world.family == 4 ? "192.0.2.2" : "2001:db8::2";
+    const std::string second = world.family == 4 ? "10.98.0.2" : "fd00:98::2";
+    run("ip link add uplink2 type veth peer name far2 && ip link set far2 up && ip link set uplink2 up && "
+        "ip address add 10.98.0.1/24 dev uplink2 && ip address add fd00:98::1/64 dev uplink2 nodad && "
+        "cd /proc/sys/net/ipv4/conf && echo 0 >all/rp_filter && echo 0 >far/rp_filter && echo 1 >far/forwarding && "
+        "for i in 4 6; do echo 1 >/proc/sys/net/ipv$i/fib_multipath_hash_policy || exit; done");
+    if (way == Way::by_hash)
+        return run(ip + "route del " + backends + " && " + ip + "route add " + backends + " nexthop via " + first +
+                   " nexthop via " + second);
+    run(ip + "route add " + backends + " via " + second + " table 100");
+    run(ip + "rule add lookup 100 " +
+        (way == Way::by_source
+             ? "from " + to_string(outside_client(world).addr)
+             : std::string("sport 45001-45008 dport 8080 ipproto ") + (world.tcp_flow() ? "tcp" : "udp")));
+}
+
+// As the kernel itself says.
+bool takes_second_way(const World& world, const Endpoint& client) {
+    const Endpoint backend = world.backend();
+    const std::string route = (world.family == 4 ? "ip route get " : "ip -6 route get ") + to_string(backend.addr) +
+                              " from " + to_string(client.addr) + " iif far ipproto " +
+                              (world.tcp_flow() ? "tcp" : "udp") + " sport " + std::to_string(client.port) + " dport " +
+                              std::to_string(backend.port);
+    const std::string tell = "way=$(" + route + ") || exit 2; case $way in *'dev uplink2 '*) ;; *) exit 1 ;; esac";
+    const int status = std::system(tell.c_str());  // NOLINT(cert-env33-c)
+    REQUIRE((status == 0 || WEXITSTATUS(status) == 1));
+    return status == 0;
+}
+
 }  // namespace
 
 // Of IPv6 and TCP: the test-run takes the first octet of an IPv4 header for that of a multicast address, and the
@@ -144,4 +184,33 @@ TEST_CASE("tunnel: one without an address of a family shows the node's own", "[t
     set_uplink_address(at.datapath, ::if_nametoindex("uplink"), v4, v6);
     const Outside flow = establish(at);
     CHECK(flow.node.addr == node_address(world));
+}
+
+TEST_CASE("tunnel: of several ways to a backend, the device of the one that a flow takes gives the address",
+          "[tunnel]") {
+    const World world = any_world();
+    const Way way = GENERATE(Way::by_source, Way::by_ports, Way::by_hash);
+    CAPTURE(world, way);
+    const NodeNetns netns;
+    add_way(world, way);
+    const NodePort at(world, Seen::node_elsewhere);
+    set_uplink_address(at.datapath, ::if_nametoindex("uplink"), ip("10.99.0.1"), ip("fd00:99::1"));
+    set_uplink_address(at.datapath, ::if_nametoindex("uplink2"), ip("10.98.0.1"), ip("fd00:98::1"));
+    std::size_t second = 0;
+    constexpr std::uint16_t kClients = 24;  // no hash leads all of them one way
+    for (std::uint16_t i = 0; i < kClients; i++) {
+        const Endpoint client{outside_client(world).addr + i % 2U, static_cast<std::uint16_t>(45001 + i)};
+        CAPTURE(client);
+        const bool takes_second = takes_second_way(world, client);
+        const Packet first = world.first(client, node_port(world));
+        const Packet forwarded = with_destination(first, world.backend());
+        CHECK_RUN(at.datapath.from_uplink(first), next, forwarded);
+        const Run out = at.datapath.to_uplink(forwarded);
+        CHECK(source_of(out.frame).addr ==
+              (takes_second ? world.net("10.98.0.1", "fd00:98::1") : world.net("10.99.0.1", "fd00:99::1")));
+        second += takes_second ? 1 : 0;
+    }
+    CHECK(second > 0);
+    CHECK(second < kClients);
+    CHECK(at.datapath.reasons() == 0);
 }

@@ -22,7 +22,7 @@ mkdir "$work/no-services"
 if ((EUID == 0)); then
     check "the agent accepts the configuration, and the drain mode's other source" \
         unshare --net "$build/userspace/agent/svclb-agent" --check --config "$work/config.yaml" --node-name node-1 \
-        --manifests "$work/no-services"
+        --manifests "$work/no-services" --service-cidr=off
 fi
 
 # What a Kubernetes client of its own release makes of the typed objects: a field that it does not know is lost.
@@ -64,6 +64,7 @@ if command -v helm >/dev/null && [[ -e $work/run.yaml ]]; then
     check "a mode that there is not is refused" refused --set mode=walk
     check "a value that there is not is refused" refused --set imagge.tag=1
     check "the name of the node is none of the chart's" refused --set config.nodeName=node-1
+    check "nor are sockets of pods, without what they take" refused --set config.podSockets=on
     render --set apiServer.host=192.0.2.1 --set apiServer.port=6443 >"$work/chart.yaml"
     check "the API server's address gets into the ConfigMap" grep -q 'apiServerHost: "192.0.2.1"' "$work/chart.yaml"
     check "and its port as a string" grep -q 'apiServerPort: "6443"' "$work/chart.yaml"

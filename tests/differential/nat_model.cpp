@@ -139,9 +139,19 @@ void NatModel::take(const Flow& flow) {
     back_[flow->back()] = flow;
 }
 
-void NatModel::cross(const Tuple& back) {
-    const Flow holder = owner(back);
-    if (holder && is_free(back, {}, {}) != Free::no) holder->moved = true;
+std::string NatModel::cross(const ModelFlow& flow) {
+    const Tuple across{flow.presented, flow.backend, true};
+    const Flow holder = owner(across);
+    if (!holder) return {};
+    const Free free = is_free(across, {}, {});
+    if (free == Free::no)
+        return "presented as " + to_string(flow.presented) + ", in use the other way round: " + describe(holder);
+    holder->moved = true;
+    holder->unclear = true;  // which of its packets count for its end is open, if it has been over only perhaps
+    if (free == Free::maybe) return {};
+    if (const auto entry = out_.find(holder->out()); entry != out_.end() && entry->second == holder) out_.erase(entry);
+    back_.erase(across);
+    return {};
 }
 
 void NatModel::open(const Flow& flow) {
@@ -241,6 +251,7 @@ std::string NatModel::judge_new(const Packet& sent, ModelService& service, const
     if (is_free(flow->back(), client, dialled) == Free::no)
         return "the tuple " + to_string(flow->backend) + " -> " + to_string(flow->presented) +
                " is in use: " + describe(owner(flow->back()));
+    if (std::string wrong = cross(*flow); !wrong.empty()) return wrong;
     const Endpoint own{as, client.port};
     if (flow->presented != own) {
         judged_translated_port_++;
@@ -250,7 +261,6 @@ std::string NatModel::judge_new(const Packet& sent, ModelService& service, const
             is_free(back, client, dialled) == Free::yes && is_free(across, {}, {}) == Free::yes)
             return "another source port, though the client's own was free: " + describe(owner(back));
     }
-    for (const Endpoint& as_client : {own, flow->presented}) cross({as_client, flow->backend, true});
     service.remembered[client.addr] = flow->backend;
     open(flow);
     return {};
@@ -260,7 +270,9 @@ std::string NatModel::judge_direct(const Packet& sent, const Run& got) {
     const Endpoint client = sent.source_endpoint();
     const Endpoint dialled = sent.destination_endpoint();
     if (!backends.contains(dialled)) return expect_unchanged(got, sent);
-    if (proto_ == IPPROTO_UDP) cross({client, dialled, true});
+    // Of datagrams nobody knows which is an answer, but for those of a flow's backend.
+    const Flow asked = proto_ == IPPROTO_UDP ? owner({client, dialled, true}) : nullptr;
+    if (asked && !asked->direct && !asked->moved) return expect_unchanged(got, sent);
 
     const auto flow = std::make_shared<ModelFlow>();
     flow->client = client;
@@ -270,9 +282,11 @@ std::string NatModel::judge_direct(const Packet& sent, const Run& got) {
     flow->direct = true;
     const Flow holder = owner(flow->back());
     const bool own = holder && holder->direct && !holder->backend_fin;
-    if (own) holder->idle = false;
+    const bool maybe_asked = asked && !asked->direct;
+    if (own && !maybe_asked) holder->idle = false;
     const Free free = own ? Free::yes : holder && holder->direct ? Free::yes : is_free(flow->back(), {}, {});
     if (free == Free::yes || (free == Free::maybe && expect_unchanged(got, sent).empty())) {
+        flow->idle = maybe_asked;
         if (!own) open(flow);
         return expect_unchanged(got, sent);
     }
@@ -284,6 +298,7 @@ std::string NatModel::judge_direct(const Packet& sent, const Run& got) {
     if (is_free(flow->back(), client, dialled) == Free::no)
         return "the tuple " + to_string(flow->backend) + " -> " + to_string(flow->presented) +
                " is in use: " + describe(owner(flow->back()));
+    if (std::string wrong = cross(*flow); !wrong.empty()) return wrong;
     if (std::string wrong = expect_out(got, sent, *flow); !wrong.empty()) return wrong;
     open(flow);
     return {};

@@ -96,8 +96,9 @@ private:
     [[nodiscard]] Free is_free(const Tuple& back, const Endpoint& client, const Endpoint& dialled) const;
     // The tuple is the flow's from now on; whoever had it has lost it.
     void take(const Flow& flow);
-    // Somebody sends what passes for an answer with this tuple; a flow that is over loses it by that.
-    void cross(const Tuple& back);
+    // What the flow's client sends passes for an answer of whoever has its tuple the other way round: who is over loses
+    // it by that. Empty, or who is not over.
+    std::string cross(const ModelFlow& flow);
     void open(const Flow& flow);
 
     std::uint8_t proto_;

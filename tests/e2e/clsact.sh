@@ -45,7 +45,8 @@ check "a device that cannot be served is a problem that svclb-ctl shows" await 5
 node_exec tc filter del dev v-taken ingress
 hooked() { holds "$(ctl get links -o json)" '[.items[] | select(.name == "v-taken") | .hooks[]] | length == 2'; }
 check "it is served once it can be" await 20 hooked
-check "and the problem is none any more" holds "$(ctl status -o json)" '.problems == []'
+no_problem() { holds "$(ctl status -o json)" '.problems == []'; }
+check "and the problem is none any more" await 5 no_problem
 stop_agent
 node_exec "$build/userspace/agent/svclb-agent" --cleanup --state-dir "$run/state1" --bpf-dir "$(bpf_dir)"
 check "cleanup leaves the other filter where it was" foreign

@@ -73,7 +73,7 @@ load_end() {
 }
 # health_begin HOST, health_end SENTENCE: asks the health check port all the time.
 health_begin() {
-    while [[ ! -e $run/enough ]]; do
+    while [[ -d $run && ! -e $run/enough ]]; do
         health "$1"
         echo
     done >"$run/health" &

@@ -23,7 +23,7 @@ hold_all() { # SUFFIX COUNT
     done
 }
 survived() { # AFTER-WHAT
-    local id count to
+    local entry id count to
     for entry in "${held[@]}"; do
         read -r id count <<<"$entry"
         check "after $1 every connection of $id lives" holds "$(hold_ask "$id")" ".ok == $count"

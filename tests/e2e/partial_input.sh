@@ -32,6 +32,22 @@ other_gone() { ! other_programmed; }
 check "and what is gone goes" await 5 other_gone
 check "desired and programmed state agree" ctl verify
 
+manifest odd.yaml <<EOF
+apiVersion: v1
+kind: Service
+metadata: {name: odd, namespace: default}
+spec:
+  clusterIP: 10.96.0.12
+  externalIPs: ["127.0.0.1"]
+  ports: [{port: 80, protocol: TCP}]
+EOF
+problems_are() { ctl status -o json | jq -e "[.problems[].object] == $1" >/dev/null; }
+check "a field that cannot be used is a problem that svclb-ctl shows" await 5 problems_are '["Service default/odd"]'
+stop_agent
+rm "$manifests/odd.yaml"
+start_agent
+check "and none of the next agent's, which has never seen it" await 5 problems_are '[]'
+
 usage() { # OPTION...: exit code 2, one line on standard error
     local status=0
     node_exec "$build/userspace/agent/svclb-agent" "$@" >"$run/usage" 2>&1 || status=$?

@@ -72,7 +72,7 @@ hold_begin udp4 client "$web4" 20 --udp
 old_ones_live
 
 say "svclb comes, the other proxy still runs"
-start_agent
+start_agent --service-cidr 10.96.0.0/16,fd00:10:96::/112
 old_ones_live
 new_ones "svclb goes first" 0 0
 passed=$(ctl status -o json | jq '[.drops[]? | select(.reason == "NO_FLOW") | .packets] | add')

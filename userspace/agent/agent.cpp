@@ -113,7 +113,8 @@ void Agent::read_source() {
     if (!change->problems.empty() || change->refusals_changed)
         problems_.tell_refused(change->problems, input_.source->refusals(), now());
     datapath_.status().invalid_objects = change->invalid_objects;
-    if (change->complete && !sync_.complete()) datapath_.foresee(rooms_for(*change));
+    // Where devices are followed already nobody would forget what comes out larger than is needed.
+    if (change->complete && !follows_devices_) datapath_.foresee(rooms_for(*change));
     sync_.take(std::move(*change), now());
     run_due_pass();
 }
@@ -142,6 +143,8 @@ void Agent::tell_problems() {
 }
 
 void Agent::run_pass() {
+    // An agent that drains: before the Services go, or their addresses would be nobody's for a while.
+    if (service_ranges().empty()) set_service_cidrs();
     auto report = sync_.pass(now());
     report.ended = now();
     for (const auto& [family, at] : sync_.take_triggers()) report.delays.push_back({family, report.ended - at});

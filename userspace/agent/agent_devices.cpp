@@ -14,6 +14,7 @@
 #include "running_agent.hpp"
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
+#include "svclb/model/text.hpp"
 
 namespace svclb::agent {
 namespace {
@@ -50,6 +51,8 @@ void Agent::set_uplink_addresses() {
     std::map<int, svclb_node_addresses> rows;
     const auto& by_device = addresses_.by_device();
     const auto& node = sync_.cluster().node().primary;
+    // Nobody has told us yet who we are: what a former agent wrote stays.
+    if (node.empty() && !sync_.complete()) return;
     bool v4_on_uplink = false;
     bool v6_on_uplink = false;
     for (const auto& link : datapath_.attached()) {
@@ -97,14 +100,20 @@ void Agent::set_node_addresses() {
     datapath_.set_masquerade(masquerade_row(config_.masquerade, sync_.cluster().pod_cidrs()));
 }
 
-// The flag's and the objects' together, and none before all Services are known: theirs would be dropped.
-void Agent::set_service_cidrs() {
-    if (!sync_.complete()) return;
+// The flag's and the objects' together.
+std::vector<model::Cidr> Agent::service_ranges() const {
     auto ranges = sync_.cluster().service_cidrs();
     ranges.insert(ranges.end(), config_.service_cidrs.begin(), config_.service_cidrs.end());
     std::ranges::sort(ranges);
     ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
-    if (ranges == service_cidrs_) return;
+    return ranges;
+}
+
+// None before all Services are known: theirs would be dropped.
+void Agent::set_service_cidrs() {
+    if (!sync_.complete()) return;
+    const auto ranges = service_ranges();
+    if (service_cidrs_ == ranges) return;
     service_cidrs_ = ranges;
     std::vector<svclb_cidr> rows(ranges.size());
     std::ranges::transform(ranges, rows.begin(), abi_cidr);
@@ -153,7 +162,7 @@ Status Agent::read_devices() {
 void Agent::attach(const datapath::Device& device) {
     const auto attached = datapath_.attach(device.ifindex, device.name, device.kind, device.hardware);
     if (!attached) {
-        unserved_.insert_or_assign(device.ifindex, Unserved{device, attached.error().message()});
+        unserved_.insert_or_assign(device.ifindex, Unserved{device, model::printable(attached.error().message())});
         devices_retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kDevicesPause.count());
         return;
     }

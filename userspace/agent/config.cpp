@@ -42,6 +42,10 @@ std::string refuse_cidr(const std::string& text) {
     return model::parse_cidr(text) ? std::string{} : "not a CIDR: " + text;
 }
 
+std::string refuse_service_cidr(const std::string& text) {
+    return is_off(text) ? std::string{} : refuse_cidr(text);
+}
+
 std::string refuse_node_address(const std::string& text) {
     const auto address = model::parse_address(text);
     return address && model::is_routable(*address) ? std::string{} : "not an address of a node: " + text;
@@ -174,13 +178,16 @@ void add_options(CLI::App& app, Config& config) {
     app.add_option_function<Texts>(
            "--service-cidr",
            [&config](const Texts& texts) {
+               if (texts.size() > 1 && std::ranges::any_of(texts, is_off))
+                   throw CLI::ValidationError("--service-cidr", "\"off\" must be alone");
                config.service_cidrs.clear();
+               if (is_off(texts.front())) return;
                for (const auto& text : texts) config.service_cidrs.push_back(*model::parse_cidr(text));
            },
-           "addresses in it that no Service has are dropped")
+           "addresses in it that no Service has are dropped, \"off\" for none but those of ServiceCIDR objects")
         ->delimiter(',')
         ->type_name("CIDR,..")
-        ->check(refuse_cidr)
+        ->check(refuse_service_cidr)
         ->expected(1, SVCLB_SERVICE_CIDRS);
     app.add_option_function<Text>(
            "--ping", [&config](const Text& word) { config.datapath.settings.ping_reply = *ping_reply(word); },

@@ -232,8 +232,8 @@ void add_reasons(Page& page, const KernelFacts& kernel) {
 
 void add_xdp(Page& page, const KernelFacts& kernel) {
     for (const auto& [device, mode] : kernel.xdp_modes)
-        page.gauge("svclb_uplink_xdp", "1, labelled with the mode in which XDP serves the uplink; off: tc alone does", 1,
-                   {{"device", device}, {"mode", mode}});
+        page.gauge("svclb_uplink_xdp", "1, labelled with the mode in which XDP serves the uplink; off: tc alone does",
+                   1, {{"device", device}, {"mode", mode}});
     const auto action = [&](const char* name, svclb_xdp_action which) {
         page.counter("svclb_xdp_packets_total", "Frames that came in by uplinks with XDP, by what it did with them",
                      real(kernel.xdp.at(which).packets), {{"action", name}});

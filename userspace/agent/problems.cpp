@@ -26,7 +26,8 @@ Problems::Problems(datapath::Datapath& datapath, const Cluster& cluster, kube::T
 }
 
 void Problems::tell(std::vector<Warning> current, RealTime now) {
-    if (current != told_) replace(told_, std::move(current), true, now);
+    // The first time whatever there is: a former agent's are still shown.
+    if (!std::exchange(shown_, true) || current != told_) replace(told_, std::move(current), true, now);
 }
 
 void Problems::tell_refused(const std::vector<std::string>& lines, const std::vector<kube::Refusal>& all,

@@ -42,6 +42,7 @@ private:
     std::optional<RealTime> repeated_;
     std::vector<Warning> told_;
     std::vector<Warning> refused_;
+    bool shown_ = false;
     std::map<std::string, std::string> refused_uids_;  // by object: what was never valid is not in the cluster
 };
 

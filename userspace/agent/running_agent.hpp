@@ -76,6 +76,7 @@ private:
     void run_pass();
     void note_sync(RealTime when);
     void tell_source();
+    [[nodiscard]] std::vector<model::Cidr> service_ranges() const;
     void set_service_cidrs();
     void read_addresses();
     void tell_node_ports();
@@ -111,13 +112,13 @@ private:
     std::uint64_t retry_at_s_ = 0;
     std::uint64_t health_retry_at_s_ = 0;
     std::uint64_t collect_at_s_ = 0;
-    std::uint64_t flow_entries_ = 0;  // seen by this walk over the tables
-    std::vector<model::Cidr> service_cidrs_;
-    std::vector<model::Address> node_port_addresses_;  // told
-    bool follows_devices_ = false;                     // once the tables are worth it
+    std::uint64_t flow_entries_ = 0;                         // seen by this walk over the tables
+    std::optional<std::vector<model::Cidr>> service_cidrs_;  // until they are set, a former agent's are in force
+    std::vector<model::Address> node_port_addresses_;        // told
+    bool follows_devices_ = false;                           // once the tables are worth it
     struct Unserved {
         datapath::Device device;
-        std::string why;
+        std::string why;  // printable
     };
     std::map<int, Unserved> unserved_;  // by ifindex
     std::uint64_t devices_retry_at_s_ = 0;

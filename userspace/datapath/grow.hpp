@@ -57,8 +57,8 @@ struct Core {
 // Tells svclb-ctl what has come to be.
 void show_sizes(const Core& core);
 
-// Begins to make larger maps on another thread; a growth that comes to the same sizes waits for them, and has the
-// others made. serve() forgets them.
+// Begins to make larger maps on another thread. The next growth waits for them, takes those of the very sizes that it
+// comes to, and has the others made. serve() forgets them.
 void foresee(Core& core, std::span<const Room> rooms);
 
 // Loads the programs that are loaded a second time, with the larger maps and puts them into every link; on failure all

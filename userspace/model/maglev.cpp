@@ -49,10 +49,10 @@ public:
     explicit View(std::uint32_t size)
         : size_(size), shift_(32U - static_cast<unsigned>(std::countr_zero(size))), nearest_(size) {}
 
-    // Of one weight, all that have it: among them nearest is nearest.
+    // Of one weight, all that have it, by place: among them nearest is nearest.
     void add(std::span<const Claimant> claimants) {
         // Between two middles only the first and the last mark can be nearest to one. A mark is its position, then
-        // its place.
+        // its place: of two at one position the lesser place counts, which in `last` is the one that comes first.
         std::vector<std::uint64_t> first(size_ + 1, kNone);
         std::vector<std::uint64_t> last(size_ + 1, kNone);
         for (const auto& claimant : claimants) {
@@ -169,7 +169,7 @@ std::vector<std::uint32_t> maglev_table(std::span<const MaglevMember> members) {
         const auto& member = members[order[place]];
         claimants.push_back({std::clamp<std::uint32_t>(member.weight, 1, kMostWeight), place, seed_of(member)});
     }
-    std::ranges::sort(claimants, {}, &Claimant::weight);
+    std::ranges::stable_sort(claimants, {}, &Claimant::weight);
 
     auto table = places_of(claimants);
     for (auto& slot : table) slot = order[slot];

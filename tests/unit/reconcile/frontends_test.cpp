@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 
 #include "support.hpp"
 
@@ -70,6 +71,29 @@ TEST_CASE_METHOD(Fixture, "the other service port gets the frontend when the fir
     CHECK(apply({{{"default", "a"}, {}}}).conflicts.empty());
     CHECK(owner(kVip()) == "b");
     CHECK(tables.count(Op::remove_frontend) == 0);
+}
+
+TEST_CASE_METHOD(Fixture, "of any kind of address the oldest has it, and when it goes the next oldest") {
+    using enum FrontendKind;
+    const auto kind = GENERATE(cluster_ip, external_ip, load_balancer, node_port);
+    const auto* const text = GENERATE("10.0.0.1", "fd00::1");
+    CAPTURE(text, static_cast<int>(kind));
+    const auto place = frontend(text, 80, kind);
+    const auto claim = [&](const char* name, const char* created) { return port(name, "", {place}, {}, created); };
+    const auto result = apply(all_of(world({claim("a", kNew), claim("b", kOld), claim("c", "2024-06-01T00:00:00Z")})));
+    CHECK(owner(place) == "b");
+    REQUIRE(result.conflicts.size() == 2);
+    CHECK(result.conflicts[0].object == "Service default/a");
+    CHECK(result.conflicts[1].object == "Service default/c");
+    const auto left = apply({{{"default", "b"}, {}}}).conflicts;
+    CHECK(owner(place) == "c");
+    REQUIRE(left.size() == 1);
+    CHECK(left[0].object == "Service default/a");
+    CHECK(tables.count(Op::remove_frontend) == 0);
+    CHECK(apply({{{"default", "c"}, {}}}).conflicts.empty());
+    CHECK(owner(place) == "a");
+    CHECK(apply({{{"default", "b"}, {claim("b", kOld)}}}).conflicts.size() == 1);
+    CHECK(owner(place) == "b");
 }
 
 TEST_CASE_METHOD(Fixture, "after adoption the owner keeps its frontend until its age is known") {
