@@ -61,7 +61,7 @@ TEST_CASE("host packets: the node is seen with its address whatever is masquerad
     const NodeNetns netns;
     Datapath& datapath = fresh_datapath();
     for (const int family : {4, 6})
-        for (const std::uint8_t proto : {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP})
+        for (const auto proto : {std::uint8_t{IPPROTO_TCP}, std::uint8_t{IPPROTO_UDP}, std::uint8_t{IPPROTO_SCTP}})
             for (const auto policy : {SVCLB_SET_CLUSTER, SVCLB_SET_LOCAL})
                 for (const bool all : {false, true})
                     for (const bool with_range : {false, true}) {
@@ -94,7 +94,7 @@ TEST_CASE("host packets: a backend with the node's own address is a hairpin", "[
     const NodeNetns netns;
     Datapath& datapath = fresh_datapath();
     for (const int family : {4, 6})
-        for (const std::uint8_t proto : {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP}) {
+        for (const auto proto : {std::uint8_t{IPPROTO_TCP}, std::uint8_t{IPPROTO_UDP}, std::uint8_t{IPPROTO_SCTP}}) {
             const World world{family, proto};
             CAPTURE(world);
             datapath.clear();

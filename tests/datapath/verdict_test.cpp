@@ -181,7 +181,7 @@ TEST_CASE("verdict: the node itself, by way of the catch-all", "[verdict]") {
     const NodeNetns netns;
     Datapath& datapath = fresh_datapath();
     for (const int family : {4, 6}) {
-        for (const std::uint8_t proto : {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP}) {
+        for (const auto proto : {std::uint8_t{IPPROTO_TCP}, std::uint8_t{IPPROTO_UDP}, std::uint8_t{IPPROTO_SCTP}}) {
             const World world{family, proto};
             const Endpoint node{world.net("192.0.2.1", "2001:db8::1"), 40000};
             for (const Row& row : kRows) {
