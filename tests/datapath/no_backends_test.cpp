@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "conversation.hpp"
+#include "ranges.hpp"
 #include "refusal.hpp"
 
 using namespace svclb::test;
@@ -221,20 +222,7 @@ TEST_CASE("no backends: an address of the Service CIDR that nobody has is droppe
     const World world = any_world();
     CAPTURE(world);
     Datapath& datapath = fresh_datapath();
-    const auto cidr = [](const Ip& base, std::size_t prefix) {
-        svclb_cidr row{};
-        std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
-        std::array<std::uint8_t, 16> mask{};
-        for (std::size_t i = 0; i < prefix; i++) mask[i / 8] = static_cast<std::uint8_t>(mask[i / 8] | 0x80u >> i % 8);
-        std::memcpy(row.mask, mask.data(), sizeof(row.mask));
-        return row;
-    };
-    // In turn in either half of the row.
-    auto& ranges = datapath.service_cidrs();
-    const std::uint32_t first = GENERATE(0u, std::uint32_t{SVCLB_SERVICE_CIDRS});
-    ranges.cidr[first] = cidr(ip("10.96.0.0"), 96 + 20);
-    ranges.cidr[first + 1] = cidr(ip("fd00:96::"), 116);
-    ranges.used = first | 2u << 16;
+    set_service_cidrs(datapath, GENERATE(0u, std::uint32_t{SVCLB_SERVICE_CIDRS}));  // in turn in either half
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
 
     const Ip network = world.net("10.96.0.0", "fd00:96::");

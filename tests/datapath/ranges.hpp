@@ -28,8 +28,8 @@ inline void no_longer_allow(const Datapath& datapath, const Ip& address) {
     REQUIRE(bpf_map_delete_elem(datapath.map("source_ranges"), &key) == 0);
 }
 
-// One for each family: 10.96.0.0/20 and fd00:96::/116.
-inline void set_service_cidrs(Datapath& datapath) {
+// One for each family: 10.96.0.0/20 and fd00:96::/116, in the half of the row that begins with `first`.
+inline void set_service_cidrs(Datapath& datapath, std::uint32_t first = 0) {
     const auto cidr = [](const Ip& base, std::size_t prefix) {
         svclb_cidr row{};
         std::memcpy(row.addr, base.bytes.data(), sizeof(row.addr));
@@ -39,9 +39,9 @@ inline void set_service_cidrs(Datapath& datapath) {
         return row;
     };
     auto& ranges = datapath.service_cidrs();
-    ranges.cidr[0] = cidr(ip("10.96.0.0"), 96 + 20);
-    ranges.cidr[1] = cidr(ip("fd00:96::"), 116);
-    ranges.used = 2u << 16;
+    ranges.cidr[first] = cidr(ip("10.96.0.0"), 96 + 20);
+    ranges.cidr[first + 1] = cidr(ip("fd00:96::"), 116);
+    ranges.used = first | 2u << 16;
 }
 
 }  // namespace svclb::test

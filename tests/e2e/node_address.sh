@@ -29,15 +29,6 @@ status:
     ingress: [{ip: 192.0.2.8$1}, {ip: "2001:db8::8$1"}]
 EOF
 }
-node_is() { # IPV4 IPV6
-    manifest node.yaml <<EOF
-apiVersion: v1
-kind: Node
-metadata: {name: node-1}
-status:
-  addresses: [{type: InternalIP, address: $1}, {type: InternalIP, address: "$2"}]
-EOF
-}
 has_node_port() { # ADDRESS
     ctl get services -o json | jq -e --arg address "$1" \
         'all(.items[]; any(.frontends[]; .address == $address and .kind == "nodePort"))'

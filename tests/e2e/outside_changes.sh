@@ -30,15 +30,6 @@ status:
 EOF
 }
 ranged() { ctl get services default/web -o json | jq -e "all(.items[]; .sourceRanges | $1)"; }
-node_is() { # IPV4
-    manifest node.yaml <<EOF
-apiVersion: v1
-kind: Node
-metadata: {name: node-1}
-status:
-  addresses: [{type: InternalIP, address: $1}, {type: InternalIP, address: "fd00:78:201::2"}]
-EOF
-}
 has_node_port() { # ADDRESS
     ctl get services default/web -o json |
         jq -e --arg address "$1" 'any(.items[].frontends[]; .address == $address and .port == 30080)'
@@ -63,7 +54,7 @@ for node in 1 2; do
     pod_serve "b$node" 8080
 done
 web_service
-node_is 10.0.201.2
+node_is 10.0.201.2 fd00:78:201::2
 endpoints web "$web_ports" b1 b2
 start_agent
 await 5 has_node_port 10.0.201.2
@@ -97,14 +88,14 @@ await 5 ranged 'length == 0'
 say "the node's addresses, under load"
 hold_begin moved outside 10.0.201.2:30080 10
 ip -n "$(node_ns 1)" address add 10.0.201.3/24 dev uplink
-node_is 10.0.201.3
+node_is 10.0.201.3 fd00:78:201::2
 check "node ports are at the new address" await 5 has_node_port 10.0.201.3
 check "and no longer at the old one" await 5 lacks_node_port 10.0.201.2
 check "TCP to the new one" holds "$(dial 10.0.201.3:30080)" "$answered"
 check "UDP to the new one" holds "$(dial 10.0.201.3:30080 --udp)" "$answered"
 check "connections to the old one live" holds "$(hold_ask moved)" '.ok == 10'
 check "load-balancer addresses are where they were" holds "$(dial 192.0.2.80:80)" "$answered"
-node_is 10.0.201.2
+node_is 10.0.201.2 fd00:78:201::2
 await 5 has_node_port 10.0.201.2
 ip -n "$(node_ns 1)" address delete 10.0.201.3/24 dev uplink
 check "back again" holds "$(dial 10.0.201.2:30080)" "$answered"

@@ -71,3 +71,14 @@ exposed() {
     } | manifest "$name.service.yaml"
     endpoints "$name" "$ports" "$@"
 }
+
+# node_is IPV4 IPV6: the InternalIPs of node 1, as its Node object tells them.
+node_is() {
+    manifest node.yaml <<EOF
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+status:
+  addresses: [{type: InternalIP, address: $1}, {type: InternalIP, address: "$2"}]
+EOF
+}

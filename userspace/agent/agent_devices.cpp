@@ -15,6 +15,7 @@
 #include "status_row.hpp"
 #include "svclb/base/log.hpp"
 #include "svclb/model/text.hpp"
+#include "uplink_sources.hpp"
 
 namespace svclb::agent {
 namespace {
@@ -43,40 +44,11 @@ void Agent::read_addresses() {
     sync_.set_local_addresses(std::move(addresses));
 }
 
-// As the kernel's masquerading has it: what leaves by another device than that of the node's own address has that one's
-// as its source, for the answers come back to it. An overlay's device must not carry the address of what it is built
-// on. An address that is on no uplink (on the loopback device, say, announced by every uplink) is to outlive any of
-// them.
 void Agent::set_uplink_addresses() {
-    std::map<int, svclb_node_addresses> rows;
-    const auto& by_device = addresses_.by_device();
-    const auto& node = sync_.cluster().node().primary;
+    const auto& primary = sync_.cluster().node().primary;
     // Nobody has told us yet who we are: what a former agent wrote stays.
-    if (node.empty() && !sync_.complete()) return;
-    bool v4_on_uplink = false;
-    bool v6_on_uplink = false;
-    for (const auto& link : datapath_.attached()) {
-        const auto own = by_device.find(link.ifindex);
-        if (link.kind != datapath::LinkKind::tunnel && link.kind != datapath::LinkKind::uplink) continue;
-        if (own == by_device.end()) continue;
-        auto& row = rows[link.ifindex];
-        std::memcpy(row.v4, own->second.v4.data(), sizeof(row.v4));
-        std::memcpy(row.v6, own->second.v6.data(), sizeof(row.v6));
-        for (const auto& address : node) {
-            if (std::ranges::find(own->second.all, address.bytes) == own->second.all.end()) continue;
-            const bool v4 = address.family() == model::Family::ipv4;
-            (v4 ? v4_on_uplink : v6_on_uplink) = true;
-            std::memset(v4 ? row.v4 : row.v6, 0, sizeof(row.v4));
-        }
-    }
-    for (const auto& link : datapath_.attached()) {
-        const auto row = rows.find(link.ifindex);
-        if (row == rows.end() || link.kind != datapath::LinkKind::uplink) continue;
-        if (!v4_on_uplink) std::memset(row->second.v4, 0, sizeof(row->second.v4));
-        if (!v6_on_uplink) std::memset(row->second.v6, 0, sizeof(row->second.v6));
-    }
-    constexpr svclb_node_addresses kNone{};
-    std::erase_if(rows, [&](const auto& row) { return std::memcmp(&row.second, &kNone, sizeof(kNone)) == 0; });
+    if (primary.empty() && !sync_.complete()) return;
+    const auto rows = uplink_sources(datapath_.attached(), addresses_.by_device(), primary);
     if (auto set = datapath_.set_uplink_addresses(rows); !set)
         spdlog::error("addresses of uplinks: {}", set.error().message());
 }
