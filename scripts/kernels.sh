@@ -235,10 +235,16 @@ tell() {
     if ((bad)); then
         grep -v '^svclb-' "$dir/result.txt" | tail -n 200 | sed 's/^/    /'
     fi
-    # Catch2 names the case in its first line after the rule, and the reason of a skip below "SKIPPED".
-    ((left_out == 0)) || grep -A 3 'SKIPPED' "$dir/result.txt" | grep -v -e '^--' -e '^$' | sed 's/^/    /' || true
+    ((left_out == 0)) || skips "$dir/result.txt"
     echo "kernel $1 ($release): $good passed, $bad failed, $left_out skipped; up in $booted_s s, tests took $(awk -v a="$booted_s" -v b="$ended_s" 'BEGIN { printf "%.1f", b - a }') s, $(cat "$dir/wall_s") s in all"
     passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + left_out))
+}
+
+# skips RESULT: each place that skips, with its words and how many cases it left out
+skips() {
+    awk '/: SKIPPED:$/ { place = $1; next }
+        place != "" && NF && !/^explicitly with message/ { sub(/^ +/, ""); print place " " $0; place = "" }' "$1" |
+        sort | uniq -c | sed 's/^/    skipped/'
 }
 
 passed=0 failed=0 skipped=0
