@@ -12,6 +12,7 @@
 
 #define OTHER_BACKENDS_TRIED 3 /* when the tuple towards the chosen one is taken */
 #define SOURCE_PORTS_TRIED 16
+#define SOURCE_PORTS_FREE 12 /* so many must be free; of the others flows that are over make way (claim) */
 #define SOURCE_PORT_FIRST 1024
 
 /* Of the client's whole tuple: a retransmitted SYN meets the same backend even if its entry was evicted. */
@@ -112,13 +113,13 @@ __noinline int crossed_by(int over)
 }
 
 /* claim(), unless the tuple is in use the other way round. Returns enum claim. */
-static __always_inline enum claim claim_apart(struct work *work)
+static __always_inline enum claim claim_apart(struct work *work, bool press)
 {
 	enum claim result;
 
 	if (crossed_by(OVER_IS_NONE))
 		return TAKEN;
-	result = claim(0);
+	result = claim(press);
 	/* Once more: of two at the same time one sees the other. */
 	if (result != CLAIMED || !crossed_by(OVER_GOES))
 		return result;
@@ -126,8 +127,9 @@ static __always_inline enum claim claim_apart(struct work *work)
 	return TAKEN;
 }
 
-/* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`. Returns enum claim. */
-static __always_inline enum claim open_towards(struct work *work, __be16 port)
+/* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`; `press` as in claim(). Returns
+ * enum claim. */
+static __always_inline enum claim open_towards(struct work *work, __be16 port, bool press)
 {
 	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
 	struct svclb_flow *forward = &work->flow;
@@ -144,7 +146,7 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
 	/* The reply entry first: it alone decides whether the tuple is free. */
-	result = claim_apart(work);
+	result = claim_apart(work, press);
 	if (result != CLAIMED)
 		return result;
 	if (store_transient(tuple, forward, BPF_ANY, work->pkt.v6)) {
@@ -167,7 +169,8 @@ __noinline int open_translated(__u32 hash)
 		hash = mix(hash, i);
 		result = open_towards(work,
 				      work->host ? source_port(hash, true)
-						 : bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)));
+						 : bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)),
+				      i >= SOURCE_PORTS_FREE);
 		if (result == CLAIMED)
 			return 0;
 		if (result == CLAIM_FAILED)
@@ -229,7 +232,7 @@ __noinline int open_flow(__u32 index, __u32 set)
 			return REFUSE(STALE_SLOT);
 		if (work->host)
 			break; /* always with a source port that no direct conversation has */
-		result = open_towards(work, work->pkt.tuple.sport);
+		result = open_towards(work, work->pkt.tuple.sport, false);
 		if (remembered)
 			break;
 		hash = mix(hash, i);

@@ -16,8 +16,8 @@
 #include "work.bpf.h"
 
 #define NODE_PORTS_TRIED 32
-/* So many must be free. Of the others half-open flows are pushed out: or a flood of SYNs would keep everybody else away
- * for as long as its flows are remembered. */
+/* So many must be free. Of the others flows make way that are over or half-open (claim): or a flood of SYNs, or servers
+ * that close first, would keep everybody else away for as long as their flows are remembered. */
 #define NODE_PORTS_FREE 28
 
 /* The key of what `work.flow` makes of `work.pkt`, where its source becomes the node. */

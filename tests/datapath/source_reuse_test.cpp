@@ -121,3 +121,23 @@ TEST_CASE("masquerade: a connection has nothing of the one that its client had b
         CHECK(at.datapath.reasons() == 1);
     }
 }
+
+TEST_CASE("masquerade: a connection that both ends have closed makes way for who finds no other port", "[masquerade]") {
+    const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
+    Datapath& loaded = with_one_source_port();
+    for (const World& world : {World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP}}) {
+        CAPTURE(world, seen);
+        loaded.clear();
+        const NodePort at(loaded, world, seen, {world.backend()});
+        // The backend remembers it, and may ask the next one for a second SYN: better than none that is let through.
+        end(at, establish(at, outside_client(world)), End::backend_first);
+        const Outside flow = establish(at, outside_client(world, 45001));
+        check_in(at.datapath, flow, world.data(flow.client, flow.dialled));
+        check_reply(at.datapath, flow, data_from(world, flow));
+        CHECK(at.datapath.reasons() == 0);
+
+        const Packet other = world.first(outside_client(world, 45002), node_port(world));
+        CHECK_RUN(at.datapath.from_uplink(other), dropped, other);
+        CHECK(at.datapath.reason(SVCLB_REASON_NO_FREE_SOURCE_PORT).packets == 1);
+    }
+}
