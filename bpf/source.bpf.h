@@ -51,6 +51,9 @@ __noinline int claim_source(__u32 hash, int press)
 	if (!work)
 		return CLAIM_FAILED;
 	work->source.port = source_port(hash, false);
+	/* Where peers have one port at both ends (gossip, SIP, GTP) the node itself may have such a conversation. */
+	if (work->source.port == work->source_at.dport)
+		return TAKEN;
 	reply_key(&work->reply_at, &work->source_at, &work->source);
 	reply_flow(&work->reply, &work->source_at, &work->source);
 	return claim(press);
