@@ -89,6 +89,41 @@ TEST_CASE("masquerade: so is a pod, by a ClusterIP and where it dials the backen
     CHECK(datapath.reasons() == 0);
 }
 
+TEST_CASE("masquerade: so is a pod that gets another port because a flow of its own has the one it dials from",
+          "[masquerade]") {
+    const World world = any_world();
+    const bool here = GENERATE(false, true);
+    CAPTURE(world, here);
+    Datapath& datapath = fresh_datapath();
+    const auto dial_both = [&] {
+        (void)begin(datapath, world, world.client(), world.frontend());
+        return begin(datapath, world, world.client(), world.backend()).presented;
+    };
+    ServiceOptions options;
+    if (here) options.on_node = {world.backend()};
+    Endpoint second;
+    {
+        const ServiceFixture inner(datapath, 2, world.frontend(), world.proto, {world.backend()}, options);
+        second = dial_both();
+        REQUIRE(second.port != world.client().port);
+    }
+    datapath.clear();
+    set_node_addresses(datapath);
+    const ServiceFixture inner(datapath, 2, world.frontend(), world.proto, {world.backend()}, options);
+    options.kind = SVCLB_FRONTEND_NODE_PORT;
+    const ServiceFixture outer(datapath, 1, node_port(world), world.proto, {world.backend()}, options);
+    const auto out = [&](const Packet& packet) { return here ? datapath.to_pod(packet) : datapath.to_uplink(packet); };
+    const Packet first = world.first(second, world.backend());
+    const Packet before = world.first(second, node_port(world));
+    CHECK_RUN(datapath.from_pod(before), next, first);
+    CHECK(source_of(out(first).frame).addr == node_address(world));
+    let_die(datapath);
+
+    REQUIRE(dial_both() == second);
+    CHECK_RUN(out(first), next, first);
+    CHECK(datapath.reasons() == 0);
+}
+
 TEST_CASE("masquerade: a connection has nothing of the one that its client had by the same port before",
           "[masquerade]") {
     const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);

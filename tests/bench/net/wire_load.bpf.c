@@ -61,9 +61,9 @@ int emit(struct xdp_md* ctx) {
     next = bpf_map_lookup_elem(&turn, &zero);
     if (!bytes || !next || data + FRAME_SIZE > data_end) return XDP_DROP;
     __builtin_memcpy(data, bytes, FRAME_SIZE);
-    add_to_port((void*)(eth + 1) +
-                    (eth->h_proto == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)),
-                *next);
+    add_to_port(
+        (void*)(eth + 1) + (eth->h_proto == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)),
+        *next);
     *next = *next + 1 < clients ? *next + 1 : 0;
     return bpf_redirect(device, 0);
 }
