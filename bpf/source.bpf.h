@@ -131,7 +131,8 @@ __noinline int finish_source(void)
 	/* Client and backend may be each other's by way of two Services: what answers the other one stays. */
 	there = find_entry(&work->source_at, work->pkt.v6);
 	if (!there || there->kind == SVCLB_FLOW_SOURCE || dead(there, work->source_at.proto)) {
-		remove_established(&work->source_at, work->pkt.v6);
+		if (there)
+			remove_established(&work->source_at, work->pkt.v6);
 		if (!store_transient(&work->source_at, &work->source, BPF_ANY, work->pkt.v6))
 			return 0;
 		result = REFUSE(FLOW_TABLE_FAILED);
