@@ -201,7 +201,7 @@ static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, b
 	reply = find_transient(&work->reply_at, work->pkt.v6);
 	if (!reply || !answers_to(reply, &work->pkt.tuple)) {
 		reply_flow(&work->reply, &work->pkt.tuple, &work->flow);
-		return (crosses ? claim_apart(work, true) : (enum claim)claim(0)) != TAKEN;
+		return (crosses ? claim_apart(work, false, true) : (enum claim)claim(0)) != TAKEN;
 	}
 	if (reply->answered && !(work->pkt.tcp_flags & (TCP_SYN | TCP_RST)) && (!entry->answered || later)) {
 		entry->answered = 1;

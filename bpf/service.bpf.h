@@ -12,6 +12,7 @@
 
 #define OTHER_BACKENDS_TRIED 3 /* when the tuple towards the chosen one is taken */
 #define SOURCE_PORTS_TRIED 16
+#define SOURCE_PORTS_FREE 12 /* so many must be free; of the others flows that are over make way (claim) */
 #define SOURCE_PORT_FIRST 1024
 
 /* Of the client's whole tuple: a retransmitted SYN meets the same backend even if its entry was evicted. */
@@ -122,13 +123,13 @@ static __always_inline bool is_crossed(const struct work *work, bool restored, i
 }
 
 /* claim(), unless the tuple is in use the other way round. Returns enum claim. */
-static __always_inline enum claim claim_apart(struct work *work, bool restored)
+static __always_inline enum claim claim_apart(struct work *work, bool press, bool restored)
 {
 	enum claim result;
 
 	if (is_crossed(work, restored, OVER_IS_NONE))
 		return TAKEN;
-	result = claim(0);
+	result = claim(press);
 	/* Once more: of two at the same time one sees the other. */
 	if (result != CLAIMED || !is_crossed(work, restored, OVER_GOES))
 		return result;
@@ -136,8 +137,9 @@ static __always_inline enum claim claim_apart(struct work *work, bool restored)
 	return TAKEN;
 }
 
-/* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`. Returns enum claim. */
-static __always_inline enum claim open_towards(struct work *work, __be16 port)
+/* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`; `press` as in claim().
+ * Returns enum claim. */
+static __always_inline enum claim open_towards(struct work *work, __be16 port, bool press)
 {
 	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
 	struct svclb_flow *forward = &work->flow;
@@ -154,7 +156,7 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
 	/* The reply entry first: it alone decides whether the tuple is free. */
-	result = claim_apart(work, false);
+	result = claim_apart(work, press, false);
 	if (result != CLAIMED)
 		return result;
 	if (store_transient(tuple, forward, BPF_ANY, work->pkt.v6)) {
@@ -177,7 +179,8 @@ __noinline int open_translated(__u32 hash)
 		hash = mix(hash, i);
 		result = open_towards(work,
 				      work->host ? source_port(hash, true)
-						 : bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)));
+						 : bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)),
+				      i >= SOURCE_PORTS_FREE);
 		if (result == CLAIMED)
 			return 0;
 		if (result == CLAIM_FAILED)
@@ -239,7 +242,7 @@ __noinline int open_flow(__u32 index, __u32 set)
 			return REFUSE(STALE_SLOT);
 		if (work->host)
 			break; /* always with a source port that no direct conversation has */
-		result = open_towards(work, work->pkt.tuple.sport);
+		result = open_towards(work, work->pkt.tuple.sport, false);
 		if (remembered)
 			break;
 		hash = mix(hash, i);

@@ -222,12 +222,12 @@ void add_options(CLI::App& app, Config& config) {
     app.add_option_function<Text>(
            "--source-ports",
            [&config](const Text& text) { set_source_ports(config.datapath.settings, *source_ports(text)); },
-           "the node's ports towards backends that see it as their client; nothing else may use them")
+           "the node's ports towards backends that see it as their client")
         ->type_name("FIRST-LAST")
         ->check([](const Text& text) {
-            return source_ports(text) ? Text() : "not a range of ports like 10000-29999: " + text;
+            return source_ports(text) ? Text() : "not a range of ports like 1024-29999: " + text;
         })
-        ->default_str("10000-29999");
+        ->default_str("1024-29999");
     app.add_option_function<Text>(
            "--host-sockets", [&config](const Text& word) { config.datapath.sockets.host = *on_or_off(word); },
            "translate what processes on the host network dial, at their sockets")

@@ -20,6 +20,17 @@ namespace svclb::kube {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+namespace {
+
+// A machine's own proxies are none of these tests' business; those that want one name it.
+[[maybe_unused]] const bool no_proxies = [] {
+    for (const char* name : {"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"})
+        ::unsetenv(name);
+    return true;
+}();
+
+}  // namespace
+
 TempDir::TempDir() {
     auto path = (fs::temp_directory_path() / "svclb-transport-XXXXXX").string();
     REQUIRE(::mkdtemp(path.data()) != nullptr);

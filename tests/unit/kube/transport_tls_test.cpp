@@ -174,7 +174,9 @@ TEST_CASE("the environment's proxy is for those that the kubeconfig gives none a
     CHECK(echo(server)["protocol"] == "h2");  // loopback never goes through it
     CHECK(server.stats()["proxied"].size() == 1);
     const Variable exempt("NO_PROXY", "other,.example");
-    CHECK_THAT(refusal(server, "", "", "api.example"), ContainsSubstring("resolve host"));
+    // Nobody else knows that name; a machine without a name server finds that out when the time to connect is over.
+    CHECK_FALSE(refusal(server, "", "", "api.example").empty());
+    CHECK(server.stats()["proxied"].size() == 1);
 }
 
 TEST_CASE("in a Pod the service account is who we are") {
