@@ -136,7 +136,8 @@ void add_options(CLI::App& app, Config& config) {
                config.node_addresses.clear();
                for (const auto& text : texts) config.node_addresses.push_back(*model::parse_address(text));
            },
-           "this node's own address, of either family (default: the InternalIPs of its Node object)")
+           "this node's own address, of either family (default: the InternalIPs of its Node object, else the "
+           "ExternalIPs)")
         ->delimiter(',')
         ->type_name("IP,..")
         ->check(refuse_node_address)
