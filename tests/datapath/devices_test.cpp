@@ -55,7 +55,7 @@ TEST_CASE("a new pod link carries our programs when its event has been handled")
     for (int attempt = 0; attempt < 5; ++attempt) {
         sandbox.add_pod_link("pod0");
         pollfd readable{.fd = devices.fd(), .events = POLLIN, .revents = 0};
-        REQUIRE(::poll(&readable, 1, 1000) == 1);
+        REQUIRE(::poll(&readable, 1, 20000) == 1);
         const auto begin = std::chrono::steady_clock::now();
         const auto changes = devices.changes();
         REQUIRE(changes);

@@ -231,7 +231,7 @@ TEST_CASE("dsr: a frame for somebody else's hardware address is sent nowhere, in
     CHECK(at.datapath.reason(SVCLB_REASON_DSR_NOT_POSSIBLE).packets == (begun ? 0 : 1));
 }
 
-TEST_CASE("dsr: a client at a backend's own address sees an answer, with the node as its source", "[dsr]") {
+TEST_CASE("dsr: a client at the backend's own address is the node to it", "[dsr]") {
     const World world = every_world();
     CAPTURE(world);
     const Sender at(world);

@@ -64,4 +64,4 @@ add_executable(packet_tests
     verdict_test.cpp
     xdp_test.cpp)
 target_link_libraries(packet_tests PRIVATE packet_harness Catch2::Catch2WithMain)
-catch_discover_tests(packet_tests TEST_PREFIX "datapath." PROPERTIES SKIP_RETURN_CODE 4 TIMEOUT 60)
+catch_discover_tests(packet_tests TEST_PREFIX "datapath." PROPERTIES SKIP_RETURN_CODE 4 TIMEOUT 600)

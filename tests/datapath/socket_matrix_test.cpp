@@ -42,12 +42,12 @@ ServiceFixture service_of(const Node& node, const World& world, const Cell& cell
     return {node.datapath, 1, world.frontend(), world.proto, {}, cell.options()};
 }
 
-// Whom the server has got a connection or a datagram from; waits for two seconds at most, then it is nobody.
+// Whom the server has got a connection or a datagram from; waits for twenty seconds at most, then it is nobody.
 Endpoint client_at(const World& world, const Socket& server) {
     if (!world.tcp_flow()) return server.receive().from;
     Address from;
     pollfd incoming{.fd = server.fd(), .events = POLLIN, .revents = 0};
-    if (::poll(&incoming, 1, 2000) != 1) return {};
+    if (::poll(&incoming, 1, 20000) != 1) return {};
     const svclb::UniqueFd accepted(::accept4(server.fd(), from.get(), &from.size, SOCK_CLOEXEC));
     return accepted.get() >= 0 ? from.endpoint() : Endpoint{};
 }

@@ -20,7 +20,9 @@ as_nobody() {
     exec nsenter --net="/run/netns/$(node_ns)" setpriv --reuid=nobody --clear-groups --inh-caps="-all$caps" \
         --ambient-caps="-all$caps" --bounding-set="-all$caps" "$@"
 }
-agent=("$build/userspace/agent/svclb-agent" --manifests "$manifests" --node-name node-1 --state-dir "$run/state1"
+# A copy, for the user nobody may be shut out of where the build tree lies.
+cp "$build/userspace/agent/svclb-agent" "$run/svclb-agent"
+agent=("$run/svclb-agent" --manifests "$manifests" --node-name node-1 --state-dir "$run/state1"
     --bpf-dir "$(bpf_dir)")
 
 status=0

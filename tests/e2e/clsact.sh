@@ -33,7 +33,7 @@ check "no request failed through kill and restart" holds "$(cat "$run/load.json"
 check "the open connections live" holds "$(hold_ask v4)" '.ok == 50'
 check "the filters were replaced in place" holds "$(ctl get links -o json)" '[.items[] | select(.kind == "pod") | .hooks[]] | length == 8'
 pod_add late
-check "a pod that comes later works as well" await 5 load_in late "$web6" --connections 50 --timeout-ms 1000
+check "a pod that comes later works as well" await 5 load_in late "$web6" --connections 50 --timeout-ms 5000
 
 # Somebody else is in our very place.
 node_exec ip link add v-taken type veth peer name taken

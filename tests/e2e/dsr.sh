@@ -11,7 +11,7 @@ snat='svclb.io/forwarding-mode: snat'
 
 # seen ADDRESS:PORT [--udp]: whom the backend sees where the client outside dials.
 seen() {
-    pod_exec outside python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 3 "${@:2}" "$1" "$source" | awk '{ print $2 }'
+    pod_exec outside python3 "$harness_top/tests/e2e/tools/ask.py" "${@:2}" "$1" "$source" | awk '{ print $2 }'
 }
 
 # is_direct NODE NAME: the node's external frontends of the Service are marked, its node ports are not.
@@ -66,11 +66,6 @@ done
 # uplink_bytes NODE COLUMN: received (2) or sent (10) by the node's uplink.
 uplink_bytes() { node_exec -n "$1" cat /proc/net/dev | awk -v column="$2" '$1 == "uplink:" { print $column }'; }
 
-# bulk ADDRESS [OPTION...]: 20 MB through the Service; prints how many bytes the receiver had when the sender was through.
-bulk() {
-    timeout 60 nsenter --net="/run/netns/$(pod_ns outside)" iperf3 -c "$1" -p 80 -n 20M --json "${@:2}" |
-        jq '.end.sum_received.bytes // 0'
-}
 learned_mtu() { pod_exec outside ip route get "$1" | grep -o 'mtu [0-9]*' | cut -d ' ' -f 2; }
 
 say "bulk transfers, and the size of packets"
@@ -82,11 +77,11 @@ check "and at the other node" await 5 is_direct 2 bulk
 for to in 192.0.2.85 2001:db8::85; do
     mtu=1480
     [[ $to != *:* ]] || mtu=1460
-    check "a bulk transfer to $to goes through" test "$(bulk "$to")" -ge 5000000
+    check "a bulk transfer to $to goes through" test "$(bulk_in outside "$to")" -ge 5000000
     check "the client has learned the MTU $mtu for $to" test "$(learned_mtu "$to")" = "$mtu"
     before=$(uplink_bytes 1 2)
     sent=$(uplink_bytes 2 10)
-    check "a bulk transfer from $to goes through" test "$(bulk "$to" -R)" -ge 5000000
+    check "a bulk transfer from $to goes through" test "$(bulk_in outside "$to" -R)" -ge 5000000
     check "from the backend's node" test $(($(uplink_bytes 2 10) - sent)) -ge 5000000
     check "past node 1" test $(($(uplink_bytes 1 2) - before)) -le 4000000
 done
@@ -94,13 +89,13 @@ done
 node_exec -n 1 ethtool -K uplink tso off gso off
 node_exec -n 2 ethtool -K v-b2 tso off gso off
 for to in 192.0.2.85 2001:db8::85; do
-    check "cut by the kernel, a transfer to $to goes through" test "$(bulk "$to")" -ge 5000000
+    check "cut by the kernel, a transfer to $to goes through" test "$(bulk_in outside "$to")" -ge 5000000
 done
 # Behind the router, a link of the client's that takes less than the backend sends.
 ip -n "$prefix-router" link set link250 mtu 1400
 pod_exec outside ip link set eth0 mtu 1400
 for to in 192.0.2.85 2001:db8::85; do
-    check "errors about what the backend sends find it: a transfer from $to" test "$(bulk "$to" -R)" -ge 5000000
+    check "errors about what the backend sends find it: a transfer from $to" test "$(bulk_in outside "$to" -R)" -ge 5000000
 done
 ip -n "$prefix-router" link set link250 mtu 1500
 pod_exec outside ip link set eth0 mtu 1500
@@ -111,7 +106,7 @@ node_exec -n 2 ip link set uplink mtu 1400
 for to in 192.0.2.85 2001:db8::85; do
     mtu=1380
     [[ $to != *:* ]] || mtu=1360
-    check "errors about encapsulated packets are passed on: a transfer to $to" test "$(bulk "$to")" -ge 5000000
+    check "errors about encapsulated packets are passed on: a transfer to $to" test "$(bulk_in outside "$to")" -ge 5000000
     check "the client has learned the MTU $mtu for $to" test "$(learned_mtu "$to")" = "$mtu"
 done
 ip -n "$prefix-router" link set link202 mtu 1500

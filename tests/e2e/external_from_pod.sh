@@ -60,7 +60,7 @@ lacks_frontend() { ! has_frontend "$@"; }
 dial() { # POD|node TO OPTION...
     local by=(load_in "$1")
     [[ $1 != node ]] || by=(node_exec "$tools/connect_load")
-    "${by[@]}" "$2" --connections 20 --concurrency 4 --timeout-ms 3000 "${@:3}" || true
+    "${by[@]}" "$2" --connections 20 --concurrency 4 "${@:3}" || true
 }
 reached='.failed == 0 and (.backends | keys) == ["b1"]'
 
@@ -73,7 +73,7 @@ vips=(198.51.100.10:80 '[2001:db8:100::10]:80')
 health_is() {
     local host
     for host in "$node4" "[$node6]"; do
-        [[ $(pod_exec client curl -sg --max-time 5 -o "$run/health.json" \
+        [[ $(pod_exec client curl -sg --max-time 20 -o "$run/health.json" \
             -w '%{http_code} %header{x-load-balancing-endpoint-weight}' "http://$host:32000/any") == "$1 $2" ]] || return 1
         jq -e --argjson endpoints "$2" '. == {service: {namespace: "default", name: "web"},
             localEndpoints: $endpoints, serviceProxyHealthy: true}' "$run/health.json" >/dev/null || return 1
@@ -83,7 +83,7 @@ health_is_closed() {
     local host error
     for host in "$node4" "[$node6]"; do
         error=0
-        pod_exec client curl -sg --max-time 5 -o /dev/null "http://$host:32000/" || error=$?
+        pod_exec client curl -sg --max-time 20 -o /dev/null "http://$host:32000/" || error=$?
         ((error == 7)) || return 1
     done
 }

@@ -11,7 +11,7 @@ patience=60
 
 # converse POD ADDRESS: three datagrams and their answers from one socket, which makes an established conversation.
 converse() {
-    pod_exec "$1" timeout 30 python3 - "$2" <<'PYTHON'
+    pod_exec "$1" timeout 90 python3 - "$2" <<'PYTHON'
 import socket, sys
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 s.settimeout(10)
@@ -46,7 +46,7 @@ PYTHON
 
 # half_closed ADDRESS: says something with its SYN, closes its half, and waits; prints what is answered.
 half_closed() {
-    pod_exec client timeout 60 python3 - "$1" <<'PYTHON'
+    pod_exec client timeout 90 python3 - "$1" <<'PYTHON'
 import socket, sys
 MSG_FASTOPEN = 0x20000000
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_STREAM)

@@ -8,7 +8,7 @@ set -euo pipefail
 # the fragments of each: "reversed", the last one first; "twice", each of them; "one-id", all datagrams with one id;
 # "first-lost", after those of another datagram that has no first.
 ask() {
-    pod_exec client timeout 60 python3 - "$1" "$2" <<'PYTHON'
+    pod_exec client timeout 250 python3 - "$1" "$2" <<'PYTHON'
 import os, socket, struct, sys
 address, order = sys.argv[1:]
 v6 = ":" in address

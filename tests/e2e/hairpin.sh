@@ -30,7 +30,7 @@ PYTHON
 # ask POD ADDRESS tcp|udp TIMES PORT [TO-PORT]: asks that often from source port PORT (0 = a new one each time); prints who
 # answered and whom they saw, "POD ADDRESS", with how often. Each question has ten seconds.
 ask() {
-    pod_exec "$1" timeout 60 python3 - "${@:2}" <<'PYTHON' | sort | uniq -c | awk '{ print $2, $3, $1 }' | paste -sd,
+    pod_exec "$1" timeout 250 python3 - "${@:2}" <<'PYTHON' | sort | uniq -c | awk '{ print $2, $3, $1 }' | paste -sd,
 import socket, struct, sys
 address, protocol, times, port = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 to_port = int(sys.argv[5]) if len(sys.argv) > 5 else 80

@@ -6,7 +6,7 @@ set -euo pipefail
 
 # ask POD ADDRESS KIND: one TCP and one UDP question to port 80 with the headers KIND; prints the answers' names.
 ask() {
-    pod_exec "$1" timeout 30 python3 - "$2" "$3" <<'PYTHON'
+    pod_exec "$1" timeout 90 python3 - "$2" "$3" <<'PYTHON'
 import socket, sys
 address, kind = sys.argv[1], sys.argv[2]
 v6 = ":" in address

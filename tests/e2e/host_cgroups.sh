@@ -32,7 +32,7 @@ cidrs=(--service-cidr "10.96.0.0/16,fd00:10:96::/112")
     read_only=(unshare --mount sh -c 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"' sh)
 }
 # dial ADDRESS [COMMAND...]: what a process of the node is told of its peer, or nothing.
-dial() { node_exec "${@:2}" curl -s --max-time 5 -o /dev/null -w '%{remote_ip}' "http://$1/" || true; }
+dial() { node_exec "${@:2}" curl -s --max-time 20 -o /dev/null -w '%{remote_ip}' "http://$1/" || true; }
 served() { # [COMMAND...]
     [[ $(dial 10.96.0.10 "$@") == 10.96.0.10 && $(dial '[fd00:10:96::10]' "$@") == fd00:10:96::10 ]]
 }

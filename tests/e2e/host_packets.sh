@@ -8,14 +8,14 @@ set -euo pipefail
 cidrs=10.96.0.0/16,fd00:10:96::/112
 options=(--service-cidr "$cidrs" --host-sockets off)
 
-# from_node ADDRESS PORT tcp|udp|raw|lite: prints "answered", "refused" or "silence".
+# from_node ADDRESS PORT tcp|udp|raw|lite [SECONDS]: prints "answered", "refused" or "silence".
 from_node() { node_exec python3 - "$@" <<'PYTHON'
 import socket, struct, sys
 address, port, way = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 try:
     s = socket.socket(family, socket.SOCK_STREAM if way == "tcp" else socket.SOCK_DGRAM, 136 if way == "lite" else 0)
-    s.settimeout(2)
+    s.settimeout(float(sys.argv[4]) if len(sys.argv) > 4 else 2)
     if way == "raw":
         # A datagram that no connect() or sendmsg() of a UDP socket announces; its answer is for the UDP socket.
         s.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
@@ -41,8 +41,9 @@ PYTHON
 }
 
 expect() { # RESULT ADDRESS PORT WAY
-    local got
-    got=$(from_node "$2" "$3" "$4")
+    local got patience=20
+    [[ $1 != silence && $4 != lite ]] || patience=2
+    got=$(from_node "$2" "$3" "$4" "$patience")
     [[ $got == "$1" ]] || { echo "  got $got" && return 1; }
 }
 

@@ -22,8 +22,8 @@ at_socket() {
     local address=$1 before
     before=$(flows_of "$address")
     shift
-    [[ $("$@" curl -s --max-time 5 -o /dev/null -w '%{remote_ip}' http://10.96.0.10/) == 10.96.0.10 ]] &&
-        [[ $("$@" curl -s --max-time 5 -o /dev/null -w '%{remote_ip}' 'http://[fd00:10:96::10]/') == fd00:10:96::10 ]] &&
+    [[ $("$@" curl -s --max-time 20 -o /dev/null -w '%{remote_ip}' http://10.96.0.10/) == 10.96.0.10 ]] &&
+        [[ $("$@" curl -s --max-time 20 -o /dev/null -w '%{remote_ip}' 'http://[fd00:10:96::10]/') == fd00:10:96::10 ]] &&
         (($(flows_of "$address") <= before))
 }
 
@@ -37,7 +37,7 @@ check "without a look at any process" test "$(walks)" = 0
 say "one without a mount"
 # As a runtime has it that keeps namespaces by its processes alone.
 pod_add lone
-nsenter --net="/run/netns/$(pod_ns lone)" sleep 300 &
+nsenter --net="/run/netns/$(pod_ns lone)" sleep 1100 &
 lone=$!
 inside() { [[ $(stat -L -c %i "/proc/$lone/ns/net") == "$(inode lone)" ]]; }
 await 5 inside

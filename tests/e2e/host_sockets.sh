@@ -37,7 +37,7 @@ counted() { # NODE: what web has been dialled
 flows_of() { # NODE ADDRESS
     ctl -n "$1" get flows -o json | jq --arg at "$2" '[.items[] | select(.client | contains($at))] | length'
 }
-node_curl() { node_exec -n "$1" curl -s --max-time 5 -o /dev/null -w '%{remote_ip}' http://10.96.0.10/; }
+node_curl() { node_exec -n "$1" curl -s --max-time 20 -o /dev/null -w '%{remote_ip}' http://10.96.0.10/; }
 load_host() { # NODE ADDRESS:PORT [OPTION...]
     node_exec -n "$1" "$tools/connect_load" "${@:2}"
 }
@@ -45,7 +45,7 @@ dropped() { ctl -n 2 status -o json | jq '[.drops[] | select(.reason == "NO_LOCA
 refused() { # NODE ADDRESS:PORT [--udp|--unconnected]
     local any=0.0.0.0
     [[ $2 != '['* ]] || any=::
-    [[ $(node_exec -n "$1" python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 0.5 "${@:3}" "$2" "$any" | awk '{ print $2 }') == ECONNREFUSED ]]
+    [[ $(node_exec -n "$1" python3 "$harness_top/tests/e2e/tools/ask.py" "${@:3}" "$2" "$any" | awk '{ print $2 }') == ECONNREFUSED ]]
 }
 
 start_agent -n 1 "${cidrs[@]}"
@@ -57,7 +57,7 @@ check "and has no flow in the packets' tables" test "$(flows_of 1 10.244.1.1)" =
 before=$(counted 1)
 check "a process of another node is not" eval '! node_curl 2'
 check "and not counted" test "$(counted 1)" = "$before"
-pod_exec client curl -s --max-time 5 -o /dev/null http://10.96.0.10/
+pod_exec client curl -s --max-time 20 -o /dev/null http://10.96.0.10/
 check "a pod is translated by its packets, not at its socket" test "$(flows_of 1 "${POD_IP4[client]}")" -gt 0
 
 start_agent -n 2 "${cidrs[@]}"
@@ -134,7 +134,7 @@ endpoints web "$web_ports" b1 b2 b3
 await 5 web_backend_state b2 ready
 
 say "agent 1 serves its pods' sockets, too"
-pod_curl() { pod_exec "$1" curl -s --max-time 5 -o /dev/null -w '%{remote_ip}' "$2"; }
+pod_curl() { pod_exec "$1" curl -s --max-time 20 -o /dev/null -w '%{remote_ip}' "$2"; }
 # served POD NODE at-socket|by-packets: both families, the address as dialled, one count each, and new flows or none.
 served() {
     local before flows

@@ -6,7 +6,7 @@ set -euo pipefail
 
 # closed_port TO PORT: whether a datagram to a port without a socket fails on the client's socket, and how.
 closed_port() {
-    pod_exec client timeout 30 python3 - "$1" "$2" <<'PYTHON'
+    pod_exec client timeout 90 python3 - "$1" "$2" <<'PYTHON'
 import socket, sys
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM)
@@ -23,7 +23,7 @@ PYTHON
 
 # late_server PORT: answers one datagram after its client has closed, and exits 0 if its second answer is refused.
 late_server() {
-    pod_exec b1 timeout 30 python3 - "$1" <<'PYTHON' &
+    pod_exec b1 timeout 90 python3 - "$1" <<'PYTHON' &
 import socket, sys, time
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.bind(("::", int(sys.argv[1])))
@@ -46,7 +46,7 @@ PYTHON
 
 # ask_and_leave TO PORT: one question, one answer, and the socket is gone.
 ask_and_leave() {
-    pod_exec client timeout 30 python3 - "$1" "$2" <<'PYTHON'
+    pod_exec client timeout 90 python3 - "$1" "$2" <<'PYTHON'
 import socket, sys
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM)

@@ -51,7 +51,7 @@ declare -A LOAD
 dialled_more() { (($(wc -l <"$run/$1.log") > $2)); }
 load_begin() {
     rm -f "$run/$1.log"
-    nsenter --net="/run/netns/$(pod_ns outside)" "$tools/connect_load" "$2" --seconds 250 --rate 60 \
+    nsenter --net="/run/netns/$(pod_ns outside)" "$tools/connect_load" "$2" --seconds 1100 --rate 60 \
         --timeout-ms 20000 --log "$run/$1.log" "${@:3}" >"$run/$1.json" &
     LOAD[$1]=$!
     await 10 dialled_more "$1" 5

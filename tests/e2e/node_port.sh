@@ -20,7 +20,7 @@ on_host() {
 
 # seen ADDRESS:PORT [--udp]: whom the backend sees where $asked_by dials, by default the client outside.
 seen() {
-    pod_exec "${asked_by:-outside}" python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 3 "${@:2}" "$1" "$source" |
+    pod_exec "${asked_by:-outside}" python3 "$harness_top/tests/e2e/tools/ask.py" "${@:2}" "$1" "$source" |
         awk '{ print $2 }'
 }
 

@@ -69,7 +69,7 @@ EOF2
 # sees EXPECTED BY TO FROM [--udp]: whom the backend sees where the pod BY dials.
 sees() {
     local got
-    got=$(pod_exec "$2" python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 3 "${@:5}" "$3" "$4" | awk '{ print $2 }')
+    got=$(pod_exec "$2" python3 "$harness_top/tests/e2e/tools/ask.py" "${@:5}" "$3" "$4" | awk '{ print $2 }')
     [[ $got == "$1" ]] || { echo "  got $got" && return 1; }
 }
 

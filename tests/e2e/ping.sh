@@ -8,7 +8,7 @@ set -euo pipefail
 
 # ping_once ADDRESS [SECONDS [POD]]: prints "reply", "refused" or "silence".
 ping_once() {
-    pod_exec "${3:-client}" timeout 30 python3 - "$1" "${2:-10}" <<'PYTHON'
+    pod_exec "${3:-client}" timeout 90 python3 - "$1" "${2:-10}" <<'PYTHON'
 import socket, sys
 v6 = ":" in sys.argv[1]
 s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM,

@@ -30,15 +30,6 @@ router_between() {
     ip -n "$(node_ns 2)" link set uplink mtu $link_mtu
 }
 
-# bulk TO [OPTION...]: 20 MB through the Service; prints how many bytes the receiver had when the sender was through. The
-# sender is through when the last byte is in its socket: both ends' buffers, 10 MB at most, may still be on their way.
-bulk() {
-    local to=$1
-    shift
-    timeout 60 nsenter --net="/run/netns/$(pod_ns client)" iperf3 -c "$to" -p 80 -n 20M --json "$@" |
-        jq '.end.sum_received.bytes // 0'
-}
-
 # learned_mtu ADDRESS: what the client's route to it has learned.
 learned_mtu() {
     pod_exec client ip route get "$1" | grep -o 'mtu [0-9]*' | cut -d ' ' -f 2
@@ -47,7 +38,7 @@ learned_mtu() {
 # datagrams TO: one of 1,450 bytes that may not be cut, until the socket says what is too large; then one of 4,000 that
 # may, again until it comes back. Prints the MTU that the socket knows, and whether the large one came back whole.
 datagrams() {
-    pod_exec client timeout 60 python3 - "$1" <<'PYTHON'
+    pod_exec client timeout 250 python3 - "$1" <<'PYTHON'
 import errno, socket, sys, time
 to = sys.argv[1]
 v6 = ":" in to
@@ -104,9 +95,9 @@ start_agent -n 2
 
 for to in 10.96.0.20 fd00:10:96::20; do
     check "no smaller MTU is known for $to" eval "! learned_mtu $to"
-    check "a bulk transfer to $to goes through" test "$(bulk "$to")" -ge 5000000
+    check "a bulk transfer to $to goes through" test "$(bulk_in client "$to")" -ge 5000000
     check "the client has learned the MTU $link_mtu for $to" test "$(learned_mtu "$to")" = "$link_mtu"
-    check "a bulk transfer from $to goes through" test "$(bulk "$to" -R)" -ge 5000000
+    check "a bulk transfer from $to goes through" test "$(bulk_in client "$to" -R)" -ge 5000000
 done
 for to in 10.96.0.21 fd00:10:96::21; do
     check "no smaller MTU is known for $to" eval "! learned_mtu $to"

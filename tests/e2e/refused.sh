@@ -17,7 +17,7 @@ for case in 'no usable backend:10.96.0.30:80' 'no usable backend:[fd00:10:96::30
     for protocol in TCP UDP; do
         option=()
         [[ $protocol == TCP ]] || option=(--udp)
-        result=$(load_in client "$to" --connections 20 --concurrency 1 --timeout-ms 3000 "${option[@]}") || true
+        result=$(load_in client "$to" --connections 20 --concurrency 1 "${option[@]}") || true
         check "$protocol to $to (${case%%:*}): refused after $(jq .first_failure_ms <<<"$result") ms" holds "$result" "$refused"
     done
 done
@@ -27,7 +27,7 @@ check "web answers" holds "$(load_in client "$web4" --connections 20)" '.failed 
 endpoints web "$web_ports"
 check "web's backend is gone" await 5 eval '! web_backend_state b1 ready'
 for to in "$web4" "$web6"; do
-    result=$(load_in client "$to" --connections 20 --concurrency 1 --timeout-ms 3000) || true
+    result=$(load_in client "$to" --connections 20 --concurrency 1) || true
     check "TCP to $to: refused after $(jq .first_failure_ms <<<"$result") ms" holds "$result" "$refused"
 done
 endpoints web "$web_ports" b1

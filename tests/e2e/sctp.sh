@@ -9,7 +9,7 @@ python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132
 
 # ask ADDRESS: 20 associations, one question each; prints how many were answered.
 ask() {
-    pod_exec client timeout 60 python3 - "$1" <<'PYTHON'
+    pod_exec client timeout 250 python3 - "$1" <<'PYTHON'
 import socket, sys
 answered = 0
 for _ in range(20):

@@ -70,7 +70,7 @@ seen() {
     [[ $2 != *:* ]] || to="[$2]:$3" from='[::]'
     local run_in=(pod_exec "$by")
     [[ $by != node ]] || run_in=(node_exec)
-    "${run_in[@]}" python3 "$harness_top/tests/e2e/tools/ask.py" --timeout 3 "${@:4}" "$to" "$from" | awk '{ print $2 }'
+    "${run_in[@]}" python3 "$harness_top/tests/e2e/tools/ask.py" "${@:4}" "$to" "$from" | awk '{ print $2 }'
 }
 sees() { # EXPECTED BY ADDRESS PORT [--udp]
     local got

@@ -91,28 +91,31 @@ TARGETS
 }
 
 client_port=41000
-# conversations SECONDS: one of each kind, each with a question every 2 ms.
+# conversations: one of each kind, each with a question every 2 ms, until `unbroken` ends them.
 conversations() {
-    local seconds=$1 n=0 kind
+    local n=0 kind
     talking=()
     client_port=$((client_port + 1))
     for kind in "10.0.201.2:30080 $outside4:$client_port" "--udp 10.0.201.2:30080 $outside4:$client_port" \
         "[fd00:78:201::2]:30080 [$outside6]:$client_port" "--udp [fd00:78:201::2]:30080 [$outside6]:$client_port"; do
         n=$((n + 1))
         # shellcheck disable=SC2086 # several words
-        talk --seconds "$seconds" --pause 0.002 $kind >"$run/talk$n" &
+        nsenter --net="/run/netns/$(pod_ns outside)" python3 "$harness_top/tests/e2e/tools/talk.py" --until-told \
+            --questions 500 --pause 0.002 $kind >"$run/talk$n" &
         talking+=($!)
     done
+    for n in 1 2 3 4; do await 20 grep -q asking "$run/talk$n"; done
 }
 unbroken() { # SENTENCE
+    kill "${talking[@]}" || true
     wait "${talking[@]}" || true
     for n in 1 2 3 4; do
-        check "$1: conversation $n is unbroken" holds "$(cat "$run/talk$n")" '.lost == 0 and .error == "" and .answered > 100'
+        check "$1: conversation $n is unbroken" holds "$(tail -n 1 "$run/talk$n")" '.lost == 0 and .error == "" and .answered >= 500'
     done
 }
 
 say "what may begin no flow"
-conversations 6
+conversations
 floods 1
 unbroken "floods"
 check "the metrics have them" test "$(sample 'svclb_xdp_packets_total{action="dropped"}')" = "$(dropped_at_xdp)"
@@ -140,7 +143,7 @@ table inet firewall {
     }
 }
 RULES
-conversations 3
+conversations
 unbroken "firewall"
 check "drops nothing" holds "$(node_exec nft -j list chain inet firewall forward)" \
     '[.nftables[].rule.expr[]?.counter | select(.) | .packets] == [0]'
@@ -150,18 +153,18 @@ check "connection tracking knows datagrams, and no connection" \
 node_exec nft delete table inet firewall
 
 say "the agent is killed, and comes back"
-conversations 6
+conversations
 sleep 1
 stop_agent KILL
 before=$(turned)
-sleep 1
-check "without the agent XDP goes on" test "$(turned)" -gt "$before"
+more_turned() { (($(turned) > before)); }
+check "without the agent XDP goes on" await 5 more_turned
 agent 1 --xdp native
 unbroken "killed"
 check "the next agent has taken over" uplink_has '["native"]'
 
 say "without XDP, and with it again"
-conversations 8
+conversations
 sleep 1
 stop_agent
 agent 1 --xdp off
@@ -173,8 +176,7 @@ check "the metrics say so" test "$(sample 'svclb_uplink_xdp{device="uplink",mode
 stop_agent
 agent 1 --xdp generic
 check "generic on request" uplink_has '["generic"]'
-sleep 1
-check "turns round as well" test "$(turned)" -gt "$before"
+check "turns round as well" await 5 more_turned
 stop_agent
 agent 1
 check "by itself it is not put on a virtual device" uplink_has '[]'

@@ -114,9 +114,9 @@ kube_cluster() {
 traffic_begin() {
     # Not by load_in: the process in the background has to be the load itself, which tells its figures when it is ended.
     local load=(nsenter --net="/run/netns/$(pod_ns client)" "$tools/connect_load")
-    "${load[@]}" "$web4" --seconds 280 --bye --rate 300 >"$run/traffic4.json" &
+    "${load[@]}" "$web4" --seconds 1100 --bye --rate 300 >"$run/traffic4.json" &
     traffic4=$!
-    "${load[@]}" "$web6" --seconds 280 --udp --rate 300 >"$run/traffic6.json" &
+    "${load[@]}" "$web6" --seconds 1100 --udp --rate 300 >"$run/traffic6.json" &
     traffic6=$!
     hold_begin v4 client "$web4" 50
     hold_begin v6 client "$web6" 50

@@ -33,6 +33,7 @@ harness_names() { # NAME
 harness_begin() {
     harness_names "$1"
     ((EUID == 0)) || harness_skip "namespaces need root"
+    umask 022 # one test's agent is nobody
     harness_mount_bpffs
     harness_cleanup
     mkdir -p "$manifests"
@@ -245,6 +246,19 @@ load_in() {
     local name=$1
     shift
     pod_exec "$name" "$tools/connect_load" "$@"
+}
+
+# bulk_in POD TO [OPTION...]: 20 MB to the iperf3 server behind port 80 of TO; prints how many bytes the receiver had when
+# the sender was through, which is when the last byte is in its socket: both ends' buffers, 10 MB at most, may still be on
+# their way. The server takes one client at a time, and opens its port anew for each.
+bulk_in() {
+    local said i
+    for ((i = 0; i < 40; i++)); do
+        said=$(pod_exec "$1" timeout 250 iperf3 -c "$2" -p 80 -n 20M --json "${@:3}") || true
+        jq -e '.error // "" | test("busy|refused")' <<<"$said" >/dev/null || break
+        sleep 0.25
+    done
+    jq '.end.sum_received.bytes // 0' <<<"$said"
 }
 
 # holds JSON EXPRESSION: jq's verdict, which is yes for no JSON at all; the JSON is printed when it is no.

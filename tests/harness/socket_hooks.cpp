@@ -30,7 +30,7 @@ namespace svclb::test {
 namespace {
 
 constexpr int kNetnsCookie = 71;  // SO_NETNS_COOKIE
-constexpr int kPatienceMs = 2000;
+constexpr int kPatienceMs = 20000;
 constexpr std::array kShared = {"frontends",        "services",      "slots",         "backends",
                                 "affinity",         "filters",       "service_cidrs", "service_counters",
                                 "backend_counters", "drop_counters", "source_ranges", "node_addresses"};

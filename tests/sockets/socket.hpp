@@ -37,7 +37,7 @@ inline Services any_form() {
     return kForms.at(static_cast<std::size_t>(GENERATE(0, 1, 2)));
 }
 
-inline constexpr int kPatienceMs = 5000;
+inline constexpr int kPatienceMs = 20000;
 
 inline std::string text_of(const sockaddr_storage& address, socklen_t size) {
     std::array<char, NI_MAXHOST> host{};

@@ -229,6 +229,7 @@ void Agent::begin_grace_period() {
 }
 
 Status run(const Config& config) {
+    EventLoop::hold_end_signals();
     auto state = StateDir::take(config.state_dir);
     if (!state) return fail(state.error());
     // Before anything in the kernel is touched: wrong input must not empty a node.

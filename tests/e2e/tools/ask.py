@@ -40,7 +40,7 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("--udp", action="store_true")
     options.add_argument("--unconnected", action="store_true", help="UDP, without connect()")
-    options.add_argument("--timeout", type=float, default=5)
+    options.add_argument("--timeout", type=float, default=20)
     options.add_argument("to")
     options.add_argument("sources", nargs="+")
     given = options.parse_args()

@@ -11,7 +11,7 @@ to = (host.strip("[]"), int(port))
 backends, failed = collections.Counter(), 0
 for _ in range(int(sys.argv[2])):
     with socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(5)
+        asking.settimeout(20)
         try:
             asking.sendto(b"who", to)
             answer, peer = asking.recvfrom(100)

@@ -25,13 +25,15 @@
 
 namespace {
 
+constexpr time_t kHeldPatienceS = 20;
+
 struct Options {
     std::string to;
     std::uint64_t connections = 0;  // 0 = until the time is over
     double seconds = 0;             // 0 = until the number is reached
     double rate = 0;                // connections begun a second; 0 = as fast as they go
     unsigned concurrency = 8;
-    std::uint64_t timeout_ms = 5000;
+    std::uint64_t timeout_ms = 20000;
     bool udp = false;
     bool reset = false;
     bool bye = false;
@@ -76,7 +78,7 @@ public:
         std::vector<svclb::UniqueFd> alive;
         for (auto& fd : held_) {
             fcntl(fd.get(), F_SETFL, 0);
-            const timeval patience{.tv_sec = static_cast<time_t>(options_.timeout_ms / 1000), .tv_usec = 0};
+            const timeval patience{.tv_sec = kHeldPatienceS, .tv_usec = 0};
             setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
             std::array<char, 256> buffer{};
             const ssize_t sent = send(fd.get(), "again\n", 6, MSG_NOSIGNAL);

@@ -17,7 +17,7 @@ class Held:
         self.kind, self.to = kind, to
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET,
                                     socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
-        self.socket.settimeout(5)
+        self.socket.settimeout(20)
         self.socket.connect((host, int(port)))
         if failed:
             try:

@@ -21,7 +21,7 @@ def converse(given):
         for to, name in order:
             family = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
             peer = socket.socket(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
-            peer.settimeout(5)
+            peer.settimeout(20)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             peer.bind((given.address, port))

@@ -76,7 +76,7 @@ bool readable(const Manifests& source, std::chrono::milliseconds wait) {
     return ::poll(&fd, 1, static_cast<int>(wait.count())) == 1;
 }
 
-constexpr std::chrono::milliseconds kSoon{5000};
+constexpr std::chrono::milliseconds kSoon{20000};
 
 // The next change that is not empty, as the agent's loop would see it.
 Change next(Manifests& source) {

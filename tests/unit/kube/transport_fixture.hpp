@@ -86,7 +86,7 @@ public:
 
 // Steps until it holds; false after a time that is long for anything here.
 bool run_until(Transport& transport, const std::function<bool()>& holds,
-               std::chrono::milliseconds most = std::chrono::seconds(20));
+               std::chrono::milliseconds most = std::chrono::seconds(60));
 Request to(const std::string& target);
 // One request to its end.
 Heard get(Transport& transport, const std::string& target);
