@@ -178,7 +178,7 @@ __noinline int can_encapsulate(struct __sk_buff *skb)
 	struct work *work = work_on();
 	__u32 mtu, outer;
 
-	if (!work || work->pkt.l3 != ETH_HLEN || skb->vlan_present || !node_address(work->pkt.v6) ||
+	if (!work || work->pkt.l3 != ETH_HLEN || skb->vlan_present || !is_for_us(skb) || !node_address(work->pkt.v6) ||
 	    may_come_in_bulk(skb, &work->pkt) || !has_way(skb))
 		return 0;
 	outer = outer_size(&work->pkt);
@@ -207,7 +207,8 @@ __noinline int note_dsr(struct __sk_buff *skb)
 	if (!backend)
 		return 0;
 	flags = backend->flags;
-	known = backend->node != SVCLB_NONE;
+	/* Who is sent to itself would see its own address as the client's, on a packet from outside. */
+	known = backend->node != SVCLB_NONE && !same_addr(work->flow.addr, work->pkt.tuple.saddr);
 	if (flags & SVCLB_BACKEND_ON_NODE) {
 		set_masqueraded(work, SVCLB_MASQUERADED_NOT);
 		return 0;
@@ -321,6 +322,8 @@ __noinline int encapsulate(struct __sk_buff *skb)
 
 	if (!work)
 		return VERDICT_DROP;
+	if (!is_for_us(skb))
+		return VERDICT_NEXT;
 	if (!node_address(work->pkt.v6))
 		return drop(&work->pkt, SVCLB_REASON_NO_NODE_ADDRESS);
 	/* Its first packet came with the usual headers (can_encapsulate). */

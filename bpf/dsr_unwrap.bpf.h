@@ -56,7 +56,7 @@ __noinline int open_named(__u32 index)
 	work->slot.backend = backend->id;
 	remove_established(&work->pkt.tuple, work->pkt.v6); /* a flow that this one takes the place of */
 	begin_flow(&work->flow, index, *(volatile const __u32 *)&service->epoch);
-	result = open_towards(work, work->pkt.tuple.sport);
+	result = open_towards(work, work->pkt.tuple.sport, false);
 	if (result == CLAIM_FAILED || (result == TAKEN && open_translated(tuple_hash(&work->pkt.tuple))))
 		return 0;
 	mark_reply(work);

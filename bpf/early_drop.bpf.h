@@ -14,12 +14,6 @@
 #include "uplink_rules.bpf.h"
 #include "work.bpf.h"
 
-/* Does `work.pkt` begin a flow, as far as its own headers tell? */
-static __always_inline bool opens_flow(const struct packet *pkt)
-{
-	return !has_connections(pkt->tuple.proto) || is_first_syn(pkt);
-}
-
 /* Is `work.pkt` of a flow from outside, or answers one of the node's own (to_host)? */
 static __always_inline bool has_flow(struct work *work, const struct svclb_filters *bytes)
 {

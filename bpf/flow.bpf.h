@@ -7,6 +7,8 @@
 #ifndef SVCLB_FLOW_BPF_H
 #define SVCLB_FLOW_BPF_H
 
+#include <linux/errno.h>
+
 #include "flow_table.bpf.h"
 #include "parse.bpf.h"
 #include "verdict.bpf.h"
@@ -263,12 +265,15 @@ static __always_inline bool waits_in_vain(const struct svclb_flow *flow)
 /*
  * Makes the flow `work.reply` the owner of the tuple `work.reply_at`, unless another flow or a direct conversation has
  * it: two flows with one tuple towards the backend would get each other's replies. With `press` also in the place of
- * one that is not established, as a full table would do, unless its handshake may be under way. Returns enum claim.
+ * one that both ends have closed, whose backend may want its SYN twice, or that is not established, as a full table
+ * would do, unless its handshake may be under way. Returns enum claim.
  */
 __noinline int claim(int press)
 {
 	struct work *work = work_on();
 	struct svclb_flow *owner;
+	__u64 how = BPF_NOEXIST;
+	long failed;
 	bool v6;
 
 	if (!work)
@@ -276,20 +281,24 @@ __noinline int claim(int press)
 	v6 = work->pkt.v6;
 	owner = find_established(&work->reply_at, v6);
 	if (owner) {
-		if (!may_replace(owner, &work->reply, work->reply_at.proto))
+		if (!may_replace(owner, &work->reply, work->reply_at.proto) && !(press && closed(owner)))
 			return TAKEN;
 		forget(work, &work->reply_at, owner);
 	}
-	if (!store_transient(&work->reply_at, &work->reply, BPF_NOEXIST, v6))
-		return CLAIMED;
+	/* An LRU table makes room before it looks whether there is an entry: so we look first. */
 	owner = find_transient(&work->reply_at, v6);
-	if (!owner)
-		return CLAIM_FAILED;
-	if (!may_replace(owner, &work->reply, work->reply_at.proto) && !(press && waits_in_vain(owner)))
-		return TAKEN;
-	if (!same_conversation(owner, &work->reply))
-		forget(work, &work->reply_at, owner);
-	return store_transient(&work->reply_at, &work->reply, BPF_ANY, v6) ? CLAIM_FAILED : CLAIMED;
+	if (owner) {
+		if (!may_replace(owner, &work->reply, work->reply_at.proto) &&
+		    !(press && (closed(owner) || waits_in_vain(owner))))
+			return TAKEN;
+		how = BPF_ANY;
+		if (!same_conversation(owner, &work->reply))
+			forget(work, &work->reply_at, owner);
+	}
+	failed = store_transient(&work->reply_at, &work->reply, how, v6);
+	if (!failed)
+		return CLAIMED;
+	return failed == -EEXIST ? TAKEN : CLAIM_FAILED;
 }
 
 /*

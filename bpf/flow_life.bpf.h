@@ -52,6 +52,12 @@ static __always_inline bool is_first_syn(const struct packet *pkt)
 	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 }
 
+/* Does the packet begin a flow, as far as its own headers tell? */
+static __always_inline bool opens_flow(const struct packet *pkt)
+{
+	return !has_connections(pkt->tuple.proto) || is_first_syn(pkt);
+}
+
 /* `work.flow` goes on only if its frontend leads to the same service port and its backend still serves. */
 __noinline int still_serves(void)
 {
@@ -181,9 +187,9 @@ static __always_inline void go_on_unanswered(struct work *work, struct svclb_flo
 /*
  * The client goes on with the transient `work.flow`: restores its reply entry if that was evicted alone, or makes the
  * flow established once it has been answered. `entry` is where it is; a full table is tried again when the tick has
- * changed. False: the tuple has gone to another flow meanwhile.
+ * changed. `crosses`: others may have the tuple the other way round. False: it has gone to another flow meanwhile.
  */
-static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, bool later)
+static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, bool later, bool crosses)
 {
 	const struct svclb_flow *reply;
 
@@ -195,7 +201,7 @@ static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, b
 	reply = find_transient(&work->reply_at, work->pkt.v6);
 	if (!reply || !answers_to(reply, &work->pkt.tuple)) {
 		reply_flow(&work->reply, &work->pkt.tuple, &work->flow);
-		return claim(0) != TAKEN;
+		return (crosses ? claim_apart(work, false, true) : (enum claim)claim(0)) != TAKEN;
 	}
 	if (reply->answered && !(work->pkt.tcp_flags & (TCP_SYN | TCP_RST)) && (!entry->answered || later)) {
 		entry->answered = 1;
@@ -232,7 +238,7 @@ __noinline int found_transient(void)
 	later = follow(work, flow, true);
 	if (stays) {
 		work->flow = *flow;
-		if (go_on(work, flow, later))
+		if (go_on(work, flow, later, true))
 			return 1;
 	}
 	/* TCP: a late answer of the old backend must not be taken for the new one's. */
@@ -273,7 +279,7 @@ __noinline int found_transient_outward(void)
 	}
 	later = follow(work, flow, true);
 	work->flow = *flow;
-	if (go_on(work, flow, later))
+	if (go_on(work, flow, later, false))
 		return VERDICT_NONE;
 	/* Its port went to another flow while the entry of the answers was evicted: its first half takes a new one. */
 	remove_transient(&work->pkt.tuple, work->pkt.v6);

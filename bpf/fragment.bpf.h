@@ -77,9 +77,7 @@ static __always_inline bool read_ports(struct __sk_buff *skb, struct packet *pkt
 	__be16 ports[2];
 	__u8 byte = 0;
 
-	if (pkt->tuple.proto != IPPROTO_TCP && pkt->tuple.proto != IPPROTO_UDP && pkt->tuple.proto != IPPROTO_SCTP)
-		return false;
-	if (bpf_skb_load_bytes(skb, pkt->l4, ports, sizeof(ports)))
+	if (!has_ports(pkt->tuple.proto) || bpf_skb_load_bytes(skb, pkt->l4, ports, sizeof(ports)))
 		return false;
 	if (pkt->tuple.proto == IPPROTO_TCP && bpf_skb_load_bytes(skb, pkt->l4 + TCP_FLAGS_OFFSET, &byte, 1))
 		return false;
@@ -126,10 +124,11 @@ __noinline int open_fragment(struct __sk_buff *skb)
 	work->fragment.direction = pkt->tuple.direction;
 	if (pkt->fragment == FRAGMENT_FIRST)
 		return read_ports(skb, pkt) ? PARSED_PORTS : PARSED_FRAGMENT;
-	if (work->fragment.proto == IPPROTO_ICMP || work->fragment.proto == IPPROTO_ICMPV6 ||
-	    !fragments_may_concern(&pkt->tuple))
-		return PARSED_FRAGMENT;
-	return PARSED_LATER;
+	/* In IPv6 the ports may be behind another header, which is in the first one. */
+	if ((has_ports(work->fragment.proto) || is_extension(work->fragment.proto)) &&
+	    fragments_may_concern(&pkt->tuple))
+		return PARSED_LATER;
+	return PARSED_FRAGMENT;
 }
 
 static __always_inline const struct svclb_fragment *find_fragments(const struct work *work)

@@ -39,6 +39,13 @@ static __always_inline long look_up_route(struct __sk_buff *skb, const struct pa
 	return bpf_fib_lookup(skb, route, sizeof(*route), 0);
 }
 
+/* Is the frame for this node? The stack forwards no other: an uplink may take in whatever passes by, and every node has
+ * the same load balancer's addresses. */
+static __always_inline bool is_for_us(const struct __sk_buff *skb)
+{
+	return skb->pkt_type == PACKET_HOST;
+}
+
 /* Notes whether the packet is of one of the node's addresses. Packets of pods may come this way as well: their links
  * may not be known yet. False: the far end does not forward, so that nobody can tell, and a pod's would get no further.
  */

@@ -73,10 +73,7 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct work *work)
 	quoted->l3 = work->pkt.l4 + ICMP_SIZE;
 	if (!(quoted->v6 ? read_quoted_v6(skb, quoted) : read_quoted_v4(skb, quoted)))
 		return false;
-	if (quoted->tuple.proto != IPPROTO_TCP && quoted->tuple.proto != IPPROTO_UDP &&
-	    quoted->tuple.proto != IPPROTO_SCTP)
-		return false;
-	if (quoted->l4 + QUOTED_TRANSPORT_MIN > work->pkt.end ||
+	if (!has_ports(quoted->tuple.proto) || quoted->l4 + QUOTED_TRANSPORT_MIN > work->pkt.end ||
 	    bpf_skb_load_bytes(skb, quoted->l4, ports, sizeof(ports)))
 		return false;
 	quoted->tuple.sport = ports[1];

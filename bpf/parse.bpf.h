@@ -83,6 +83,11 @@ static __always_inline bool has_connections(__u8 proto)
 	return proto != IPPROTO_UDP;
 }
 
+static __always_inline bool has_ports(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+}
+
 static __always_inline bool is_icmp(const struct packet *pkt)
 {
 	return pkt->tuple.proto == (pkt->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);

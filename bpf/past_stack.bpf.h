@@ -73,7 +73,7 @@ __noinline int past_stack(struct __sk_buff *skb)
 		return VERDICT_NEXT;
 	pkt = &work->pkt;
 	/* A tag, beside the packet or in it, is the stack's to take off. */
-	if (skb->vlan_present || pkt->l3 != ETH_HLEN)
+	if (skb->vlan_present || pkt->l3 != ETH_HLEN || !is_for_us(skb))
 		return VERDICT_NEXT;
 	if (load_destination(skb, pkt, addr))
 		return VERDICT_NEXT;

@@ -41,7 +41,7 @@ __noinline int begin(struct __sk_buff *skb)
 	frontend = find_frontend(&pkt->tuple);
 	if (frontend || is_cluster_ip(&pkt->tuple)) {
 		/* Begun before we came, or already forgotten by both ends: the kernel's conntrack may know better. */
-		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
+		if (!opens_flow(pkt))
 			return pass(pkt, SVCLB_REASON_NO_FLOW);
 		if (!frontend)
 			return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);

@@ -25,7 +25,6 @@
 #define ICMP_PORT_UNREACH 3
 #define ICMP_FRAG_NEEDED 4
 #define ICMP_ECHO 8
-#define IP4_LOOPBACK 127
 #define IP4_MULTICAST 224
 #define IP6_MULTICAST 0xff
 
@@ -54,11 +53,11 @@ static __always_inline bool is_unicast(const struct __sk_buff *skb, const struct
 	const __be32 *source = pkt->tuple.saddr;
 	__u32 octet = bpf_ntohl(source[pkt->v6 ? 0 : SVCLB_ADDR_WORDS - 1]) >> 24;
 
-	if (skb->pkt_type == PACKET_BROADCAST || skb->pkt_type == PACKET_MULTICAST)
+	if (skb->pkt_type == PACKET_BROADCAST || skb->pkt_type == PACKET_MULTICAST || is_loopback(source))
 		return false;
 	if (pkt->v6)
 		return octet != IP6_MULTICAST && (source[0] || source[1] || source[2] || source[3]);
-	return octet && octet != IP4_LOOPBACK && octet < IP4_MULTICAST;
+	return octet && octet < IP4_MULTICAST;
 }
 
 static __always_inline long swap_macs(struct __sk_buff *skb)

@@ -12,6 +12,7 @@
 
 #define OTHER_BACKENDS_TRIED 3 /* when the tuple towards the chosen one is taken */
 #define SOURCE_PORTS_TRIED 16
+#define SOURCE_PORTS_FREE 12 /* so many must be free; of the others flows that are over make way (claim) */
 #define SOURCE_PORT_FIRST 1024
 
 /* Of the client's whole tuple: a retransmitted SYN meets the same backend even if its entry was evicted. */
@@ -111,23 +112,34 @@ __noinline int crossed_by(int over)
 	return 0;
 }
 
+/* Is the tuple of `work.reply_at` another one's the other way round? Of a flow that was there before (`restored`), what
+ * its backend sent while the reply entry was missing may have passed for a direct conversation: only a connection ends
+ * by that. */
+static __always_inline bool is_crossed(const struct work *work, bool restored, int over)
+{
+	int kind = crossed_by(over);
+
+	return kind == SVCLB_FLOW_REPLY || (kind && (!restored || has_connections(work->reply_at.proto)));
+}
+
 /* claim(), unless the tuple is in use the other way round. Returns enum claim. */
-static __always_inline enum claim claim_apart(struct work *work)
+static __always_inline enum claim claim_apart(struct work *work, bool press, bool restored)
 {
 	enum claim result;
 
-	if (crossed_by(OVER_IS_NONE))
+	if (is_crossed(work, restored, OVER_IS_NONE))
 		return TAKEN;
-	result = claim(0);
+	result = claim(press);
 	/* Once more: of two at the same time one sees the other. */
-	if (result != CLAIMED || !crossed_by(OVER_GOES))
+	if (result != CLAIMED || !is_crossed(work, restored, OVER_GOES))
 		return result;
 	remove_transient(&work->reply_at, work->pkt.v6);
 	return TAKEN;
 }
 
-/* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`. Returns enum claim. */
-static __always_inline enum claim open_towards(struct work *work, __be16 port)
+/* Stores both entries of the flow `work.flow` to `work.slot` with the source port `port`; `press` as in claim().
+ * Returns enum claim. */
+static __always_inline enum claim open_towards(struct work *work, __be16 port, bool press)
 {
 	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
 	struct svclb_flow *forward = &work->flow;
@@ -144,7 +156,7 @@ static __always_inline enum claim open_towards(struct work *work, __be16 port)
 	reply_key(&work->reply_at, tuple, forward);
 	reply_flow(&work->reply, tuple, forward);
 	/* The reply entry first: it alone decides whether the tuple is free. */
-	result = claim_apart(work);
+	result = claim_apart(work, press, false);
 	if (result != CLAIMED)
 		return result;
 	if (store_transient(tuple, forward, BPF_ANY, work->pkt.v6)) {
@@ -167,7 +179,8 @@ __noinline int open_translated(__u32 hash)
 		hash = mix(hash, i);
 		result = open_towards(work,
 				      work->host ? source_port(hash, true)
-						 : bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)));
+						 : bpf_htons(SOURCE_PORT_FIRST + hash % (65536 - SOURCE_PORT_FIRST)),
+				      i >= SOURCE_PORTS_FREE);
 		if (result == CLAIMED)
 			return 0;
 		if (result == CLAIM_FAILED)
@@ -229,7 +242,7 @@ __noinline int open_flow(__u32 index, __u32 set)
 			return REFUSE(STALE_SLOT);
 		if (work->host)
 			break; /* always with a source port that no direct conversation has */
-		result = open_towards(work, work->pkt.tuple.sport);
+		result = open_towards(work, work->pkt.tuple.sport, false);
 		if (remembered)
 			break;
 		hash = mix(hash, i);
@@ -302,6 +315,8 @@ __noinline int meet_direct(void)
 	result = open_translated(tuple_hash(&work->pkt.tuple));
 	if (result)
 		return result;
+	forget_source(SVCLB_TO_POD);
+	forget_source(SVCLB_TO_WIRE);
 	mark_reply(work);
 	bytes->direct[filter_index(work->pkt.tuple.daddr, work->pkt.tuple.dport)] = 1;
 	return 1;

@@ -16,8 +16,8 @@
 #include "work.bpf.h"
 
 #define NODE_PORTS_TRIED 32
-/* So many must be free. Of the others half-open flows are pushed out: or a flood of SYNs would keep everybody else away
- * for as long as its flows are remembered. */
+/* So many must be free. Of the others flows make way that are over or half-open (claim): or a flood of SYNs, or servers
+ * that close first, would keep everybody else away for as long as their flows are remembered. */
 #define NODE_PORTS_FREE 28
 
 /* The key of what `work.flow` makes of `work.pkt`, where its source becomes the node. */
@@ -51,6 +51,9 @@ __noinline int claim_source(__u32 hash, int press)
 	if (!work)
 		return CLAIM_FAILED;
 	work->source.port = source_port(hash, false);
+	/* Where peers have one port at both ends (gossip, SIP, GTP) the node itself may have such a conversation. */
+	if (work->source.port == work->source_at.dport)
+		return TAKEN;
 	reply_key(&work->reply_at, &work->source_at, &work->source);
 	reply_flow(&work->reply, &work->source_at, &work->source);
 	return claim(press);
@@ -128,7 +131,8 @@ __noinline int finish_source(void)
 	/* Client and backend may be each other's by way of two Services: what answers the other one stays. */
 	there = find_entry(&work->source_at, work->pkt.v6);
 	if (!there || there->kind == SVCLB_FLOW_SOURCE || dead(there, work->source_at.proto)) {
-		remove_established(&work->source_at, work->pkt.v6);
+		if (there)
+			remove_established(&work->source_at, work->pkt.v6);
 		if (!store_transient(&work->source_at, &work->source, BPF_ANY, work->pkt.v6))
 			return 0;
 		result = REFUSE(FLOW_TABLE_FAILED);

@@ -16,8 +16,8 @@ const volatile struct svclb_settings settings = {
 	.half_open_timeout_s = 60,
 	.tcp_established_timeout_s = 86400,
 	.udp_answered_timeout_s = 180,
-	.source_port_first = 10000,
-	.source_ports = 20000,
+	.source_port_first = 1024,
+	.source_ports = 28976,
 };
 
 /* Agent -> programs: who is dialled. Read by the first packet of a flow only. */

@@ -50,8 +50,8 @@ static __always_inline int open_from_wire(struct __sk_buff *skb)
 		return reject(skb, SVCLB_REASON_UNKNOWN_PORT_REJECTED);
 	flags = frontend->flags;
 	result = open_to(work, frontend);
-	if (result)
-		return refuse(skb, pkt, result);
+	if (result) /* one that is taken over stays whose it was (takes_over) */
+		return opens_flow(pkt) ? refuse(skb, pkt, result) : pass(pkt, SVCLB_REASON_NO_FLOW);
 	if (flags & SVCLB_FRONTEND_DSR)
 		note_dsr(skb);
 	return VERDICT_NONE;
@@ -67,8 +67,7 @@ static __always_inline bool takes_over(const struct packet *pkt, const struct sv
 	if (!(frontend->flags & SVCLB_FRONTEND_DSR) || pkt->tcp_flags & (TCP_SYN | TCP_RST))
 		return false;
 	service = bpf_map_lookup_elem(&services, &index);
-	return service && service->algorithm == SVCLB_ALGORITHM_MAGLEV &&
-	       svclb_run_count(read_run(service, SVCLB_SET_CLUSTER));
+	return service && service->algorithm == SVCLB_ALGORITHM_MAGLEV;
 }
 
 /* `work.pkt` has no established flow. VERDICT_NONE: `work.flow` says how to translate. */
@@ -92,13 +91,12 @@ __noinline int begin_from_wire(struct __sk_buff *skb)
 		frontend = find_frontend(&pkt->tuple);
 		if (frontend || is_cluster_ip(&pkt->tuple)) {
 			/* Begun before we came: whoever translated it then, or the kernel's conntrack, still does. */
-			if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt) &&
-			    !(frontend && takes_over(pkt, frontend)))
+			if (!opens_flow(pkt) && !(frontend && takes_over(pkt, frontend)))
 				return pass(pkt, SVCLB_REASON_NO_FLOW);
 			return open_from_wire(skb);
 		}
 	}
-	if ((has_connections(pkt->tuple.proto) && !is_first_syn(pkt)) || !wire->reply[index])
+	if (!opens_flow(pkt) || !wire->reply[index])
 		return VERDICT_NEXT;
 	result = meet_direct();
 	if (result < 0)
@@ -116,7 +114,7 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 	if (!bytes || !wire)
 		return VERDICT_NEXT;
 	if (!may_have_flow(bytes, &pkt->tuple)) {
-		if (has_connections(pkt->tuple.proto) && !is_first_syn(pkt))
+		if (!opens_flow(pkt))
 			return VERDICT_NEXT;
 		/* Else it would go to and fro between the node and the router that sent it here. */
 		if (in_service_cidr(pkt->tuple.daddr))

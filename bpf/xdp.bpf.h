@@ -94,6 +94,24 @@ static __always_inline bool is_fresh(const struct svclb_flow *flow, __u8 proto)
 	return service && *(volatile const __u32 *)&service->epoch == flow->epoch;
 }
 
+/* The flow at `at`, if nothing about it is to be changed by the client's next packet: it is established, or consists of
+ * datagrams that have not been answered yet. */
+static __always_inline const struct svclb_flow *find_settled(struct work *work, const struct svclb_flow_key6 *at)
+{
+	bool v6 = work->pkt.v6;
+	const struct svclb_flow *reply;
+	struct svclb_flow *flow = find_established(at, v6);
+
+	if (flow || has_connections(at->proto))
+		return flow;
+	flow = find_transient(at, v6);
+	if (!flow || (flow->kind != SVCLB_FLOW_FORWARD && flow->kind != SVCLB_FLOW_SOURCE))
+		return NULL;
+	reply_key(&work->reply_at, at, flow);
+	reply = find_transient(&work->reply_at, v6);
+	return reply && answers_to(reply, at) && !reply->answered ? flow : NULL;
+}
+
 /* Both steps of the way of `flow` are known: `work.source_at` is the packet between them, `work.wire.to` what it
  * becomes. */
 static __always_inline bool find_way(struct work *work, const struct svclb_flow *flow)
@@ -119,7 +137,7 @@ static __always_inline bool find_way(struct work *work, const struct svclb_flow 
 	same_protocol(between, tuple);
 	work->flow.service = flow->service;
 	work->flow.backend = flow->backend;
-	flow = find_established(between, work->pkt.v6);
+	flow = find_settled(work, between);
 	if (!flow || flow->kind != second || !is_fresh(flow, tuple->proto))
 		return false;
 	translation(&work->wire.to, between, flow);
@@ -288,7 +306,7 @@ static __always_inline int handle_frame(struct xdp_md *ctx, struct work *work)
 	if (!bytes || !read_plain(ctx, &work->pkt))
 		return XDP_PASS;
 	if (may_have_flow(bytes, &pkt->tuple)) {
-		flow = find_established(&pkt->tuple, pkt->v6);
+		flow = find_settled(work, &pkt->tuple);
 		if (flow)
 			return turn_round(ctx, work, flow);
 	}

@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# bench-node-port.sh [--rounds N] [--seconds S] [--flood]: small datagrams from outside through a NodePort to a backend on another
+# bench-node-port.sh [--rounds N] [--seconds S] [--flood] [--clients N]: small datagrams from outside through a NodePort to a backend on another
 # node, packets a second, on one CPU, in turns: by XDP, by tc, and by nftables rules as kube-proxy writes them. What the
 # generator and the receiver take is included in all three. Prints; passes and fails nothing. The agent serves one Service; so do the rules.
+# --clients: as many ports of the client take turns; with thousands most of it is the beginning of flows.
 # --flood: datagrams to its ClusterIP instead, which are dropped: how many a second the node takes, by XDP and by tc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tests/harness/netns.sh
 
-rounds=7 seconds=1 ways="xdp tc nftables" base=nftables column=3 unanswered=
+rounds=7 seconds=1 ways="xdp tc nftables" base=nftables column=3 unanswered= clients=1
 while (($#)); do
     case $1 in
     --rounds) rounds=$2 && shift 2 ;;
     --seconds) seconds=$2 && shift 2 ;;
     --flood) ways="xdp tc" base=tc column=4 unanswered=--unanswered && shift ;;
-    *) echo "usage: bench-node-port.sh [--rounds N] [--seconds S] [--flood]" >&2 && exit 2 ;;
+    --clients) clients=$2 && shift 2 ;;
+    *) echo "usage: bench-node-port.sh [--rounds N] [--seconds S] [--flood] [--clients N]" >&2 && exit 2 ;;
     esac
 done
 build=${SVCLB_BUILD:-$PWD/build}
@@ -118,10 +120,10 @@ mac=$(ip -n "$(node_ns 1)" -j link show up250 | jq -r '.[0].address')
 port=20000 to4=10.0.250.1:30080 to6='[fd00:78:250::1]:30080'
 [[ -z $unanswered ]] || to4=10.96.0.10:80 to6='[fd00:10:96::10]:80'
 flood() { # TO CLIENT
-    port=$((port + 1))
+    port=$((clients > 1 ? 2000 : port + 1))
     # shellcheck disable=SC2086 # no option where there is none
     pod_exec outside taskset -c 1 "$build/tests/bench/net/wire_load" --to "$1" --from "$2:$port" --device eth0 \
-        --mac "$mac" --server-netns "/run/netns/$(pod_ns b)" --server-device eth0 --seconds "$seconds" $unanswered
+        --mac "$mac" --server-netns "/run/netns/$(pod_ns b)" --server-device eth0 --seconds "$seconds" --clients "$clients" $unanswered
 }
 
 for ((round = 0; round < rounds; round++)); do

@@ -16,6 +16,7 @@ passed=0 failed=0 skipped=0
 timings=()
 logs=build/test-logs
 mkdir -p "$logs"
+rm -f "$logs"/*.log
 
 # count PASSED FAILED SKIPPED
 count() {
@@ -32,7 +33,7 @@ configure() { # DIR OPTION...
 build() { # NAME DIR [TARGET...]: a build that fails is one failed test, and its own tests cannot run
     local name=$1 dir=$2
     shift 2
-    if ninja -C "$dir" "$@"; then
+    if ninja -C "$dir" "$@" 2>&1 | tee "$logs/$(basename "$dir").build.log"; then
         echo "ok: $name" && count 1 0 0
     else
         echo "FAILED: $name" && count 0 1 0 && return 1
@@ -78,7 +79,7 @@ stage_gcc() {
 stage_clang() {
     configure build-fuzz -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=None \
         -DCMAKE_CXX_FLAGS=-O1 -DSVCLB_FUZZ=ON || { count 0 1 0 && return; }
-    if clang_accepts build-fuzz; then
+    if clang_accepts build-fuzz 2>&1 | tee "$logs/clang-accepts.log"; then
         echo "ok: $(clang++ --version | head -n 1) accepts every source" && count 1 0 0
     else
         echo "FAILED: clang++ does not accept every source" && count 0 1 0
@@ -116,6 +117,32 @@ counted() {
     fi
 }
 
+# What failed, once more at the end: of a long output often only the end is kept.
+tell_failures() {
+    local log
+    for log in "$logs"/*.log; do
+        if grep -q '^Test project ' "$log"; then
+            failed_tests "$log"
+        else
+            grep -E -A 8 '(FAILED|error|undefined reference|fatal)' "$log" | tail -n 40 || true
+        fi | cut -c 1-300 | sed "s|^|$(basename "$log" .log): |"
+    done
+}
+
+# failed_tests LOG: of each test that CTest calls failed the result and the end of its output
+failed_tests() {
+    awk '
+        function flush() {
+            if (n) print line[0]
+            for (i = n > 30 ? n - 30 : 1; i < n; ++i) print line[i]
+            n = on = 0
+        }
+        /^ *(Start +[0-9]+:|[0-9]+\/[0-9]+ Test +#)/ { flush() }
+        /^ *[0-9]+\/[0-9]+ Test +#.*\*\*\*/ && !/\*\*\*(Skipped|Not Run \(Disabled\))/ { on = 1 }
+        on { line[n++] = $0 }
+        END { flush() }' "$1"
+}
+
 begin=$SECONDS
 deps_install test
 timings+=("dependencies $((SECONDS - begin)) s")
@@ -129,5 +156,6 @@ for stage in "${stages[@]}"; do
 done
 printf '\ntimes: '
 printf '%s; ' "${timings[@]}"
+((failed == 0)) || { printf '\n\n==== what failed\n' && tell_failures; }
 printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 ((failed == 0))

@@ -19,7 +19,7 @@ deps_test=(
     llvm clang-format clang-tidy shellcheck git
     python3 python3-h2 python3-yaml openssl iperf3 tcpdump ethtool nftables musl-tools
     qemu-system-x86 'busybox-static|busybox' cpio xz-utils zstd
-    dpkg-dev mmdebstrap
+    dpkg-dev file mmdebstrap
 )
 
 # deps_missing SET: the entries that are not satisfied, one a line.

@@ -66,6 +66,21 @@ TEST_CASE("addresses of all devices are listed once, and again when one comes or
     CHECK(texts_of(addresses) == Texts{"::ffff:10.9.9.9"});
 }
 
+TEST_CASE("addresses of Services, which kube-proxy's IPVS mode puts on a device, are none of the node's") {
+    const KernelSandbox sandbox;
+    sandbox.ip("link add br0 type bridge");
+    sandbox.ip("address add 10.9.0.1/24 dev br0");
+    sandbox.ip("link add kube-ipvs0 type bridge");
+    sandbox.ip("address add 10.96.0.10/32 dev kube-ipvs0");
+    sandbox.ip("address add fd00:96::10/128 dev kube-ipvs0 nodad");
+    auto addresses = Addresses::open();
+    INFO(error_of(addresses));
+    REQUIRE(addresses);
+    CHECK(texts_of(*addresses) == Texts{"::ffff:10.9.0.1"});
+    sandbox.ip("address add 10.96.0.11/32 dev kube-ipvs0");
+    CHECK(texts_of(*addresses) == Texts{"same"});
+}
+
 TEST_CASE("of a device's addresses the first that may be a source is told, and none that is to go") {
     const KernelSandbox sandbox;
     sandbox.ip("link add br0 type bridge");

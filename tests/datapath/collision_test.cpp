@@ -110,6 +110,25 @@ TEST_CASE("collision: the backend itself dialled after a frontend gets another s
     CHECK(datapath.reasons() == 0);
 }
 
+TEST_CASE("collision: a direct conversation with another source port becomes established, and outlives a flood",
+          "[collision]") {
+    const World world = any_world();
+    CAPTURE(world);
+    Datapath& datapath = fresh_datapath();
+    const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {world.backend()});
+    (void)establish(datapath, world, world.client(), world.frontend());
+    const Conversation direct = establish(datapath, world, world.client(), world.backend());
+    REQUIRE(direct.presented.port != world.client().port);
+    CHECK(entry(datapath, forward_key(world, direct)).established);
+    CHECK(entry(datapath, reply_key(world, direct)).established);
+    for (std::uint16_t port = 1024; port < 1024 + 10 * 1024; port++)
+        (void)datapath.from_pod(world.first(world.other_client(port), world.frontend()));
+    check_data_back(datapath, world, direct);
+    check_data_out(datapath, world, direct);
+    CHECK(entry(datapath, forward_key(world, direct)).established);
+    CHECK(datapath.reasons() == 0);
+}
+
 TEST_CASE("collision: a closed flow does not touch a direct connection with its tuple", "[collision]") {
     const World world = tcp_world();
     const bool by_reset = GENERATE(false, true);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Direct server return: how long flows last whose answers nobody sees, and whom a node goes on with.
 #include "dsr_nodes.hpp"
+#include "ranges.hpp"
 
 using namespace svclb::test;
 
@@ -89,6 +90,26 @@ TEST_CASE("dsr: with Maglev a node goes on with what another one has led to a ba
     at.service.publish({});
     const Packet other = world.data({client.addr, 45001}, external(world));
     check_passes(other);
+}
+
+TEST_CASE("dsr: with Maglev a connection that a node may not go on with passes untouched", "[dsr]") {
+    const World world =
+        GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_SCTP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_SCTP});
+    const bool source_ranges = GENERATE(true, false);  // else none is in the set that the frontend leads to
+    const svclb_verdict verdict = GENERATE(SVCLB_VERDICT_REJECT, SVCLB_VERDICT_DROP);
+    CAPTURE(world, source_ranges, verdict);
+    ServiceOptions options = with_dsr();
+    options.algorithm = SVCLB_ALGORITHM_MAGLEV;
+    options.verdict_when_empty = verdict;
+    options.source_ranges = source_ranges;
+    if (!source_ranges) options.outside_set = SVCLB_SET_LOCAL;
+    Sender at(world, options);
+    allow(at.datapath, world.client().addr);
+    const Packet data = world.data(outside_client(world), external(world));
+    CHECK_RUN(at.datapath.from_uplink(data), next, data);
+    CHECK(at.datapath.reason(SVCLB_REASON_NO_FLOW).packets == 1);
+    CHECK(at.datapath.reasons() == 1);
+    CHECK(at.datapath.flows().empty());
 }
 
 TEST_CASE("dsr: a datagram whose backend has gone is sent to another one at once", "[dsr]") {

@@ -216,6 +216,32 @@ TEST_CASE("dsr: where it cannot work the node becomes the source, and that is co
     }
 }
 
+TEST_CASE("dsr: a frame for somebody else's hardware address is sent nowhere, in the midst of a flow or as its first",
+          "[dsr]") {
+    const World world = every_world();
+    const bool begun = GENERATE(false, true);
+    CAPTURE(world, begun);
+    const Sender at(world);
+    const Endpoint client = outside_client(world);
+    const Packet first = world.first(client, external(world));
+    if (begun) CHECK_RUN(at.datapath.from_uplink(first), redirected, wrapped(world, first));
+    Packet packet = begun ? world.data(client, external(world)) : first;
+    packet.to_mac[5] ^= 1U;
+    CHECK_RUN(at.datapath.from_uplink(packet), next, begun ? packet : with_destination(packet, world.backend()));
+    CHECK(at.datapath.reason(SVCLB_REASON_DSR_NOT_POSSIBLE).packets == (begun ? 0 : 1));
+}
+
+TEST_CASE("dsr: a client at the backend's own address is the node to it", "[dsr]") {
+    const World world = every_world();
+    CAPTURE(world);
+    const Sender at(world);
+    const Packet first = world.first({world.backend().addr, 45000}, external(world));
+    const Packet forwarded = with_destination(first, world.backend());
+    CHECK_RUN(at.datapath.from_uplink(first), next, forwarded);
+    CHECK(source_of(at.datapath.to_uplink(forwarded).frame).addr == node_address(world));
+    CHECK(at.datapath.reason(SVCLB_REASON_DSR_NOT_POSSIBLE).packets == 1);
+}
+
 TEST_CASE("dsr: only who is in a source range may dial, at both nodes", "[dsr]") {
     const World world = every_world();
     CAPTURE(world);

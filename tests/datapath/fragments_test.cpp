@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Datagrams in fragments: all of one go to one backend, whatever their order, and those of others are not touched.
 #include "fragments.hpp"
-#include "conversation.hpp"
+
+#include <algorithm>
+
+#include "outside.hpp"
 #include "refusal.hpp"
 
 using namespace svclb::test;
@@ -188,6 +191,30 @@ TEST_CASE("fragments: of other protocols to a frontend go on untouched and are c
     }
     CHECK(count(datapath, SVCLB_REASON_FRAGMENT) == 3);
     CHECK(datapath.reasons() == 3);
+}
+
+TEST_CASE("fragments: of protocols without ports go on untouched, also to and from addresses of flows", "[fragments]") {
+    const World world = udp_world();
+    const std::uint8_t proto =
+        GENERATE(std::uint8_t{IPPROTO_IPIP}, std::uint8_t{IPPROTO_IPV6}, std::uint8_t{IPPROTO_GRE},
+                 std::uint8_t{IPPROTO_ESP}, std::uint8_t{IPPROTO_UDPLITE}, std::uint8_t{89});
+    const bool last_first = GENERATE(false, true);
+    CAPTURE(world, int{proto}, last_first);
+    const NodePort at(world, Seen::node_elsewhere);
+    (void)establish(at);
+    auto pieces = fragments_of(large(outside_client(world), node_port(world)));
+    if (last_first) std::reverse(pieces.begin(), pieces.end());
+    for (Packet& piece : pieces) {
+        piece.transport = OtherProtocol{proto};
+        for (const bool from_backend : {false, true}) {
+            if (from_backend) piece.source = world.backend().addr;
+            CHECK_RUN(at.datapath.from_uplink(piece), next, piece);
+            CHECK_RUN(at.datapath.to_uplink(piece), next, piece);
+            CHECK_RUN(at.datapath.from_pod(piece), next, piece);
+            CHECK_RUN(at.datapath.to_pod(piece), next, piece);
+        }
+    }
+    CHECK(at.datapath.reasons() == 0);
 }
 
 TEST_CASE("fragments: of TCP go the way of their connection", "[fragments]") {

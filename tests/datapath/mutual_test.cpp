@@ -125,6 +125,65 @@ TEST_CASE("mutual: who lost the tuple after a long silence begins anew, beside t
     CHECK(at.datapath.reasons() == 0);
 }
 
+TEST_CASE("mutual: who lost the tuple with an evicted entry begins anew, beside the one who has it", "[mutual]") {
+    const World world = every_world();
+    const bool answered_before = GENERATE(false, true);
+    CAPTURE(world, answered_before);
+    const Pair at(world);
+    const Conversation first = at.dial(at.one, at.to_other);
+    if (answered_before) at.check_answered(first);
+    at.datapath.remove_flow(reply_key(world, first), false);
+
+    const Conversation second = at.dial(at.other, at.to_one);
+    REQUIRE(second.presented == at.other);
+    const Conversation again = at.dial(at.one, at.to_other);
+    CHECK(again.presented.port != at.one.port);
+    at.check_answered(again);
+    at.check_answered(second);
+    for (int i = 0; i < 3; i++) {
+        at.check_goes_on(again);
+        at.check_goes_on(second);
+    }
+    CHECK(at.datapath.reasons() == 0);
+}
+
+TEST_CASE("mutual: so does one who lost it to a direct connection", "[mutual]") {
+    const World world =
+        GENERATE(World{4, IPPROTO_TCP}, World{4, IPPROTO_SCTP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_SCTP});
+    CAPTURE(world);
+    const Pair at(world);
+    const auto check_direct = [&](const Packet& packet) {
+        CHECK_RUN(at.datapath.from_pod(packet), next, packet);
+        CHECK_RUN(at.datapath.to_pod(packet), next, packet);
+    };
+    const Conversation first = at.dial(at.one, at.to_other);
+    at.datapath.remove_flow(reply_key(world, first), false);
+    check_direct(world.first(at.other, at.one));
+    check_direct(world.answer(at.one, at.other));
+    const Conversation again = at.dial(at.one, at.to_other);
+    CHECK(again.presented.port != at.one.port);
+    at.check_answered(again);
+    for (int i = 0; i < 3; i++) {
+        at.check_goes_on(again);
+        check_direct(world.data(at.other, at.one));
+        check_direct(world.data(at.one, at.other));
+    }
+    CHECK(at.datapath.reasons() == 0);
+}
+
+TEST_CASE("mutual: datagrams of the backend's while its entry is evicted are no conversation of its own", "[mutual]") {
+    const World world = udp_world();
+    CAPTURE(world);
+    const Pair at(world);
+    const Conversation first = at.dial(at.one, at.to_other);
+    at.check_answered(first);
+    at.datapath.remove_flow(reply_key(world, first), false);
+    const Packet lost = world.data(first.backend, first.presented);
+    CHECK_RUN(at.datapath.from_pod(lost), next, lost);
+    for (int i = 0; i < 3; i++) at.check_goes_on(first);
+    CHECK(at.datapath.reasons() == 0);
+}
+
 TEST_CASE("mutual: a forged reset costs nobody the tuple that another flow looked at and did not take", "[mutual]") {
     const World world = GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP});
     CAPTURE(world);

@@ -135,7 +135,7 @@ TEST_CASE("no backends: nobody is answered who is not one sender", "[no_backends
     Datapath& datapath = fresh_datapath();
     const ServiceFixture service(datapath, 1, world.frontend(), world.proto, {});
     std::vector<Ip> senders{ip("0.0.0.0"), ip("127.0.0.1"), ip("224.0.0.1"), ip("255.255.255.255")};
-    if (world.family == 6) senders = {ip("::"), ip("ff02::1")};
+    if (world.family == 6) senders = {ip("::"), ip("::1"), ip("ff02::1")};
     std::uint64_t failed = 0;
     for (const Ip& sender : senders) {
         CAPTURE(to_string(sender));

@@ -9,6 +9,7 @@ using Catch::Matchers::ContainsSubstring;
 
 TEST_CASE("composed packet: the bytes of a known IPv4 UDP datagram", "[harness]") {
     Packet packet = udp({ip("192.168.0.31"), 0x3039}, {ip("192.168.0.30"), 53}, {'a', 'b', 'c'});
+    packet.to_mac = {0x02, 0, 0, 0, 0, 0x01};
     packet.id = 1;
     packet.ttl = 64;
     const Bytes expected{0x02, 0,    0,    0,    0,    0x01, 0x02, 0,    0,    0,    0,    0x02,

@@ -70,6 +70,22 @@ TEST_CASE("past stack: a super-packet goes past the stack as far as its segments
     CHECK_RUN(turned.datapath.from_uplink(packet, {.size = fits, .segments = 2}), redirected, expected);
 }
 
+// On an uplink that takes in whatever passes by, behind a switch that floods: every node has the same load balancer's
+// addresses, and one is meant.
+TEST_CASE("past stack: a frame for somebody else's hardware address stays the stack's, which drops it", "[xdp]") {
+    const World world = any_world();
+    CAPTURE(world);
+    const RoutedNetns netns;
+    TurnedFlow turned(world);
+    turned.serve(true);
+    for (Packet packet : {turned.out(), turned.back()}) {
+        packet.to_mac[5] ^= 1U;
+        const Packet there = with_destination(packet, turned.flow.backend);
+        const Packet back = with_destination(packet, turned.flow.forwarded);
+        CHECK_RUN(turned.datapath.from_uplink(packet), next, packet.source == turned.flow.client.addr ? there : back);
+    }
+}
+
 TEST_CASE("past stack: errors about a connection go past the stack as its packets do, those about datagrams do not",
           "[xdp]") {
     const World world = any_world();

@@ -20,10 +20,10 @@ Endpoint second_frontend(const World& world) {
     return {world.net("192.0.2.77", "2001:db8::77"), 80};
 }
 
-// Only 61001: the other one is the catch-all's.
-Datapath& with_one_source_port() {
+// The one before it is the catch-all's.
+Datapath& with_one_source_port(std::uint16_t port = 61001) {
     DatapathOptions options;
-    options.settings.source_port_first = 61000;
+    options.settings.source_port_first = port - 1U;
     options.settings.source_ports = 2;
     return datapath_with(options);
 }
@@ -89,6 +89,41 @@ TEST_CASE("masquerade: so is a pod, by a ClusterIP and where it dials the backen
     CHECK(datapath.reasons() == 0);
 }
 
+TEST_CASE("masquerade: so is a pod that gets another port because a flow of its own has the one it dials from",
+          "[masquerade]") {
+    const World world = any_world();
+    const bool here = GENERATE(false, true);
+    CAPTURE(world, here);
+    Datapath& datapath = fresh_datapath();
+    const auto dial_both = [&] {
+        (void)begin(datapath, world, world.client(), world.frontend());
+        return begin(datapath, world, world.client(), world.backend()).presented;
+    };
+    ServiceOptions options;
+    if (here) options.on_node = {world.backend()};
+    Endpoint second;
+    {
+        const ServiceFixture inner(datapath, 2, world.frontend(), world.proto, {world.backend()}, options);
+        second = dial_both();
+        REQUIRE(second.port != world.client().port);
+    }
+    datapath.clear();
+    set_node_addresses(datapath);
+    const ServiceFixture inner(datapath, 2, world.frontend(), world.proto, {world.backend()}, options);
+    options.kind = SVCLB_FRONTEND_NODE_PORT;
+    const ServiceFixture outer(datapath, 1, node_port(world), world.proto, {world.backend()}, options);
+    const auto out = [&](const Packet& packet) { return here ? datapath.to_pod(packet) : datapath.to_uplink(packet); };
+    const Packet first = world.first(second, world.backend());
+    const Packet before = world.first(second, node_port(world));
+    CHECK_RUN(datapath.from_pod(before), next, first);
+    CHECK(source_of(out(first).frame).addr == node_address(world));
+    let_die(datapath);
+
+    REQUIRE(dial_both() == second);
+    CHECK_RUN(out(first), next, first);
+    CHECK(datapath.reasons() == 0);
+}
+
 TEST_CASE("masquerade: a connection has nothing of the one that its client had by the same port before",
           "[masquerade]") {
     const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
@@ -120,4 +155,35 @@ TEST_CASE("masquerade: a connection has nothing of the one that its client had b
         check_reply(at.datapath, flow, data_from(world, flow));
         CHECK(at.datapath.reasons() == 1);
     }
+}
+
+TEST_CASE("masquerade: a connection that both ends have closed makes way for who finds no other port", "[masquerade]") {
+    const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
+    Datapath& loaded = with_one_source_port();
+    for (const World& world : {World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP}}) {
+        CAPTURE(world, seen);
+        loaded.clear();
+        const NodePort at(loaded, world, seen, {world.backend()});
+        // The backend remembers it, and may ask the next one for a second SYN: better than none that is let through.
+        end(at, establish(at, outside_client(world)), End::backend_first);
+        const Outside flow = establish(at, outside_client(world, 45001));
+        check_in(at.datapath, flow, world.data(flow.client, flow.dialled));
+        check_reply(at.datapath, flow, data_from(world, flow));
+        CHECK(at.datapath.reasons() == 0);
+
+        const Packet other = world.first(outside_client(world, 45002), node_port(world));
+        CHECK_RUN(at.datapath.from_uplink(other), dropped, other);
+        CHECK(at.datapath.reason(SVCLB_REASON_NO_FREE_SOURCE_PORT).packets == 1);
+    }
+}
+
+TEST_CASE("masquerade: no flow has the backend's port at both ends, as a peer of the node may have", "[masquerade]") {
+    const World world = wire_world();
+    const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
+    CAPTURE(world, seen);
+    Datapath& loaded = with_one_source_port(world.backend().port);
+    const NodePort at(loaded, world, seen, {world.backend()});
+    const Packet packet = world.first(outside_client(world), node_port(world));
+    CHECK_RUN(loaded.from_uplink(packet), dropped, packet);
+    CHECK(loaded.reason(SVCLB_REASON_NO_FREE_SOURCE_PORT).packets == 1);
 }

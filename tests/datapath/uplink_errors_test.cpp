@@ -93,3 +93,60 @@ TEST_CASE("uplink: datagrams in fragments, in both directions", "[uplink]") {
     }
     CHECK(datapath.reasons() == 0);
 }
+
+TEST_CASE("uplink: errors of every kind, with headers between IP and transport, and short ones", "[uplink]") {
+    const World world = wire_world();
+    const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
+    const Icmp message = world.family == 4
+                             ? GENERATE(Icmp{3, 0}, Icmp{3, 4, 600}, Icmp{3, 13}, Icmp{11, 0}, Icmp{12, 0})
+                             : GENERATE(Icmp{1, 0}, Icmp{1, 4}, Icmp{2, 0, 1280}, Icmp{3, 0}, Icmp{4, 1});
+    const std::size_t transport = GENERATE(8U, 12U, 60U);
+    const bool with_headers = GENERATE(false, true);
+    CAPTURE(world, seen, message.type, message.code, transport, with_headers);
+    const NodePort at(world, seen);
+    const Outside flow = establish(at);
+    const Ip router = world.stranger().addr + 9;
+    const auto error = [&](const Ip& from, Packet quoted) {
+        if (with_headers) {
+            quoted.ip_options = {0x94, 0x04, 0, 0};
+            quoted.extensions = {{IPPROTO_HOPOPTS, Bytes(6)}, {IPPROTO_DSTOPTS, Bytes(14)}};
+        }
+        return error_about(from, quoted, message, transport);
+    };
+    const Packet forwarded = error(router, world.data(flow.forwarded, flow.backend));
+    CHECK_RUN(second_back(at.datapath, flow, error(router, world.data(flow.node, flow.backend))), next, forwarded);
+    CHECK_RUN(at.datapath.to_uplink(forwarded), next, error(router, world.data(flow.client, flow.dialled)));
+    const Packet back = error(router, world.data(flow.backend, flow.forwarded));
+    CHECK_RUN(at.datapath.from_uplink(error(router, world.data(flow.dialled, flow.client))), next, back);
+    CHECK_RUN(second_out(at.datapath, flow, back), next, error(router, world.data(flow.backend, flow.node)));
+    CHECK(at.datapath.reasons() == 0);
+}
+
+TEST_CASE("uplink: fragments that come before their first, in both directions", "[uplink]") {
+    const World world = udp_world();
+    const Seen seen = anywhere();
+    CAPTURE(world, seen);
+    const NodePort at(world, seen);
+    Datapath& datapath = at.datapath;
+    const Outside flow = establish(at);
+    datapath.with_complete_checksums(false);  // a packet that takes another one's place has none
+    const auto check = [&](const auto& run, const Packet& met, const Packet& expected) {
+        const auto pieces = fragments_of(met);
+        const auto arrive = fragments_of(expected);
+        const auto released = datapath.reason(SVCLB_REASON_FRAGMENT_RELEASED).packets;
+        for (std::size_t i = pieces.size() - 1; i > 0; i--) CHECK_RUN(run(pieces[i]), dropped, pieces[i]);
+        CHECK_RUN(run(pieces[0]), next, arrive[0]);
+        CHECK(datapath.reason(SVCLB_REASON_FRAGMENT_RELEASED).packets - released == pieces.size() - 1);
+        for (std::size_t i = 1; i < pieces.size(); i++) CHECK_RUN(run(pieces[i]), next, arrive[i]);
+    };
+    const Packet forwarded = large(flow.forwarded, flow.backend);
+    const Packet back = large(flow.backend, flow.forwarded);
+    check([&](const Packet& packet) { return datapath.from_uplink(packet); }, large(flow.client, flow.dialled),
+          forwarded);
+    check([&](const Packet& packet) { return datapath.to_uplink(packet); }, back, large(flow.dialled, flow.client));
+    if (seen == Seen::client_here) return;
+    check([&](const Packet& packet) { return second_out(datapath, flow, packet); }, forwarded,
+          large(flow.node, flow.backend));
+    if (seen == Seen::node_here)
+        check([&](const Packet& packet) { return datapath.from_pod(packet); }, large(flow.backend, flow.node), back);
+}

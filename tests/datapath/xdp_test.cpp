@@ -277,7 +277,7 @@ TEST_CASE("xdp: flows that are not established, or whose backend is here, go up"
     const Packet packet = world.data(client, node_port(world));
     check(packet);
     const Outside flow = dial(at, client);
-    check(packet);
+    if (seen != Seen::node_elsewhere || world.proto != IPPROTO_UDP) check(packet);
     check(data_from(world, flow));
     check_reply(at.datapath, flow, answer_of(world, flow));
     check(packet);
@@ -286,6 +286,49 @@ TEST_CASE("xdp: flows that are not established, or whose backend is here, go up"
     check(packet);
     check(data_from(world, flow));
     CHECK(at.datapath.xdp_counter().packets == 0);
+}
+
+TEST_CASE("xdp: datagrams without an answer are turned round, until there is one", "[xdp]") {
+    const World world = GENERATE(World{4, IPPROTO_UDP}, World{6, IPPROTO_UDP});
+    CAPTURE(world);
+    const RoutedNetns netns;
+    const NodePort at(world, Seen::node_elsewhere);
+    const Outside flow = dial(at, outside_client(world));
+    const Packet packet = world.data(flow.client, flow.dialled);
+    const auto first = flow_key(flow.client, flow.dialled, world.proto, SVCLB_FROM_WIRE);
+    const auto second = flow_key(flow.client, flow.backend, world.proto, SVCLB_TO_WIRE);
+    const auto by_xdp = [&] {
+        put_xdp_link(at.datapath, kEntry, packet.to_mac);
+        put_xdp_link(at.datapath, TurnedFlow::uplink(), kUplink);
+        const Run run = at.datapath.from_wire(packet.frame());
+        remove_xdp_link(at.datapath, kEntry);
+        return run;
+    };
+    Run run;
+    for (bool within_a_tick = false; !within_a_tick;) {  // which may end at any time
+        check_in(at.datapath, flow, packet);
+        const auto tick = at.datapath.find_flow(first)->flow.tick;
+        run = by_xdp();
+        check_in(at.datapath, flow, packet);
+        within_a_tick = at.datapath.find_flow(second)->flow.tick == tick;
+    }
+    CHECK_RUN(run, xdp_redirect, forwarded(with_source(with_destination(packet, flow.backend), flow.node)));
+
+    // Once a half of it has lost the entry of its answers, whoever restores that is to see the packet.
+    for (const auto& lost : {flow_key(flow.backend, flow.client, world.proto, SVCLB_TO_WIRE),
+                             flow_key(flow.backend, flow.node, world.proto, SVCLB_FROM_WIRE)}) {
+        REQUIRE(at.datapath.find_flow(lost));
+        at.datapath.remove_flow(lost, false);
+        CHECK_RUN(by_xdp(), xdp_pass, packet);
+        check_in(at.datapath, flow, packet);
+        REQUIRE(at.datapath.find_flow(lost));
+    }
+
+    check_reply(at.datapath, flow, answer_of(world, flow));
+    CHECK_RUN(by_xdp(), xdp_pass, packet);
+    check_in(at.datapath, flow, packet);
+    CHECK(at.datapath.find_flow(first)->established);
+    CHECK(at.datapath.find_flow(second)->established);
 }
 
 TEST_CASE("xdp: datagrams whose backend no longer serves go up at once, and move", "[xdp]") {

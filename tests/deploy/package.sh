@@ -11,7 +11,7 @@ build=${SVCLB_BUILD:-$top/build}
 . "$top/tests/deploy/check.sh"
 
 ((EUID == 0)) || skip "a root of its own needs root"
-for tool in mmdebstrap dpkg-shlibdeps unshare; do
+for tool in mmdebstrap dpkg-shlibdeps file unshare; do
     command -v "$tool" >/dev/null || skip "$tool is not here"
 done
 work=$(mktemp -d)

@@ -45,7 +45,12 @@ check "is refused with exit code 1" test "$status" = 1
 check "the first one goes on" kill -0 "${AGENT_PID[1]}"
 
 say "SIGTERM"
+# A thread that does not block it would take it from the loop; as process 1 of a container it would get lost there.
+blocked_by_all() { ! grep -hs ^SigBlk "/proc/${AGENT_PID[1]}"/task/*/status | grep -qv '[4-7c-f]...$'; }
+check "every thread leaves it to the loop" blocked_by_all
 stop_agent TERM
+check "is heard" grep -q "stopping; the data path goes on" "$run/agent1.log"
+check "and svclb-ctl knows" holds "$(ctl status -o json)" '.agent.running == false'
 check "leaves the data path working" holds "$(load_in client "$web6" --connections 300)" '.failed == 0'
 check "leaves open connections alone" holds "$(hold_ask v4)" '.ok == 50'
 

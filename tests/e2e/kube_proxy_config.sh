@@ -1,16 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# kube-proxy's own ConfigMap, as kubeadm writes it, starts the agent: only the kubeconfig's path is this test's. With it
+# kube-proxy's own ConfigMap, as kubeadm writes it, starts the agent: only the kubeconfig's path, the mode and one field
+# without a meaning are this test's. In the mode that is kubeadm's default node ports are on all addresses. With it
 # goes what the health and metrics servers say of an API server: the Node, watches, changes that arrive and their delays.
 set -euo pipefail
 . "$(dirname "$0")/../harness/kube.sh"
 
 harness_begin kube_proxy_config
 kube_cluster 2
-sed "s|kubeconfig: .*|kubeconfig: $run/kubeconfig|" "$harness_top/tests/data/kubeadm-kube-proxy.yaml" >"$run/config.conf"
+sed "s|kubeconfig: .*|kubeconfig: $run/kubeconfig|; s|^mode: .*|mode: \"\"|; s|enableProfiling: .*|enableProfiling: true|" \
+    "$harness_top/tests/data/kubeadm-kube-proxy.yaml" >"$run/config.conf"
 agent_source=(--config "$run/config.conf")
 start_agent
 
+reached() { holds "$(load_in client "$1" --connections 20 || true)" '.failed == 0 and (.backends | length) == 2'; }
 agent_said() { grep -q "$1" "$run/agent1.log"; }
 status_is() { [[ $(node_exec curl -sS --max-time 20 -o "$run/body" -w '%{http_code}' "http://127.0.0.1:$1") == "$2" ]] || { cat "$run/body" && return 1; }; }
 scrape() { node_exec curl -sS --max-time 20 http://127.0.0.1:10249/metrics; }
@@ -18,9 +21,34 @@ sample() { scrape | awk -v name="$1" 'index($0, name " ") == 1 { printf "%.0f", 
 sample_is() { [[ $(sample "$1") == "$2" ]] || { echo "  $1: $(sample "$1")" && return 1; }; }
 sample_over() { (($(sample "$1") > $2)) || { echo "  $1: $(sample "$1")" && return 1; }; }
 
-check "what has no meaning here is named once" agent_said 'fields without a meaning here: mode$'
+check "what has no meaning here is named once" agent_said 'fields without a meaning here: enableProfiling$'
 for to in "$web4" "$web6"; do
     check "web answers at $to" holds "$(load_in client "$to" --connections 50)" '.failed == 0 and (.backends | length) == 2'
+done
+
+say "all addresses of the node"
+node_exec ip address add 10.244.1.200/24 dev br0
+kube apply - <<'YAML' >/dev/null
+- apiVersion: v1
+  kind: Service
+  metadata: {name: everywhere, namespace: default}
+  spec:
+    type: LoadBalancer
+    clusterIP: 10.96.0.77
+    externalTrafficPolicy: Local
+    healthCheckNodePort: 32077
+    ports: [{name: tcp, port: 80, protocol: TCP, nodePort: 30077}]
+YAML
+endpoints everywhere tcp:8080:TCP b1 b2
+for to in 10.244.1.1:30077 10.244.1.200:30077; do
+    check "the node port answers at $to" await 5 reached "$to"
+done
+# By a route alone, as clouds give a balancer's address to its nodes.
+node_exec ip route add local 198.51.100.77 dev lo
+pod_exec client ip route add 198.51.100.77 via 10.244.1.1
+health_at() { [[ $(pod_exec client curl -sg --max-time 5 -o /dev/null -w '%{http_code}' "http://$1:32077/") == 200 ]]; }
+for at in 10.244.1.1 10.244.1.200 198.51.100.77; do
+    check "so does the health check at $at" await 5 health_at "$at"
 done
 
 say "the Node"

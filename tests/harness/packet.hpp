@@ -88,7 +88,7 @@ struct Extension {  // of IPv6
 };
 
 struct Packet {
-    Mac to_mac{0x02, 0, 0, 0, 0, 0x01};
+    Mac to_mac{};  // of the loopback device, by which the kernel's test-run has packets come in
     Mac from_mac{0x02, 0, 0, 0, 0, 0x02};
     std::vector<std::uint16_t> vlans{};  // outermost first
     Ip source{};

@@ -128,7 +128,9 @@ void Agent::run_due_pass() {
 
 // After each pass, and from time to time where a port is taken.
 void Agent::serve_health_checks() {
-    node_health_.serve(sync_.health_checks(), sync_.cluster().node().node_port_addresses);
+    // Where node ports are; but a balancer may ask at its own address, which is no device's, where all are to serve.
+    node_health_.serve(sync_.health_checks(), is_all(config_.node_ports) ? std::vector<model::Address>{}
+                                                                         : sync_.cluster().node().node_port_addresses);
     health_retry_at_s_ = monotonic_s() + static_cast<std::uint64_t>(kHealthRetryPause.count());
     tell_problems();
 }
@@ -227,6 +229,7 @@ void Agent::begin_grace_period() {
 }
 
 Status run(const Config& config) {
+    EventLoop::hold_end_signals();
     auto state = StateDir::take(config.state_dir);
     if (!state) return fail(state.error());
     // Before anything in the kernel is touched: wrong input must not empty a node.

@@ -136,7 +136,8 @@ void add_options(CLI::App& app, Config& config) {
                config.node_addresses.clear();
                for (const auto& text : texts) config.node_addresses.push_back(*model::parse_address(text));
            },
-           "this node's own address, of either family (default: the InternalIPs of its Node object)")
+           "this node's own address, of either family (default: the InternalIPs of its Node object, else the "
+           "ExternalIPs)")
         ->delimiter(',')
         ->type_name("IP,..")
         ->check(refuse_node_address)
@@ -222,12 +223,12 @@ void add_options(CLI::App& app, Config& config) {
     app.add_option_function<Text>(
            "--source-ports",
            [&config](const Text& text) { set_source_ports(config.datapath.settings, *source_ports(text)); },
-           "the node's ports towards backends that see it as their client; nothing else may use them")
+           "the node's ports towards backends that see it as their client")
         ->type_name("FIRST-LAST")
         ->check([](const Text& text) {
-            return source_ports(text) ? Text() : "not a range of ports like 10000-29999: " + text;
+            return source_ports(text) ? Text() : "not a range of ports like 1024-29999: " + text;
         })
-        ->default_str("10000-29999");
+        ->default_str("1024-29999");
     app.add_option_function<Text>(
            "--host-sockets", [&config](const Text& word) { config.datapath.sockets.host = *on_or_off(word); },
            "translate what processes on the host network dial, at their sockets")

@@ -68,13 +68,13 @@ constexpr std::chrono::seconds kLongestTimeout{0x7fffffff};
 [[nodiscard]] std::optional<bool> on_or_off(std::string_view word);
 [[nodiscard]] std::optional<std::uint32_t> ping_reply(std::string_view word);
 [[nodiscard]] std::optional<std::uint32_t> external_cluster_ip(std::string_view word);
-// "10000-29999", above the ports that need privilege.
+// "1024-29999", above the ports that need privilege.
 struct PortRange {
     std::uint16_t first = 0;
     std::uint16_t last = 0;
 };
 // Outside of what kernel and API server give to others by default.
-constexpr PortRange kSourcePorts{10000, 29999};
+constexpr PortRange kSourcePorts{1024, 29999};
 [[nodiscard]] std::optional<PortRange> source_ports(std::string_view text);
 void set_source_ports(svclb_settings& settings, const PortRange& range);
 [[nodiscard]] std::optional<spdlog::level::level_enum> log_level(std::string_view word);

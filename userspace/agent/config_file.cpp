@@ -175,7 +175,7 @@ std::vector<Field> own_fields(Config& config) {
         {"masqueradeAll", boolean(&config.masquerade.all)},
         {"clusterCIDR", cluster_cidr(config.masquerade.cluster_cidrs)},
         {"detectLocalMode", detect_local_mode(config.masquerade.local)},
-        {"sourcePorts", parsed("a range of ports like 10000-29999",
+        {"sourcePorts", parsed("a range of ports like 1024-29999",
                                [&config](const std::string& text) {
                                    const auto range = source_ports(text);
                                    if (range) set_source_ports(config.datapath.settings, *range);

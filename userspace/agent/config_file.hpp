@@ -51,6 +51,7 @@ private:
     std::string healthz_address_;
     std::string metrics_address_;
     std::string mode_;
+    bool node_ports_given_ = false;
     std::string local_mode_;
     bool masquerade_all_iptables_ = false;
     bool masquerade_all_nftables_ = false;

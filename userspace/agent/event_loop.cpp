@@ -15,13 +15,25 @@
 #include <span>
 
 namespace svclb::agent {
+namespace {
 
-Status EventLoop::open(std::chrono::milliseconds tick) {
+sigset_t end_signals() {
     sigset_t signals{};
     ::sigemptyset(&signals);
     ::sigaddset(&signals, SIGTERM);
     ::sigaddset(&signals, SIGINT);
+    return signals;
+}
+
+}  // namespace
+
+void EventLoop::hold_end_signals() {
+    const auto signals = end_signals();
     ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+}
+
+Status EventLoop::open(std::chrono::milliseconds tick) {
+    const auto signals = end_signals();
     epoll_ = UniqueFd{::epoll_create1(EPOLL_CLOEXEC)};
     signals_ = UniqueFd{::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)};
     timer_ = UniqueFd{::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};

@@ -12,7 +12,9 @@ namespace svclb::agent {
 
 class EventLoop {
 public:
-    // Blocks SIGTERM and SIGINT: they are read from a descriptor from now on.
+    // Blocks SIGTERM and SIGINT until open() reads them from a descriptor. To be called before there is a second
+    // thread: one that does not block them takes them away, and in a container, as process 1, drops them.
+    static void hold_end_signals();
     Status open(std::chrono::milliseconds tick);
     Status watch(int fd);
     // Those that are readable; none when a signal came in between.

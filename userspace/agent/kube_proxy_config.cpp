@@ -83,13 +83,18 @@ std::vector<Field> KubeProxyConfig::fields() {
         {"healthzBindAddress", text(&healthz_address_)},
         {"metricsBindAddress", text(&metrics_address_)},
         {"bindAddressHardFail", boolean(&config_.bind_hard_fail)},
-        {"nodePortAddresses", node_port_addresses(config_.node_ports)},
+        {"nodePortAddresses",
+         [this](const kube::Value& value) {
+             node_ports_given_ = !value.children.empty();
+             return node_port_addresses(config_.node_ports)(value);
+         }},
         {"conntrack.tcpEstablishedTimeout", not_negative(&tcp_established_)},
         {"conntrack.udpTimeout", not_negative(&udp_)},
         {"conntrack.udpStreamTimeout", not_negative(&udp_answered_)},
         {"logging.verbosity", integer(0, kMostUint32, &verbosity_)},
         {"iptables.masqueradeAll", boolean(&masquerade_all_iptables_)},
         {"nftables.masqueradeAll", boolean(&masquerade_all_nftables_)},
+        {"mode", one_of({"", "iptables", "ipvs", "nftables"}, &mode_)},
         {"clusterCIDR", cluster_cidr(config_.masquerade.cluster_cidrs)},
         {"detectLocalMode",
          [this](const kube::Value& value) {
@@ -112,7 +117,6 @@ std::vector<Field> KubeProxyConfig::fields() {
         {"logging.options.json.infoBufferSize", quantity, false},
         {"enableProfiling", boolean(), false},
         {"showHiddenMetricsForVersion", text(), false},
-        {"mode", one_of({"", "iptables", "ipvs", "nftables"}, &mode_), false},
         {"iptables.masqueradeBit", masquerade_bit, false},
         {"iptables.localhostNodePorts", boolean(), false},
         {"iptables.snatNodeInternalIP", boolean(), false},
@@ -174,7 +178,10 @@ std::vector<FieldProblem> KubeProxyConfig::finish() {
     if (local_mode_ == "InterfaceNamePrefix" && interface_prefix_.empty())
         problems.push_back({"detectLocalMode", "InterfaceNamePrefix needs detectLocal.interfaceNamePrefix"});
 
-    config_.masquerade.all = mode_ == "nftables" ? masquerade_all_nftables_ : masquerade_all_iptables_;
+    // What the proxier that would run does.
+    const bool nftables = mode_ == "nftables";
+    config_.masquerade.all = nftables ? masquerade_all_nftables_ : masquerade_all_iptables_;
+    if (!nftables && !node_ports_given_) config_.node_ports = model::all_addresses();
 
     const auto name = trimmed_lower(host_name_);
     if (!name.empty())

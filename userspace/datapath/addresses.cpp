@@ -3,6 +3,7 @@
 
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <sys/socket.h>
@@ -15,6 +16,10 @@
 
 namespace svclb::datapath {
 namespace {
+
+// On this one kube-proxy's IPVS mode puts the address of every Service, so that the kernel takes them in: thousands,
+// and none of them the node's own.
+constexpr const char* kServicesDevice = "kube-ipvs0";
 
 // Nothing for a link-local IPv6 address: it says nothing without its link, and each new Pod's link brings one.
 std::optional<AddressBytes> address_in(nlmsghdr* message) {
@@ -97,11 +102,12 @@ Result<std::optional<std::vector<AddressBytes>>> Addresses::changes() {
 
     std::vector<AddressBytes> found;
     state.by_device.clear();
+    const auto of_services = ::if_nametoindex(kServicesDevice);
     const auto listed =
         netlink::ask(state.questions.get(), RTM_GETADDR, NLM_F_DUMP, ifaddrmsg{}, [&](nlmsghdr* message) {
             const auto address = message->nlmsg_type == RTM_NEWADDR ? address_in(message) : std::nullopt;
-            if (!address) return;
             const auto index = static_cast<const ifaddrmsg*>(nlmsg_data(message))->ifa_index;
+            if (!address || index == of_services) return;
             auto& link = state.by_device[static_cast<int>(index)];
             auto& first = is_mapped(*address) ? link.v4 : link.v6;  // the kernel lists the primary one first
             if (first == AddressBytes{} && may_be_source(message)) first = *address;

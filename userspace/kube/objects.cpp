@@ -248,11 +248,14 @@ model::Object read_node(Fields& in, const Spot& root, const Spot& metadata, cons
     }
     const auto status = in.field(root, "status");
     if (!in.is_map(status)) return node;
+    std::vector<std::string> external;
     in.each_map(in.field(status, "addresses"), [&](const Spot& spot) {
         const auto type = in.text(in.field(spot, "type"));
         auto address = in.text(in.field(spot, "address"));
-        if (type == "InternalIP" && address) node.internal_ips.push_back(*std::move(address));
+        if (type == "InternalIP" && address) node.ips.push_back(*std::move(address));
+        if (type == "ExternalIP" && address) external.push_back(*std::move(address));
     });
+    node.ips.insert(node.ips.end(), external.begin(), external.end());
     return node;
 }
 

@@ -28,6 +28,19 @@ std::optional<NodePortAddresses> parse_node_port_addresses(std::span<const std::
     return chosen;
 }
 
+NodePortAddresses all_addresses() {
+    return {.ranges = {*parse_cidr("0.0.0.0/0"), *parse_cidr("::/0")}};
+}
+
+bool is_all(const NodePortAddresses& chosen) {
+    const auto all = all_addresses().ranges;
+    return !chosen.ranges.empty() && std::ranges::all_of(all, [&](const Cidr& whole) {
+        const auto of_family = [&](const Cidr& cidr) { return cidr.address.family() == whole.address.family(); };
+        return std::ranges::find(chosen.ranges, whole) != chosen.ranges.end() ||
+               std::ranges::none_of(chosen.ranges, of_family);
+    });
+}
+
 bool is_routable(const Address& address) noexcept {
     const auto& bytes = address.bytes;
     if (address.family() == Family::ipv4) return bytes[12] != 0 && bytes[12] != 127 && (bytes[12] & 0xf0U) != 0xe0;
@@ -44,7 +57,7 @@ std::vector<Address> primary_of(std::span<const Address> addresses) {
 
 std::vector<Address> primary_addresses(const Node& node) {
     std::vector<Address> addresses;
-    for (const auto& text : node.internal_ips)
+    for (const auto& text : node.ips)
         if (const auto address = parse_address(text)) addresses.push_back(*address);
     return primary_of(addresses);
 }

@@ -32,7 +32,8 @@ public:
 
     // Readable when the kernel has told something.
     [[nodiscard]] int fd() const;
-    // All of them, sorted and unique, without link-local IPv6 ones; nothing where they are what the last call returned.
+    // All of them, sorted and unique, without link-local IPv6 ones and those of kube-ipvs0; nothing where they are what
+    // the last call returned.
     Result<std::optional<std::vector<AddressBytes>>> changes();
     // The same by device, as of the last call.
     [[nodiscard]] const std::map<int, LinkAddresses>& by_device() const;

@@ -20,11 +20,14 @@ struct NodePortAddresses {
 };
 // "primary", alone, or CIDRs; an empty list is "primary". Nothing for any other texts.
 [[nodiscard]] std::optional<NodePortAddresses> parse_node_port_addresses(std::span<const std::string> texts);
+// Every address of both families.
+[[nodiscard]] NodePortAddresses all_addresses();
+[[nodiscard]] bool is_all(const NodePortAddresses& chosen);
 
 // Can it be the address of a host to others? Not so: unspecified, loopback and multicast ones.
 [[nodiscard]] bool is_routable(const Address& address) noexcept;
 
-// The first InternalIP of each family.
+// The first InternalIP of each family, else its first ExternalIP.
 [[nodiscard]] std::vector<Address> primary_addresses(const Node& node);
 // The first one of each family; what cannot be a host's address is left out.
 [[nodiscard]] std::vector<Address> primary_of(std::span<const Address> addresses);

@@ -96,7 +96,7 @@ struct EndpointSlice {
 struct Node {
     std::string name;
     std::map<std::string, std::string> labels;
-    std::vector<std::string> internal_ips;
+    std::vector<std::string> ips;  // its InternalIPs, then its ExternalIPs
     std::vector<std::string> pod_cidrs;
     bool leaving = false;  // it is being deleted, or about to be
     bool operator==(const Node&) const = default;

@@ -13,6 +13,7 @@
 #define MAGIC 0x53564c42
 
 const volatile __u32 device = 0;
+const volatile __u32 clients = 1; /* ports of the client that take turns, from the frame's on */
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -30,17 +31,40 @@ struct {
     __type(value, __u8[FRAME_SIZE]);
 } frame SEC(".maps");
 
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u32);
+} turn SEC(".maps");
+
+/* RFC 1624, equation 3 */
+static __always_inline void add_to_port(struct udphdr* udp, __u32 number) {
+    __u16 port = bpf_htons(bpf_ntohs(udp->source) + number);
+    __u32 sum = (__u16)~udp->check + (__u16)~udp->source + port;
+
+    sum = (sum & 0xffff) + (sum >> 16);
+    udp->check = ~((sum & 0xffff) + (sum >> 16));
+    udp->source = port;
+}
+
 /* Test-run takes frames that have come back as their last user left them. */
 SEC("xdp")
 int emit(struct xdp_md* ctx) {
     void* data_end = (void*)(long)ctx->data_end;
     void* data = (void*)(long)ctx->data;
+    struct ethhdr* eth = data;
     const __u8* bytes;
-    __u32 zero = 0;
+    __u32 zero = 0, *next;
 
     bytes = bpf_map_lookup_elem(&frame, &zero);
-    if (!bytes || data + FRAME_SIZE > data_end) return XDP_DROP;
+    next = bpf_map_lookup_elem(&turn, &zero);
+    if (!bytes || !next || data + FRAME_SIZE > data_end) return XDP_DROP;
     __builtin_memcpy(data, bytes, FRAME_SIZE);
+    add_to_port(
+        (void*)(eth + 1) + (eth->h_proto == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)),
+        *next);
+    *next = *next + 1 < clients ? *next + 1 : 0;
     return bpf_redirect(device, 0);
 }
 

@@ -38,6 +38,7 @@ constexpr int kQuestions = 20;          // until the flow is established, and ev
 struct Options {
     std::string to, from, device, mac, server_netns, server_device;
     double seconds = 1;
+    std::uint32_t clients = 1;
     bool unanswered = false;
 };
 
@@ -50,11 +51,15 @@ struct ObjectDeleter {
 };
 using Object = std::unique_ptr<bpf_object, ObjectDeleter>;
 
-Object load(std::uint32_t device) {
+struct Constants {  // as in wire_load.bpf.c
+    std::uint32_t device, clients;
+};
+
+Object load(const Constants& values) {
     Object object(bpf_object__open_file(SVCLB_WIRE_LOAD_OBJECT, nullptr));
     if (!object) die("open " SVCLB_WIRE_LOAD_OBJECT);
     bpf_map* constants = bpf_object__find_map_by_name(object.get(), ".rodata");
-    if (constants == nullptr || bpf_map__set_initial_value(constants, &device, sizeof(device)) != 0)
+    if (constants == nullptr || bpf_map__set_initial_value(constants, &values, sizeof(values)) != 0)
         die("name the device");
     if (bpf_object__load(object.get()) != 0) die("load");
     return object;
@@ -128,7 +133,7 @@ void emit(const Object& object, const svclb::test::Bytes& frame) {
 }
 
 void measure(const Options& options) {
-    const auto object = load(::if_nametoindex(options.device.c_str()));
+    const auto object = load({::if_nametoindex(options.device.c_str()), options.clients});
     const auto sink = attach_sink(object, options);
     if (!options.unanswered) converse(tools::parse_endpoint(options.to), tools::parse_endpoint(options.from));
     const auto frame = frame_of(options);
@@ -158,6 +163,7 @@ int main(int argc, char** argv) {
     app.add_option("--server-netns", options.server_netns, "the backend's")->required();
     app.add_option("--server-device", options.server_device, "where they arrive")->required();
     app.add_flag("--unanswered", options.unanswered, "TO drops it all: begin no conversation");
+    app.add_option("--clients", options.clients, "ports of the client that take turns")->check(CLI::Range(1, 60000));
     app.add_option("--seconds", options.seconds)->check(CLI::Range(0.01, 60.0));
     CLI11_PARSE(app, argc, argv);
     try {

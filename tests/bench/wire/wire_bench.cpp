@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // Nanoseconds of the XDP program for one packet of an established flow that it turns round, by test-run, with the floor
 // of laying the packet down; each trial is within one tick, or it does not count. And of the program at an uplink's
-// ingress for what is none of our business. Prints; a measurement, not a test.
+// ingress for what is none of our business, and of both of its programs for the first packet of a flow. Prints; a
+// measurement, not a test.
 #include <bpf/bpf.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <vector>
 
 #include "turned_flow.hpp"
 
@@ -15,11 +17,12 @@ using namespace svclb::test;
 
 namespace {
 
-constexpr std::uint32_t kRuns = 100000;
+constexpr std::int32_t kRuns = 100000;
 constexpr int kTrials = 15;
 
 // Nanoseconds each; 0 where one of the trial's packets met another verdict.
-double run(Datapath& datapath, const char* name, const Bytes& frame, std::int32_t verdict = xdp_redirect) {
+double run(Datapath& datapath, const char* name, const Bytes& frame, std::int32_t verdict = xdp_redirect,
+           std::int32_t repeat = kRuns) {
     Bytes out(frame.size() + 256);
     bpf_test_run_opts options{};
     options.sz = sizeof(options);
@@ -27,7 +30,7 @@ double run(Datapath& datapath, const char* name, const Bytes& frame, std::int32_
     options.data_size_in = static_cast<__u32>(frame.size());
     options.data_out = out.data();
     options.data_size_out = static_cast<__u32>(out.size());
-    options.repeat = kRuns;
+    options.repeat = repeat;
     REQUIRE(bpf_prog_test_run_opts(datapath.program(name), &options) == 0);
     return static_cast<std::int32_t>(options.retval) == verdict ? options.duration : 0;
 }
@@ -100,4 +103,25 @@ TEST_CASE("nanoseconds of a packet that is turned round") {
         }
         std::printf("%s %s: %.0f ns, floor %.0f ns\n", to_string(world).c_str(), back ? "back" : "out", best, floor);
     }
+}
+
+TEST_CASE("nanoseconds of a flow to another node that begins") {
+    const World world = any_world();
+    constexpr std::uint16_t kFlows = 8000;  // of which the transient tables hold all entries
+    const RoutedNetns netns;
+    Datapath& datapath = fresh_datapath();
+    const NodePort at(datapath, world, Seen::node_elsewhere, {world.backend()});
+    std::vector<double> in;
+    std::vector<double> out;
+    for (std::uint16_t port = 20000; port < 20000 + kFlows; port++) {
+        const Packet first = world.first(outside_client(world, port), node_port(world));
+        in.push_back(run(datapath, "from_uplink", first.frame(), next, 1));
+        out.push_back(run(datapath, "to_uplink", with_destination(first, world.backend()).frame(), next, 1));
+    }
+    const auto median = [](std::vector<double>& of) {
+        std::ranges::nth_element(of, of.begin() + kFlows / 2);
+        return of[kFlows / 2];
+    };
+    std::printf("%s, begins: %.0f ns at the ingress, %.0f ns at the egress\n", to_string(world).c_str(), median(in),
+                median(out));
 }

@@ -263,7 +263,7 @@ TEST_CASE("row 1.24: the node's addresses concern Services with node ports or so
     };
     using Texts = std::vector<std::string>;
 
-    model::Node node{.name = "node-a", .labels = {}, .internal_ips = {"192.168.0.1"}, .pod_cidrs = {}};
+    model::Node node{.name = "node-a", .labels = {}, .ips = {"192.168.0.1"}, .pod_cidrs = {}};
     cluster.apply(changed({node}));
     auto changes = take(cluster);
     REQUIRE(changes.size() == 1);
@@ -272,13 +272,13 @@ TEST_CASE("row 1.24: the node's addresses concern Services with node ports or so
     CHECK_FALSE(cluster.set_local_addresses({*model::parse_address("192.168.0.2")}));
     CHECK(take(cluster).empty());
     // A Node that says nothing of its addresses, or goes, takes none away.
-    node.internal_ips.clear();
+    node.ips.clear();
     cluster.apply(changed({node}));
     kube::Change gone;
     gone.gone_nodes = {"node-a"};
     cluster.apply(std::move(gone));
     CHECK(take(cluster).empty());
-    node.internal_ips = {"192.168.0.2"};
+    node.ips = {"192.168.0.2"};
     cluster.apply(changed({node}));
     CHECK(frontends(take(cluster).at(0)) == Texts{"10.96.0.10:80", "192.168.0.2:30080"});
 }
@@ -299,8 +299,8 @@ TEST_CASE("row 1.24: node ports follow the addresses of the devices that are ask
 
     Cluster told{"node-a", {b}};
     CHECK(told.node().node_port_addresses == std::vector{b});
-    told.apply(changed(
-        {model::Node{.name = "node-a", .labels = {}, .internal_ips = {"192.168.0.1", "fd00::1"}, .pod_cidrs = {}}}));
+    told.apply(
+        changed({model::Node{.name = "node-a", .labels = {}, .ips = {"192.168.0.1", "fd00::1"}, .pod_cidrs = {}}}));
     CHECK(told.node().node_port_addresses == std::vector{b, *model::parse_address("fd00::1")});
 }
 

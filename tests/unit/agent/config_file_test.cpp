@@ -180,7 +180,8 @@ TEST_CASE("a file that is no configuration is refused as a whole") {
 TEST_CASE("kubeadm's ConfigMap for kube-proxy starts the agent") {
     const auto [config, findings] = read(data("tests/data/kubeadm-kube-proxy.yaml"));
     CHECK(findings.problems == Lines{});
-    CHECK(findings.warnings == Lines{"f: fields without a meaning here: mode"});
+    CHECK(findings.warnings == Lines{});
+    CHECK(config.node_ports == model::NodePortAddresses{});
     CHECK(config.masquerade.cluster_cidrs ==
           std::vector{*model::parse_cidr("10.244.0.0/16"), *model::parse_cidr("fd00:10:244::/56")});
     CHECK(config.kubeconfig == "/var/lib/kube-proxy/kubeconfig.conf");
@@ -222,6 +223,20 @@ TEST_CASE("kube-proxy's node port addresses, and the node's own address, are our
     const auto defaults = kube_proxy("nodePortAddresses: [primary]\nbindAddress: 0.0.0.0\n").config;
     CHECK(defaults.node_ports == model::NodePortAddresses{});
     CHECK(defaults.node_addresses.empty());
+}
+
+TEST_CASE("where kube-proxy's node ports are by default, by the proxier that would run") {
+    for (const auto* mode : {"", "mode: \"\"\n", "mode: iptables\n", "mode: ipvs\n"}) {
+        CAPTURE(mode);
+        for (const auto* none : {"", "nodePortAddresses: null\n", "nodePortAddresses: []\n"}) {
+            const auto [config, findings] = kube_proxy(std::string(mode) + none);
+            CHECK(config.node_ports == model::all_addresses());
+            CHECK(findings.warnings == Lines{});
+        }
+        CHECK(kube_proxy(std::string(mode) + "nodePortAddresses: [primary]\n").config.node_ports ==
+              model::NodePortAddresses{});
+    }
+    CHECK(kube_proxy("mode: nftables\n").config.node_ports == model::NodePortAddresses{});
 }
 
 TEST_CASE("kube-proxy's masquerading is ours, by the proxier that would run") {

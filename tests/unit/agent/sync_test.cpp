@@ -284,8 +284,7 @@ TEST_CASE("endpoints that are kept for want of their slice keep their condition,
     kept.endpoints[3].ready = kept.endpoints[3].serving = false;
     auto read = slice(kWeb, {"10.0.0.9"});
     read.endpoints[0].zone_hints = {"a"};
-    model::Node own{
-        .name = "node-a", .labels = {{std::string{model::kZoneLabel}, "a"}}, .internal_ips = {}, .pod_cidrs = {}};
+    model::Node own{.name = "node-a", .labels = {{std::string{model::kZoneLabel}, "a"}}, .ips = {}, .pod_cidrs = {}};
 
     Node node;
     node.tell(change({own, service(kWeb, "10.96.0.10"), kept, read}));

@@ -94,7 +94,7 @@ TEST_CASE("what kubectl prints is read: every field that we honour") {
     model::Node node;
     node.name = "node-a";
     node.labels.emplace(model::kZoneLabel, "zone-a");
-    node.internal_ips = {"192.168.1.11"};
+    node.ips = {"192.168.1.11"};
     node.pod_cidrs = {"10.244.1.0/24", "fd00:244:1::/64"};
     CHECK(std::get<model::Node>(result.objects[2]) == node);
     CHECK(result.lines == std::vector<std::size_t>{3, 57, 103});
@@ -147,13 +147,21 @@ TEST_CASE("JSON objects may follow each other without a separator") {
     CHECK(result.lines == std::vector<std::size_t>{1, 2});
 }
 
+TEST_CASE("a Node's InternalIPs go before its ExternalIPs, whatever their order, and no other addresses count") {
+    const auto node = only<model::Node>(
+        "{kind: Node, apiVersion: v1, metadata: {name: a}, status: {addresses: [{type: ExternalIP, address: "
+        "192.0.2.1}, "
+        "{type: Hostname, address: a}, {type: InternalIP, address: 10.0.0.1}, {type: InternalDNS, address: a.example}, "
+        "{type: ExternalIP, address: '2001:db8::1'}]}}");
+    CHECK(node.ips == std::vector<std::string>{"10.0.0.1", "192.0.2.1", "2001:db8::1"});
+}
+
 TEST_CASE("JSON escapes are read, and a flow mapping that is no JSON is YAML") {
     CHECK(only<model::Node>(R"({"kind":"Node","apiVersion":"v1","metadata":{"name":"a\u002Db"}})").name == "a-b");
     const auto node = only<model::Node>(
         R"({"kind":"Node","apiVersion":"v1","metadata":{"name":"a"},
             "status":{"addresses":[{"type":"InternalIP","address":"\"\\\/\b\f\n\r\t\u00e9\u20ac\ud83d\ude00\ud83d"}]}})");
-    CHECK(node.internal_ips ==
-          std::vector<std::string>{"\"\\/\b\f\n\r\t\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xef\xbf\xbd"});
+    CHECK(node.ips == std::vector<std::string>{"\"\\/\b\f\n\r\t\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xef\xbf\xbd"});
     CHECK(only<model::Node>("{kind: Node, apiVersion: v1, metadata: {name: flow}}").name == "flow");
     CHECK(only<model::Node>(R"({"kind": Node, 'apiVersion': "v1", metadata: {name: flow}})").name == "flow");
 }

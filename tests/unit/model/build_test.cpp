@@ -269,7 +269,7 @@ TEST_CASE("session affinity has its timeout only when it is asked for") {
 }
 
 TEST_CASE("a node's view is its name and the zone label") {
-    Node node{.name = "node-a", .labels = {}, .internal_ips = {}, .pod_cidrs = {}};
+    Node node{.name = "node-a", .labels = {}, .ips = {}, .pod_cidrs = {}};
     CHECK(node_view(node).name == "node-a");
     CHECK(node_view(node).zone.empty());
     node.labels.emplace(kZoneLabel, "zone-a");

@@ -48,15 +48,28 @@ TEST_CASE("row 1.24: of a family without a range all addresses serve") {
     CHECK(serving({"fd00:9::/64"}) == Texts{"10.244.1.1", "192.168.0.1", "fd00:9::1"});
 }
 
+TEST_CASE(
+    "row 1.24: ranges are all addresses where each family has its whole range, or none and the other one has it") {
+    const auto all = [](const Texts& texts) { return is_all(*parse_node_port_addresses(texts)); };
+    CHECK(is_all(all_addresses()));
+    CHECK(all({"::/0", "10.0.0.0/8", "0.0.0.0/0"}));
+    CHECK(all({"0.0.0.0/0"}));
+    CHECK(all({"::/0"}));
+    CHECK_FALSE(all({"0.0.0.0/0", "fd00::/8"}));
+    CHECK_FALSE(all({"0.0.0.0/1", "::/0"}));
+    CHECK_FALSE(all({"primary"}));
+    CHECK_FALSE(all({}));
+}
+
 TEST_CASE("nodePortAddresses are CIDRs, or primary alone") {
     CHECK_FALSE(parse_node_port_addresses(Texts{"primary", "10.0.0.0/8"}));
     CHECK_FALSE(parse_node_port_addresses(Texts{"10.0.0.1"}));
     CHECK_FALSE(parse_node_port_addresses(Texts{"eth0"}));
 }
 
-TEST_CASE("the primary addresses of a Node are the first InternalIP of each family") {
+TEST_CASE("the primary addresses of a Node are the first one of each family that is a host's") {
     Node node;
-    node.internal_ips = {"not one", "0.0.0.0", "fd00:168::1", "192.168.0.1", "192.168.0.2", "fd00:168::2"};
+    node.ips = {"not one", "0.0.0.0", "fd00:168::1", "192.168.0.1", "192.168.0.2", "fd00:168::2"};
     CHECK(texts_of(primary_addresses(node)) == Texts{"fd00:168::1", "192.168.0.1"});
     CHECK(texts_of(node_view(node).primary) == Texts{"fd00:168::1", "192.168.0.1"});
 }
