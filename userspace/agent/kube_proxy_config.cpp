@@ -166,13 +166,14 @@ std::vector<FieldProblem> KubeProxyConfig::finish() {
     serve("healthzBindAddress", healthz_address_, kHealthzPort, v6 ? "::" : "0.0.0.0", config_.healthz_address);
     serve("metricsBindAddress", metrics_address_, kMetricsPort, v6 ? "::1" : "127.0.0.1", config_.metrics_address);
 
-    const auto pace = [&](std::string path, Periods periods) {
+    const auto pace = [&](std::string path, Periods periods, seconds pause) {
         if (periods.sync == nanoseconds::zero()) periods.sync = seconds{30};
+        if (periods.pause == nanoseconds::zero()) periods.pause = pause;
         if (periods.pause > periods.sync) problems.push_back({std::move(path), "must not be longer than syncPeriod"});
     };
-    pace("iptables.minSyncPeriod", iptables_);
-    pace("nftables.minSyncPeriod", nftables_);
-    if (mode_ == "ipvs") pace("ipvs.minSyncPeriod", ipvs_);
+    pace("iptables.minSyncPeriod", iptables_, seconds{1});
+    pace("nftables.minSyncPeriod", nftables_, seconds{1});
+    if (mode_ == "ipvs") pace("ipvs.minSyncPeriod", ipvs_, seconds{0});
     if (local_mode_ == "BridgeInterface" && bridge_.empty())
         problems.push_back({"detectLocalMode", "BridgeInterface needs detectLocal.bridgeInterface"});
     if (local_mode_ == "InterfaceNamePrefix" && interface_prefix_.empty())

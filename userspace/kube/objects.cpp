@@ -252,8 +252,11 @@ model::Object read_node(Fields& in, const Spot& root, const Spot& metadata, cons
     in.each_map(in.field(status, "addresses"), [&](const Spot& spot) {
         const auto type = in.text(in.field(spot, "type"));
         auto address = in.text(in.field(spot, "address"));
-        if (type == "InternalIP" && address) node.ips.push_back(*std::move(address));
-        if (type == "ExternalIP" && address) external.push_back(*std::move(address));
+        if (!address) return;
+        if (type == "InternalIP")
+            node.ips.push_back(*std::move(address));
+        else if (type == "ExternalIP")
+            external.push_back(*std::move(address));
     });
     node.ips.insert(node.ips.end(), external.begin(), external.end());
     return node;

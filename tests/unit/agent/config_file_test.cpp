@@ -288,6 +288,8 @@ TEST_CASE("kube-proxy's configuration is checked as kube-proxy does it") {
              Row{"iptables: {syncPeriod: -1s}", "iptables.syncPeriod: must not be negative"},
              Row{"iptables: {syncPeriod: 1s, minSyncPeriod: 2s}",
                  "iptables.minSyncPeriod: must not be longer than syncPeriod"},
+             Row{"iptables: {syncPeriod: 500ms, minSyncPeriod: 0s}",
+                 "iptables.minSyncPeriod: must not be longer than syncPeriod"},
              Row{"nftables: {minSyncPeriod: 31s}", "nftables.minSyncPeriod: must not be longer than syncPeriod"},
              Row{"ipvs: {minSyncPeriod: 31s}", ""},
              Row{"{mode: ipvs, ipvs: {minSyncPeriod: 31s}}", "ipvs.minSyncPeriod: must not be longer than syncPeriod"},
