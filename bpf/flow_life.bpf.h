@@ -52,6 +52,15 @@ static __always_inline bool is_first_syn(const struct packet *pkt)
 	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 }
 
+/*
+ * A backend's SYN-ACK goes on with no flow that is over. Where another has the node's ports too, as a kube-proxy that
+ * masquerades, it answers a connection of that one's.
+ */
+static __always_inline bool answers_another(const struct packet *pkt, const struct svclb_flow *flow)
+{
+	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && closed(flow);
+}
+
 /* Does the packet begin a flow, as far as its own headers tell? */
 static __always_inline bool opens_flow(const struct packet *pkt)
 {
@@ -117,6 +126,8 @@ static __always_inline bool found_established(struct work *work)
 		remove_established(&pkt->tuple, pkt->v6);
 		return false;
 	}
+	if (!from_client && answers_another(pkt, flow))
+		return false;
 	follow(work, flow, from_client);
 	work->flow = *flow;
 	return true;
@@ -230,6 +241,8 @@ __noinline int found_transient(void)
 	if (!flow)
 		return 0;
 	if (is_reply_among_clients(flow->kind)) {
+		if (answers_another(&work->pkt, flow))
+			return 0;
 		answered(work, flow);
 		return 1;
 	}

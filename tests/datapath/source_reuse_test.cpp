@@ -187,3 +187,23 @@ TEST_CASE("masquerade: no flow has the backend's port at both ends, as a peer of
     CHECK_RUN(loaded.from_uplink(packet), dropped, packet);
     CHECK(loaded.reason(SVCLB_REASON_NO_FREE_SOURCE_PORT).packets == 1);
 }
+
+TEST_CASE("masquerade: a SYN-ACK to a port whose connection is over answers one of somebody else's, as a kube-proxy's",
+          "[masquerade]") {
+    const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
+    const bool established = GENERATE(false, true);
+    const End how = GENERATE(End::client_first, End::backend_first, End::reset);
+    for (const World& world : {World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP}}) {
+        CAPTURE(world, seen, established, how);
+        const NodePort at(world, seen);
+        const Outside flow = established ? establish(at, outside_client(world)) : dial(at, outside_client(world));
+        const Packet syn_ack = answer_of(world, flow);
+        check_reply(at.datapath, flow, syn_ack);
+        end(at, flow, how);
+        CHECK_RUN(second_back(at.datapath, flow, syn_ack), next, syn_ack);
+
+        // The connection's own last words find the client still.
+        check_reply(at.datapath, flow, tcp(flow.backend, flow.node, ack));
+        CHECK(at.datapath.reasons() == 0);
+    }
+}

@@ -26,7 +26,7 @@ if ((EUID == 0)); then
 fi
 
 # What a Kubernetes client of its own release makes of the typed objects: a field that it does not know is lost.
-kubectl_minor=$(kubectl version --client -o json 2>/dev/null | sed -nE 's/.*"minor": *"([0-9]+).*/\1/p')
+kubectl_minor=$( (kubectl version --client -o json 2>/dev/null || true) | sed -nE 's/.*"minor": *"([0-9]+).*/\1/p')
 if ((${kubectl_minor:-0} >= 30)); then
     for mode in run drain cleanup; do
         kubectl kustomize "$plain/$mode" >"$work/$mode.yaml"

@@ -73,6 +73,10 @@ ctl status -o wide | sed -n '/REASON/,$p'
 say "more connections than source ports: 7 to each backend"
 stop_agent
 start_agent --node-ip 10.0.201.2,fd00:78:201::2 --source-ports 10000-10009
+for to in 10.0.201.2:30083 '[fd00:78:201::2]:30083'; do
+    check "those that the backend closes first keep nobody away: $to" \
+        holds "$(load_in outside "$to" --connections 300 --concurrency 4 --bye)" '.ok == 300 and .failed == 0'
+done
 before=$(dropped_for NO_FREE_SOURCE_PORT)
 hold_begin many outside 10.0.201.2:30083 30 --timeout-ms 1500
 check "those that get none fail" holds "$(hold_said many)" '.ok >= 1 and .ok <= 14 and .ok + .failed == 30'

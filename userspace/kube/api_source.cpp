@@ -33,21 +33,24 @@ std::array<Resource, kResources> resources(const std::string& node) {
         Resource{.kind = ObjectKind::service,
                  .name = "services",
                  .path = "/api/v1/services",
-                 .selectors = "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name&"
-                              "fieldSelector=spec.clusterIP%21%3DNone"},
+                 .selectors = "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name",
+                 .saving = "fieldSelector=spec.clusterIP%21%3DNone"},  // since 1.31
         Resource{.kind = ObjectKind::endpoint_slice,
                  .name = "endpointslices",
                  .path = "/apis/discovery.k8s.io/v1/endpointslices",
-                 .selectors = "labelSelector=%21service.kubernetes.io%2Fheadless"},
+                 .selectors = "labelSelector=%21service.kubernetes.io%2Fheadless",
+                 .saving = ""},
         // Checked by open: nothing to escape.
         Resource{.kind = ObjectKind::node,
                  .name = "nodes",
                  .path = "/api/v1/nodes",
-                 .selectors = "fieldSelector=metadata.name%3D" + node},
+                 .selectors = "fieldSelector=metadata.name%3D" + node,
+                 .saving = ""},
         Resource{.kind = ObjectKind::service_cidr,
                  .name = "servicecidrs",
                  .path = "/apis/networking.k8s.io/v1/servicecidrs",
                  .selectors = "",
+                 .saving = "",
                  .optional = true},
     };
 }

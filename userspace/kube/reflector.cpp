@@ -64,7 +64,9 @@ Reflector::~Reflector() {
 }
 
 std::string Reflector::target() const {
-    auto target = resource_.path + "?" + resource_.selectors + (resource_.selectors.empty() ? "" : "&");
+    auto target = resource_.path + "?";
+    for (const auto* selector : {&resource_.selectors, &resource_.saving})
+        if (!selector->empty()) target += *selector + "&";
     const auto since = consistent_ || version_.empty() ? "" : "&resourceVersion=" + escaped(version_);
     if (phase_ == Phase::list) {
         if (!page_.empty()) return target + "limit=" + std::to_string(kPage) + "&continue=" + escaped(page_);
@@ -253,6 +255,9 @@ void Reflector::refused(ApiStatus status) {
         due_ =
             surroundings_.now() + std::chrono::duration_cast<milliseconds>(kAbsentPause * (1 + surroundings_.random()));
     } else if (phase_ == Phase::initial && (status.code == 400 || status.code == 422)) {
+        fall_back();
+    } else if (phase_ == Phase::list && page_.empty() && status.code == 400 && !resource_.saving.empty()) {
+        resource_.saving.clear();
         fall_back();
     } else {
         // What keeps us out says nothing about our version; nor does a server that has too much to do.

@@ -23,6 +23,8 @@ struct Resource {
     std::string name;       // "services"
     std::string path;       // "/api/v1/services"
     std::string selectors;  // escaped: "fieldSelector=..."; "" = everything
+    // One more, which only saves objects that are none of ours; left out by a server that does not know it.
+    std::string saving;
     bool optional = false;  // not every server has it, or lets us see it
 };
 

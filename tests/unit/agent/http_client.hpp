@@ -6,9 +6,11 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <catch2/catch_test_macros.hpp>
+#include <cstdint>
 #include <string>
 
 #include "svclb/base/unique_fd.hpp"
@@ -21,16 +23,22 @@ struct Bound {
     model::AddressPort at;
 };
 
-// A port of the loopback that the kernel says is free, taken as long as the descriptor is open.
+// A port of the loopback, taken as long as the descriptor is open. Never one that the kernel gives to who asks for any,
+// which a test beside this one would get as soon as it is free, and each one once in a process.
 inline Bound bind_any() {
+    constexpr unsigned kFirst = 10000;
+    constexpr unsigned kPorts = 20000;
+    static unsigned next = static_cast<unsigned>(::getpid()) * 8;
     Bound bound{UniqueFd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}, {*model::parse_address("127.0.0.1"), 0}};
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    REQUIRE(::bind(bound.fd.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
-    REQUIRE(::getsockname(bound.fd.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
-    bound.at.port = ntohs(address.sin_port);
+    for (unsigned tries = 0; tries < kPorts; ++tries) {
+        bound.at.port = static_cast<std::uint16_t>(kFirst + next++ % kPorts);
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        address.sin_port = htons(bound.at.port);
+        if (::bind(bound.fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return bound;
+    }
+    FAIL("no port is free");
     return bound;
 }
 

@@ -26,11 +26,14 @@ struct World {
     std::vector<std::string> problems;
     std::size_t changes = 0;  // objects that were told
 
-    std::unique_ptr<Reflector> made(bool optional) {
-        return std::make_unique<Reflector>(
-            Resource{
-                .kind = ObjectKind::service, .name = "services", .path = "/s", .selectors = "", .optional = optional},
-            transport, surroundings);
+    std::unique_ptr<Reflector> made(bool optional, const std::string& saving = "") {
+        return std::make_unique<Reflector>(Resource{.kind = ObjectKind::service,
+                                                    .name = "services",
+                                                    .path = "/s",
+                                                    .selectors = "",
+                                                    .saving = saving,
+                                                    .optional = optional},
+                                           transport, surroundings);
     }
     // One round of the agent's loop.
     void run() {
@@ -172,6 +175,28 @@ TEST_CASE("a server without streaming lists is asked for pages, by 400, 422 or w
     CHECK(world.transport.at("/s").request.silence == 150s);
     CHECK(world.reflector->state().lists == 2);
     CHECK(world.reflector->state().watches == 1);
+}
+
+TEST_CASE("a selector that a server does not know is left out, for good") {
+    World world;
+    world.reflector = world.made(false, "fieldSelector=spec.x%3Dy");
+    world.run();
+    CHECK(world.target() == "/s?fieldSelector=spec.x%3Dy&" + std::string(kStream).substr(3));
+    world.refuse(400, status(400, "BadRequest"));
+    world.run();
+    CHECK(world.target() == "/s?fieldSelector=spec.x%3Dy&limit=500&resourceVersion=0");
+    world.refuse(400, status(400, "BadRequest"));
+    world.run();
+    CHECK(world.target() == "/s?limit=500&resourceVersion=0");
+    CHECK(world.problems.empty());
+    world.whole(list("Service", "20", {service("a", "3")}));
+    CHECK(world.names == Names{"a"});
+    CHECK(world.target() == "/s?watch=true&allowWatchBookmarks=true&timeoutSeconds=450&resourceVersion=20");
+    // Without it, 400 is a failure like any other.
+    world.end();
+    world.pass(kBackoff);
+    world.refuse(400, status(400, "BadRequest"));
+    CHECK_FALSE(world.problems.empty());
 }
 
 TEST_CASE("streamed lists are tried again by a list ten minutes on") {
