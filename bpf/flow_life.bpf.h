@@ -53,12 +53,13 @@ static __always_inline bool is_first_syn(const struct packet *pkt)
 }
 
 /*
- * A backend's SYN-ACK goes on with no flow that is over. Where another has the node's ports too, as a kube-proxy that
- * masquerades, it answers a connection of that one's.
+ * Does a backend's SYN-ACK to the node answer somebody else's connection? The port's own is over; a kube-proxy beside
+ * us masquerades by the same ports.
  */
 static __always_inline bool answers_another(const struct packet *pkt, const struct svclb_flow *flow)
 {
-	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && closed(flow);
+	return flow->kind == SVCLB_FLOW_SOURCE_REPLY && (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) &&
+	       closed(flow);
 }
 
 /* Does the packet begin a flow, as far as its own headers tell? */
@@ -126,7 +127,7 @@ static __always_inline bool found_established(struct work *work)
 		remove_established(&pkt->tuple, pkt->v6);
 		return false;
 	}
-	if (!from_client && answers_another(pkt, flow))
+	if (answers_another(pkt, flow))
 		return false;
 	follow(work, flow, from_client);
 	work->flow = *flow;
