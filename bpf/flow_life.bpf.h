@@ -226,6 +226,41 @@ static __always_inline bool go_on(struct work *work, struct svclb_flow *entry, b
 	return true;
 }
 
+/* A packet of the backend's in a conversation that is none of our flows. */
+static __always_inline void follow_direct(const struct packet *pkt, struct svclb_flow *flow)
+{
+	touch(flow);
+	if (pkt->tcp_flags & (TCP_FIN | TCP_RST)) {
+		stamp(flow); /* the backend's memory of the connection begins now */
+		flow->backend_fin = 1;
+	}
+}
+
+/*
+ * `work.pkt` goes on in a connection that no flow has. If a backend that knows the node as its client sends it to one
+ * of our source ports, it is somebody else's connection (kube-proxy's, until all of its have ended): no flow is to get
+ * that port while it lasts (claim).
+ */
+__noinline int note_unknown(void)
+{
+	const struct svclb_wire_filters *wire = wire_filter_bytes();
+	struct work *work = work_on();
+	const struct svclb_flow_key6 *tuple;
+
+	if (!work || !wire)
+		return 0;
+	tuple = &work->pkt.tuple;
+	if (!is_source_port(tuple->dport) || !wire->source[filter_index(tuple->saddr, tuple->sport)] ||
+	    work->pkt.tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))
+		return 0;
+	begin_flow(&work->flow, SVCLB_NONE, 0);
+	work->flow.kind = SVCLB_FLOW_DIRECT;
+	copy_addr(work->flow.addr, tuple->saddr);
+	work->flow.port = tuple->sport;
+	work->flow.client_port = tuple->dport;
+	return store_transient(tuple, &work->flow, BPF_NOEXIST, work->pkt.v6);
+}
+
 /*
  * Looks for `work.pkt` among the flows that are not established. A retransmitted SYN, and UDP, stay with the backend as
  * long as it serves. 1: `work.flow` says how to translate.
@@ -244,6 +279,10 @@ __noinline int found_transient(void)
 	flow = find_transient(&work->pkt.tuple, work->pkt.v6);
 	if (!flow)
 		return 0;
+	if (flow->kind == SVCLB_FLOW_DIRECT) {
+		follow_direct(&work->pkt, flow);
+		return 0;
+	}
 	if (is_reply_among_clients(flow->kind)) {
 		if (answers_another(&work->pkt, flow)) {
 			remove_transient(&work->pkt.tuple, work->pkt.v6);
@@ -285,11 +324,7 @@ __noinline int found_transient_outward(void)
 	if (!flow)
 		return VERDICT_NEXT;
 	if (flow->kind == SVCLB_FLOW_DIRECT) {
-		touch(flow);
-		if (work->pkt.tcp_flags & (TCP_FIN | TCP_RST)) {
-			stamp(flow); /* the backend's memory of the connection begins now */
-			flow->backend_fin = 1;
-		}
+		follow_direct(&work->pkt, flow);
 		return VERDICT_NEXT;
 	}
 	if (flow->kind != SVCLB_FLOW_SOURCE) {

@@ -48,8 +48,10 @@ __noinline int begin(struct __sk_buff *skb)
 		result = open_to(work, frontend);
 		return result ? refuse(skb, pkt, result) : VERDICT_NONE;
 	}
-	if (has_connections(pkt->tuple.proto) && !(pkt->tcp_flags & TCP_SYN))
+	if (has_connections(pkt->tuple.proto) && !(pkt->tcp_flags & TCP_SYN)) {
+		note_unknown();
 		return VERDICT_NEXT;
+	}
 	index = filter_index(pkt->tuple.daddr, pkt->tuple.dport);
 	if (bytes->reply[index] || bytes->backend[index]) {
 		result = meet_direct();

@@ -96,7 +96,11 @@ __noinline int begin_from_wire(struct __sk_buff *skb)
 			return open_from_wire(skb);
 		}
 	}
-	if (!opens_flow(pkt) || !wire->reply[index])
+	if (!opens_flow(pkt)) {
+		note_unknown();
+		return VERDICT_NEXT;
+	}
+	if (!wire->reply[index])
 		return VERDICT_NEXT;
 	result = meet_direct();
 	if (result < 0)

@@ -208,3 +208,32 @@ TEST_CASE("masquerade: a SYN-ACK to a port whose connection is over answers one 
         CHECK(at.datapath.reasons() == 0);
     }
 }
+
+TEST_CASE("masquerade: a port by which somebody else's connection goes on is no flow's until that has ended",
+          "[masquerade]") {
+    const Seen seen = GENERATE(Seen::node_here, Seen::node_elsewhere);
+    Datapath& loaded = with_one_source_port();
+    for (const World& world : {World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP}}) {
+        CAPTURE(world, seen);
+        loaded.clear();
+        const NodePort at(loaded, world, seen, {world.backend()});
+        // The backend is known to see the node, from a flow that nothing is left of.
+        const Outside flow = dial(at, outside_client(world));
+        const auto direction = seen == Seen::node_here ? SVCLB_FROM_POD : SVCLB_FROM_WIRE;
+        const auto answers = flow_key(flow.backend, flow.node, world.proto, direction);
+        at.datapath.remove_flow(answers, false);
+
+        const Packet others = tcp(flow.backend, flow.node, ack);
+        CHECK_RUN(second_back(at.datapath, flow, others), next, others);
+        CHECK_RUN(second_back(at.datapath, flow, others), next, others);
+        const Packet first = world.first(outside_client(world, 45001), node_port(world));
+        CHECK_RUN(at.datapath.from_uplink(first), dropped, first);
+        CHECK(at.datapath.reason(SVCLB_REASON_NO_FREE_SOURCE_PORT).packets == 1);
+
+        const Packet end = tcp(flow.backend, flow.node, fin | ack);
+        CHECK_RUN(second_back(at.datapath, flow, end), next, end);
+        make_idle(at.datapath, answers, 61);
+        dial(at, outside_client(world, 45002));
+        CHECK(at.datapath.reasons() == 1);
+    }
+}
