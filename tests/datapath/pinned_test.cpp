@@ -9,6 +9,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "kernel_sandbox.hpp"
@@ -28,6 +29,19 @@ TEST_CASE("a directory where no agent has run is named as that") {
     const KernelSandbox sandbox;
     CHECK(error_of(Pinned::open(sandbox.bpf_dir())) ==
           sandbox.bpf_dir().string() + " holds no maps of svclb: no agent has run with this --bpf-dir");
+}
+
+TEST_CASE("an agent is known to run as long as one does, a successor that overlaps with it too") {
+    const KernelSandbox sandbox;
+    auto first = std::make_optional(open_or_fail(sandbox.options()));
+    const auto pinned = Pinned::open(sandbox.bpf_dir());
+    REQUIRE(pinned);
+    CHECK(pinned->agent_runs());
+    auto second = std::make_optional(open_or_fail(sandbox.options()));
+    first.reset();
+    CHECK(pinned->agent_runs());
+    second.reset();
+    CHECK(!pinned->agent_runs());
 }
 
 TEST_CASE("everything that an agent left can be read without it, and nothing is written") {

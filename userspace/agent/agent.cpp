@@ -269,8 +269,8 @@ Status clean_up(const Config& config) {
     if (auto cleaned = datapath::cleanup(config.datapath.bpf_dir); !cleaned) return cleaned;
     std::error_code code;
     std::filesystem::remove_all(config.state_dir, code);
-    // In a container the directory itself is a mount point, and stays.
-    if (code && code != std::errc::device_or_resource_busy)
+    // In a container the directory itself is a mount point, its root often read-only, and stays.
+    if (code && code != std::errc::device_or_resource_busy && code != std::errc::read_only_file_system)
         return fail({code, fmt::format("remove {}", config.state_dir.string())});
     return {};
 }

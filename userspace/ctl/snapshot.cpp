@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// The one file of svclb-ctl that touches the outside world: pinned maps, clocks and /proc.
+// The one file of svclb-ctl that touches the outside world: pinned maps and clocks.
 #include "snapshot.hpp"
 
 #include <arpa/inet.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <ctime>
-#include <fstream>
-#include <iterator>
-#include <sstream>
 #include <string_view>
 #include <system_error>
 #include <variant>
@@ -29,32 +25,6 @@ std::uint64_t clock_ns(clockid_t clock) {
 
 std::string padded_text(const char* text, std::size_t size) {
     return {text, ::strnlen(text, size)};
-}
-
-// The row outlives its agent and the kernel gives process ids again, so the process must also be older than the row.
-// A clock that was set forward since then makes the process look younger; its name decides in that case.
-bool agent_runs(const svclb_agent_status& agent) {
-    if (agent.pid == 0) return false;
-    std::ifstream file("/proc/" + std::to_string(agent.pid) + "/stat");
-    const std::string stat{std::istreambuf_iterator<char>(file), {}};
-    const auto open = stat.find('(');
-    const auto close = stat.rfind(')');  // the name may hold anything, brackets too
-    if (open == std::string::npos || close == std::string::npos) return false;
-    const std::string name = stat.substr(open + 1, close - open - 1);
-
-    std::istringstream fields(stat.substr(close + 1));
-    std::string state;
-    fields >> state;
-    if (state.empty() || state == "Z" || state == "X") return false;
-    std::uint64_t start_ticks = 0;
-    std::string skipped;
-    for (int field = 4; field < 22; ++field) fields >> skipped;  // proc(5): the start time is field 22
-    if (!(fields >> start_ticks)) return false;
-
-    const auto ticks_per_s = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
-    const std::uint64_t boot_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME);
-    const std::uint64_t started_ns = boot_ns + start_ticks * (kNsPerSecond / ticks_per_s);
-    return started_ns <= agent.started_ns + kNsPerSecond || name == "svclb-agent";
 }
 
 FrontendRow frontend_row(const svclb_frontend_key& key, const svclb_frontend& value) {
@@ -287,7 +257,7 @@ Result<Snapshot> read_snapshot(const std::filesystem::path& bpf_dir, const Parts
     Snapshot out;
     out.bpf_dir = bpf_dir.string();
     out.agent = pinned->agent();
-    out.agent_running = agent_runs(out.agent);
+    out.agent_running = out.agent.pid != 0 && pinned->agent_runs();
     out.now_ns = clock_ns(CLOCK_REALTIME);
     Status done = read_rows(*pinned, out);
     if (done && parts.tables) done = read_tables(*pinned, out);

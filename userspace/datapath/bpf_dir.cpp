@@ -2,6 +2,7 @@
 #include "bpf_dir.hpp"
 
 #include <bpf/bpf.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
@@ -65,6 +66,26 @@ Status prepare(const BpfDir& dir) {
     fs::permissions(dir.root, fs::perms::owner_all, error);
     if (error) return fail({error, "restrict " + dir.root.string()});
     return {};
+}
+
+// A lock for reading, since a directory can't be opened for writing; a question after one for writing meets it, and
+// takes none itself. Traffic does not depend on it.
+UniqueFd hold(const BpfDir& dir) {
+    UniqueFd fd{::open(dir.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    struct flock lock {};
+    lock.l_type = F_RDLCK;
+    if (!fd || ::fcntl(fd.get(), F_OFD_SETLK, &lock) != 0) {
+        spdlog::warn("svclb-ctl will not see that this agent runs lock={} reason=\"{}\"", dir.root.string(),
+                     std::error_code(errno, std::system_category()).message());
+    }
+    return fd;
+}
+
+bool is_held(const BpfDir& dir) {
+    const UniqueFd fd{::open(dir.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    return fd && ::fcntl(fd.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 Result<std::vector<std::string>> names_in(const fs::path& directory) {

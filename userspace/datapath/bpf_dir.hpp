@@ -31,6 +31,11 @@ Status prepare(const BpfDir& dir);
 
 [[nodiscard]] bool is_bpffs(const std::filesystem::path& path);
 
+// Holds as long as the descriptor is open, and any number may; is_held() tells of it in every PID namespace, a
+// container's and the host's.
+UniqueFd hold(const BpfDir& dir);
+[[nodiscard]] bool is_held(const BpfDir& dir);
+
 // Names in a directory, sorted; a directory that is not there is empty.
 Result<std::vector<std::string>> names_in(const std::filesystem::path& directory);
 

@@ -130,6 +130,7 @@ struct Datapath::State {
     Core core;
     SocketState sockets;
     Barrier barrier;  // of the first load: waiting goes on from another thread while a map grows
+    UniqueFd held;    // while the agent runs
 };
 
 Datapath::Datapath(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -199,11 +200,13 @@ Result<Datapath> Datapath::open(const Options& options) {
                                                         .xdp = options.xdp,
                                                         .without_xdp = {}},
                                                .sockets = {},
-                                               .barrier = std::move(*barrier)});
+                                               .barrier = std::move(*barrier),
+                                               .held = {}});
     Core& core = state->core;
     show_sizes(core);
     state->sockets = open_sockets(core, options.sockets, *pinned);
     core.tables.set_grow([&core](std::span<const Room> rooms) { return grow(core, rooms); });
+    state->held = hold(dir);  // last: until the agent writes its own row, there is the former one's
     spdlog::info("datapath open bpf_dir={} adopted_maps={} attached={} mode={}", dir.root.string(),
                  pinned->all().size(), core.links.attached().size(), core.tcx ? "tcx" : "clsact");
     return Datapath(std::move(state));

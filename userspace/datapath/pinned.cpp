@@ -138,6 +138,10 @@ Result<Pinned> Pinned::open(const std::filesystem::path& bpf_dir) {
     return Pinned(std::move(*opened));
 }
 
+bool Pinned::agent_runs() const {
+    return is_held(state_->dir);
+}
+
 svclb_agent_status Pinned::agent() const {
     // The row of another release may be shorter or longer.
     svclb_agent_status copy{};

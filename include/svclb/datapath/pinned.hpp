@@ -46,6 +46,9 @@ public:
     Pinned& operator=(Pinned&&) noexcept;
     ~Pinned();
 
+    // In whichever PID namespace it may be.
+    [[nodiscard]] bool agent_runs() const;
+
     // A copy: the agent writes into the row meanwhile. Strings in it always end.
     [[nodiscard]] svclb_agent_status agent() const;
 
