@@ -54,7 +54,7 @@ static __always_inline bool is_first_syn(const struct packet *pkt)
 
 /*
  * Does a backend's SYN-ACK to the node answer somebody else's connection? The port's own is over; a kube-proxy beside
- * us masquerades by the same ports.
+ * us masquerades by the same ports. What follows on it is to find nothing here.
  */
 static __always_inline bool answers_another(const struct packet *pkt, const struct svclb_flow *flow)
 {
@@ -116,19 +116,22 @@ static __always_inline bool found_established(struct work *work)
 {
 	const struct packet *pkt = &work->pkt;
 	struct svclb_flow *flow = find_established(&pkt->tuple, pkt->v6);
-
 	bool from_client;
+	bool over;
 
 	if (!flow)
 		return false;
 	from_client = !is_reply_among_clients(flow->kind);
-	if (from_client && (has_connections(pkt->tuple.proto) ? is_first_syn(pkt) && client_is_done(flow)
-							      : !backend_serves(work, flow))) {
+	if (!from_client)
+		over = answers_another(pkt, flow);
+	else if (has_connections(pkt->tuple.proto))
+		over = is_first_syn(pkt) && client_is_done(flow);
+	else
+		over = !backend_serves(work, flow);
+	if (over) {
 		remove_established(&pkt->tuple, pkt->v6);
 		return false;
 	}
-	if (answers_another(pkt, flow))
-		return false;
 	follow(work, flow, from_client);
 	work->flow = *flow;
 	return true;
@@ -242,8 +245,10 @@ __noinline int found_transient(void)
 	if (!flow)
 		return 0;
 	if (is_reply_among_clients(flow->kind)) {
-		if (answers_another(&work->pkt, flow))
+		if (answers_another(&work->pkt, flow)) {
+			remove_transient(&work->pkt.tuple, work->pkt.v6);
 			return 0;
+		}
 		answered(work, flow);
 		return 1;
 	}

@@ -210,7 +210,8 @@ void Frontends::write_wanted(datapath::Tables& tables, Report& report) {
 }
 
 void Frontends::remove_unwanted(datapath::Tables& tables, Report& report) {
-    for (const bool addresses : {false, true})
+    // An address before its frontends, for the same reason.
+    for (const bool addresses : {true, false})
         for (const auto& item : pending_)
             if (is_address_key(item.key) == addresses) remove(item, tables, report);
     settle();

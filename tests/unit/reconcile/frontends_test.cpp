@@ -117,6 +117,22 @@ TEST_CASE_METHOD(Fixture, "a ClusterIP address has one row while any frontend is
     CHECK(tables.desired.empty());
 }
 
+TEST_CASE_METHOD(Fixture, "no port of an address is unknown on its way in or out") {
+    const auto second = frontend("10.0.0.1", 81);
+    const World both = world({port("a", "x", {kVip()}, {}), port("a", "y", {second}, {})});
+    // The port that is without a frontend while there is an address row is refused as one that no Service has.
+    const auto addresses = [&](Op op) {
+        std::vector<bool> is_address;
+        for (const Write& write : tables.log)
+            if (write.op == op) is_address.push_back(svclb::reconcile::is_address_key(write.frontend_key));
+        return is_address;
+    };
+    REQUIRE(apply(all_of(both)).failures == 0);
+    CHECK(addresses(Op::put_frontend) == std::vector{false, false, true});
+    REQUIRE(apply({{{"default", "a"}, {}}}).failures == 0);
+    CHECK(addresses(Op::remove_frontend) == std::vector{true, false, false});
+}
+
 TEST_CASE_METHOD(Fixture, "only ClusterIPs have an address row") {
     const auto node_port = frontend("192.168.0.1", 30080, FrontendKind::node_port);
     REQUIRE(apply(all_of(world({port("a", "", {node_port}, {})}))).failures == 0);
