@@ -272,15 +272,12 @@ static __noinline int answer_ping(struct __sk_buff *skb, struct work *work)
 	return store_addrs(skb, pkt, pkt->tuple.daddr, pkt->tuple.saddr, sum);
 }
 
-/* Refuses `work.pkt` for `reason`, which is counted also where the client is not told. Returns the verdict. */
-__noinline int reject(struct __sk_buff *skb, __u32 reason)
+/* Makes the packet the answer that refuses it for `reason`, which is counted also where the client is not told.
+ * VERDICT_NONE: it is that now, and is to go to its sender; or a verdict. */
+static __always_inline int make_refusal(struct __sk_buff *skb, struct work *work, __u32 reason)
 {
-	struct work *work = work_on();
-	const struct packet *pkt;
+	const struct packet *pkt = &work->pkt;
 
-	if (!work)
-		return VERDICT_DROP;
-	pkt = &work->pkt;
 	count_reason(pkt, reason);
 	/* Never an answer to a reset: two refusing ends would go on for ever. */
 	if (pkt->tuple.proto == IPPROTO_TCP && pkt->tcp_flags & TCP_RST)
@@ -292,7 +289,19 @@ __noinline int reject(struct __sk_buff *skb, __u32 reason)
 	if (pkt->tuple.proto == IPPROTO_TCP && has_plain_ip(pkt) ? answer_reset(skb, work)
 								 : answer_unreachable(skb, work))
 		return drop(pkt, SVCLB_REASON_REJECT_FAILED);
-	return send_answer(skb, pkt);
+	return VERDICT_NONE;
+}
+
+/* Refuses `work.pkt`, which has come in by this device. Returns the verdict. */
+__noinline int reject(struct __sk_buff *skb, __u32 reason)
+{
+	struct work *work = work_on();
+	int verdict;
+
+	if (!work)
+		return VERDICT_DROP;
+	verdict = make_refusal(skb, work, reason);
+	return verdict == VERDICT_NONE ? send_answer(skb, &work->pkt) : verdict;
 }
 
 /* `work.pkt` is a ping to a ClusterIP. Returns the verdict. */

@@ -136,11 +136,41 @@ static __always_inline int handle_from_wire(struct __sk_buff *skb, struct work *
 	return work->flow.kind == SVCLB_FLOW_ENCAPSULATED ? VERDICT_ENCAPSULATE : translate(skb, work);
 }
 
+/*
+ * `work.pkt` leaves for a frontend's address, by way of the stack. Of a connection that neither we nor the kernel's
+ * conntrack knows, it would go to and fro between the node and the router that sent it here: with all that its client
+ * needs to know it goes back once. Not what a pod sends: an external address may still be another machine's.
+ */
+__noinline int send_back_unknown(struct __sk_buff *skb)
+{
+	struct work *work = work_on();
+	__u32 device = skb->ingress_ifindex;
+	int verdict;
+
+	if (!work || opens_flow(&work->pkt) || !find_frontend(&work->pkt.tuple))
+		return VERDICT_NEXT;
+	/* A bridge that the uplink is a port of sends on what is for others. */
+	if ((work->pkt.l3 && !is_for_us(skb)) || !bpf_map_lookup_elem(&uplink_devices, &device))
+		return VERDICT_NEXT;
+	if (work->pkt.fragment) /* what it became would be remembered for the others */
+		return drop(&work->pkt, SVCLB_REASON_NO_FLOW_REJECTED);
+	verdict = make_refusal(skb, work, SVCLB_REASON_NO_FLOW_REJECTED);
+	return verdict == VERDICT_NONE ? VERDICT_NEXT : verdict;
+}
+
 static __always_inline int handle_to_wire(struct __sk_buff *skb, struct work *work)
 {
 	const struct svclb_wire_filters *wire = wire_filter_bytes();
+	const struct svclb_filters *bytes = filter_bytes();
+	int verdict;
 
-	return wire ? translate_outward(skb, work, wire->reply) : VERDICT_NEXT;
+	if (!wire || !bytes)
+		return VERDICT_NEXT;
+	verdict = translate_outward(skb, work, wire->reply);
+	if (verdict != VERDICT_NEXT || work->pkt.translated || !skb->ingress_ifindex ||
+	    !is_frontend_address(bytes, &work->pkt.tuple))
+		return verdict;
+	return send_back_unknown(skb);
 }
 
 /* A packet without ports: an error about a flow, or a fragment. VERDICT_NONE: neither. */

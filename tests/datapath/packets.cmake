@@ -59,6 +59,7 @@ add_executable(packet_tests
     translation_test.cpp
     tunnel_test.cpp
     udp_test.cpp
+    unknown_connection_test.cpp
     uplink_errors_test.cpp
     uplink_test.cpp
     verdict_test.cpp

@@ -176,7 +176,52 @@ external_by 1
 check "and node 1 once more" holds "$(hold_ask shared4)" '.ok == 40'
 check "in IPv6 as well" holds "$(hold_ask shared6)" '.ok == 40'
 
+say "a connection that the node which is asked does not know"
+annotation=$snat
+exposed alone 88 8080 Cluster b1 b2
+# has NODE NAME: the node serves it.
+has() { ctl -n "$1" get services "default/$2" -o json | jq -e '[.items[].frontends[]] | length > 0'; }
+unknown() { ctl -n "$1" status -o json | jq '[.drops[]? | select(.reason == "NO_FLOW_REJECTED") | .packets] | add // 0'; }
+check "a Service without DSR is there" await 5 has 1 alone
+check "and at the other node" await 5 has 2 alone
+hold_begin alone4 outside 192.0.2.88:80 10
+hold_begin alone6 outside "[2001:db8::88]:80" 10
+check "connections by way of node 1 are open" holds "$(hold_said alone4)" '.failed == 0'
+check "in both families" holds "$(hold_said alone6)" '.failed == 0'
+check "and live" holds "$(hold_ask alone4)" '.ok == 10'
+external_by 2
+check "node 2 resets them" holds "$(hold_ask alone4)" '.errors == {"Connection reset by peer": 10}'
+check "in IPv6, too" holds "$(hold_ask alone6)" '.errors == {"Connection reset by peer": 10}'
+check "and counts them" test "$(unknown 2)" -ge 20
+external_by 1
+
+# Another proxy, by netfilter's NAT, has begun them, and svclb comes to know the Service.
+node_exec nft -f - <<EOF
+table inet proxy {
+    chain pre {
+        type nat hook prerouting priority dstnat;
+        ip daddr 192.0.2.89 tcp dport 80 dnat ip to ${POD_IP4[b2]}:8080
+        ip6 daddr 2001:db8::89 tcp dport 80 dnat ip6 to [${POD_IP6[b2]}]:8080
+    }
+    chain post {
+        type nat hook postrouting priority srcnat;
+        ct status dnat masquerade
+    }
+}
+EOF
+hold_begin proxied4 outside 192.0.2.89:80 10
+hold_begin proxied6 outside "[2001:db8::89]:80" 10
+check "another proxy's connections are open" holds "$(hold_said proxied4)" '.failed == 0'
+check "in both families" holds "$(hold_said proxied6)" '.failed == 0'
+exposed proxied 89 8080 Cluster b1 b2
+check "svclb has the Service as well" await 5 has 1 proxied
+check "connections that only conntrack knows live" holds "$(hold_ask proxied4)" '.ok == 10'
+check "in IPv6, too" holds "$(hold_ask proxied6)" '.ok == 10'
+check "none was taken for unknown" test "$(unknown 1)" = 0
+node_exec nft delete table inet proxy
+
 say "where it cannot work"
+annotation='svclb.io/forwarding-mode: dsr'
 part=other endpoints there "tcp:9091:TCP udp:9091:UDP" b1
 told() { ctl get services default/there -o json | jq -e --arg words "$1" '[.items[].problems[]] | any(contains($words))'; }
 check "endpoints with two ports: the node stays the source" await 5 is_not_direct 1 there

@@ -67,7 +67,8 @@ struct svclb_counter {
 	X(DSR_NOT_POSSIBLE, "flow to a backend that cannot be encapsulated: the node becomes its source", 0)           \
 	X(DSR_TOO_BIG, "too large to be encapsulated: the client is told", 1)                                          \
 	X(DSR_UNROUTED, "encapsulated packet without a route to the backend: dropped", 1)                              \
-	X(DSR_NOT_TAKEN, "encapsulated packet to a frontend, for no backend here: passed", 0)
+	X(DSR_NOT_TAKEN, "encapsulated packet to a frontend, for no backend here: passed", 0)                          \
+	X(NO_FLOW_REJECTED, "packet in mid-connection that nobody knows, about to leave again: rejected", 1)
 
 /* clang-format off */
 enum svclb_reason {
