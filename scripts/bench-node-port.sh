@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# bench-node-port.sh [--rounds N] [--seconds S] [--flood] [--clients N]: small datagrams from outside through a NodePort to a backend on another
-# node, packets a second, on one CPU, in turns: by XDP, by tc, and by nftables rules as kube-proxy writes them. What the
+# bench-node-port.sh [--rounds N] [--seconds S] [--flood] [--clients N]: small datagrams from outside through a NodePort to a
+# backend on another node, packets a second, on one CPU, in turns: by XDP, by tc, and by nftables rules as kube-proxy writes them. What the
 # generator and the receiver take is included in all three. Prints; passes and fails nothing. The agent serves one Service; so do the rules.
 # --clients: as many ports of the client take turns; with thousands most of it is the beginning of flows.
 # --flood: datagrams to its ClusterIP instead, which are dropped: how many a second the node takes, by XDP and by tc.
@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source tests/harness/netns.sh
 
-rounds=7 seconds=1 ways="xdp tc nftables" base=nftables column=3 unanswered= clients=1
+rounds=7 seconds=1 ways="xdp tc nftables" base=nftables column=3 unanswered='' clients=1
 while (($#)); do
     case $1 in
     --rounds) rounds=$2 && shift 2 ;;
