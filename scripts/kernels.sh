@@ -234,7 +234,7 @@ tell() {
         bad=1
     fi
     if ((bad)); then
-        grep -v '^svclb-' "$dir/result.txt" | tail -n 200 | sed 's/^/    /'
+        { grep -B 12 -A 25 -F 'FAILED:' "$dir/result.txt" || tail -n 40 "$dir/result.txt"; } | head -n 200 | sed 's/^/    /'
     fi
     ((left_out == 0)) || skips "$dir/result.txt"
     echo "kernel $1 ($release): $good passed, $bad failed, $left_out skipped; up in $booted_s s, tests took $(awk -v a="$booted_s" -v b="$ended_s" 'BEGIN { printf "%.1f", b - a }') s, $(cat "$dir/wall_s") s in all"

@@ -155,7 +155,7 @@ TEST_CASE("collision: a tuple whose backend closed first rests for a minute befo
           "[collision]") {
     const World world = tcp_world();
     const bool to_backend = GENERATE(true, false);
-    const std::uint32_t idle = GENERATE(0U, 60U, 61U);
+    const std::uint32_t idle = GENERATE(0U, 50U, 61U);
     CAPTURE(world, to_backend, idle);
     Datapath& datapath = fresh_datapath();
     const ServiceFixture first(datapath, 1, world.frontend(0), world.proto, {world.backend()});
