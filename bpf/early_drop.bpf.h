@@ -27,32 +27,6 @@ static __always_inline bool has_flow(struct work *work, const struct svclb_filte
 	return found;
 }
 
-/* Why `work.pkt` cannot begin a flow to a frontend's address: REFUSE(), or 0. */
-static __always_inline int refused_by_frontend(const struct work *work)
-{
-	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
-	const struct svclb_frontend *frontend = find_frontend(tuple);
-	const struct svclb_service *service;
-	__u8 set, outside_set;
-	__u32 index;
-
-	if (!frontend && !is_cluster_ip(tuple))
-		return 0;
-	if (closed_to_outside(frontend))
-		return REFUSE(CLUSTER_IP_FROM_OUTSIDE);
-	if (!frontend)
-		return 0;
-	outside_set = frontend->outside_set;
-	index = frontend->service;
-	set = frontend->set;
-	if (turns_away(frontend))
-		return REFUSE(SOURCE_RANGE_DROPPED);
-	if (!is_local_client())
-		set = outside_set;
-	service = bpf_map_lookup_elem(&services, &index);
-	return !service || svclb_run_count(read_run(service, set)) ? 0 : refusal(service, set);
-}
-
 /* Is `work.pkt`, which may begin a flow and is of none that is established, to be dropped? Counts it under its reason.
  */
 static __always_inline bool drops_early(struct work *work, const struct svclb_filters *bytes)

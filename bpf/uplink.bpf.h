@@ -145,13 +145,17 @@ __noinline int send_back_unknown(struct __sk_buff *skb)
 {
 	struct work *work = work_on();
 	__u32 device = skb->ingress_ifindex;
-	int verdict;
+	int verdict, refused;
 
 	if (!work || opens_flow(&work->pkt) || !find_frontend(&work->pkt.tuple))
 		return VERDICT_NEXT;
 	/* A bridge that the uplink is a port of sends on what is for others. */
 	if ((work->pkt.l3 && !is_for_us(skb)) || !bpf_map_lookup_elem(&uplink_devices, &device))
 		return VERDICT_NEXT;
+	/* Who would meet silence may have come to the wrong node: the right one has its connection. */
+	refused = refused_by_frontend(work);
+	if (refused && refused != REFUSE(NO_BACKEND_REJECTED))
+		return drop(&work->pkt, REFUSED_REASON(refused));
 	if (work->pkt.fragment) /* what it became would be remembered for the others */
 		return drop(&work->pkt, SVCLB_REASON_NO_FLOW_REJECTED);
 	verdict = make_refusal(skb, work, SVCLB_REASON_NO_FLOW_REJECTED);

@@ -5,6 +5,8 @@
 
 #include "choice.bpf.h"
 #include "maps.bpf.h"
+#include "service.bpf.h"
+#include "source.bpf.h"
 #include "verdict.bpf.h"
 
 /* May the destination be a frontend's? */
@@ -26,6 +28,32 @@ static __always_inline bool may_have_flow(const struct svclb_filters *bytes, con
 static __always_inline bool closed_to_outside(const struct svclb_frontend *frontend)
 {
 	return !settings.external_cluster_ip && (!frontend || frontend->kind == SVCLB_FRONTEND_CLUSTER_IP);
+}
+
+/* Why `work.pkt` cannot begin a flow to a frontend's address: REFUSE(), or 0. */
+static __always_inline int refused_by_frontend(const struct work *work)
+{
+	const struct svclb_flow_key6 *tuple = &work->pkt.tuple;
+	const struct svclb_frontend *frontend = find_frontend(tuple);
+	const struct svclb_service *service;
+	__u8 set, outside_set;
+	__u32 index;
+
+	if (!frontend && !is_cluster_ip(tuple))
+		return 0;
+	if (closed_to_outside(frontend))
+		return REFUSE(CLUSTER_IP_FROM_OUTSIDE);
+	if (!frontend)
+		return 0;
+	outside_set = frontend->outside_set;
+	index = frontend->service;
+	set = frontend->set;
+	if (turns_away(frontend))
+		return REFUSE(SOURCE_RANGE_DROPPED);
+	if (!is_local_client())
+		set = outside_set;
+	service = bpf_map_lookup_elem(&services, &index);
+	return !service || svclb_run_count(read_run(service, set)) ? 0 : refusal(service, set);
 }
 
 #endif
