@@ -3,8 +3,6 @@
 // balancer that it came for: it goes back to its sender as a refusal, once, and not to and fro.
 #include <bpf/bpf.h>
 
-#include <cerrno>
-
 #include "fragments.hpp"
 #include "outside.hpp"
 #include "refusal.hpp"
@@ -25,34 +23,14 @@ World refused_world() {
     return GENERATE(World{4, IPPROTO_TCP}, World{6, IPPROTO_TCP}, World{6, IPPROTO_TCP, true});
 }
 
-// At the uplink's egress, as the stack forwards it there from the device that it came in by; 0 = from a socket.
-Run forward(Datapath& datapath, const Packet& packet, std::uint32_t device = kUplinkDevice, const Gso& gso = {},
-            bool bare = false) {
-    constexpr std::ptrdiff_t kHeader = 14;
-    Bytes frame = packet.frame();
-    const Bytes header(frame.begin(), frame.begin() + kHeader);
-    if (bare) frame.erase(frame.begin(), frame.begin() + kHeader);
-    Run result;
-    result.frame.resize(frame.size() + 256);
-    __sk_buff context{};
-    context.ingress_ifindex = device;
-    context.gso_size = gso.size;
-    context.gso_segs = gso.segments;
-    bpf_test_run_opts options{};
-    options.sz = sizeof(options);
-    options.data_in = frame.data();
-    options.data_out = result.frame.data();
-    options.data_size_in = static_cast<__u32>(frame.size());
-    options.data_size_out = static_cast<__u32>(result.frame.size());
-    options.ctx_in = &context;
-    options.ctx_size_in = sizeof(context);
-    const int error = bpf_prog_test_run_opts(datapath.program(bare ? "to_tunnel" : "to_uplink"), &options);
-    if (error == -EINVAL) SKIP("the kernel's test-run takes no ingress_ifindex");
-    REQUIRE(error == 0);
-    result.verdict = static_cast<std::int32_t>(options.retval);
-    result.frame.resize(options.data_size_out);
-    if (bare) result.frame.insert(result.frame.begin(), header.begin(), header.end());
-    return result;
+Run forward(Datapath& datapath, const Packet& packet, std::uint32_t device = kUplinkDevice, const Gso& gso = {}) {
+    Run run;
+    try {
+        run = datapath.forwarded(packet, device, gso);
+    } catch (const NotPermitted& reason) {
+        SKIP(reason.what());
+    }
+    return run;
 }
 
 // A node with a load balancer's address.
@@ -66,7 +44,7 @@ struct Balancer {
         datapath.bare_uplinks(at.bare);
     }
     [[nodiscard]] Run forwarded(const Packet& packet, const Gso& gso = {}) const {
-        return forward(datapath, packet, kUplinkDevice, gso, world.bare);
+        return forward(datapath, packet, kUplinkDevice, gso);
     }
     [[nodiscard]] Packet data() const { return world.data(outside_client(world), external(world)); }
     [[nodiscard]] std::uint64_t refused() const { return datapath.reason(SVCLB_REASON_NO_FLOW_REJECTED).packets; }

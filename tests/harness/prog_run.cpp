@@ -194,7 +194,7 @@ void Datapath::poison_work_area() const {
     }
 }
 
-Run Datapath::run(const char* name, const Bytes& frame, const Gso& gso) {
+Run Datapath::run(const char* name, const Bytes& frame, const Gso& gso, std::uint32_t came_by) {
     const int program = this->program(name);
     poison_work_area();
     Run result;
@@ -202,6 +202,7 @@ Run Datapath::run(const char* name, const Bytes& frame, const Gso& gso) {
     __sk_buff context{};
     context.gso_size = gso.size;
     context.gso_segs = gso.segments;
+    context.ingress_ifindex = came_by;
     bpf_test_run_opts options{};
     options.sz = sizeof(options);
     options.data_in = frame.data();
@@ -209,11 +210,12 @@ Run Datapath::run(const char* name, const Bytes& frame, const Gso& gso) {
     options.data_size_in = static_cast<__u32>(frame.size());
     options.data_size_out = static_cast<__u32>(result.frame.size());
     options.repeat = 1;
-    if (gso.size != 0) {
+    if (gso.size != 0 || came_by != 0) {
         options.ctx_in = &context;
         options.ctx_size_in = sizeof(context);
     }
-    const bool has_sum = std::string_view(name) != "from_wire";
+    // The stack has checked the sum of what it forwards, and keeps none.
+    const bool has_sum = std::string_view(name) != "from_wire" && came_by == 0;
     options.flags = has_sum && complete_checksums_ && kernel_can_complete_ ? kTestRunChecksumComplete : 0;
     int error = bpf_prog_test_run_opts(program, &options);
     if (error == -EINVAL && options.flags != 0) {
@@ -221,6 +223,7 @@ Run Datapath::run(const char* name, const Bytes& frame, const Gso& gso) {
         kernel_can_complete_ = false;
         error = bpf_prog_test_run_opts(program, &options);
     }
+    if (error == -EINVAL && came_by != 0) throw NotPermitted("the kernel's test-run takes no ingress_ifindex");
     if (error == -EBADMSG) throw std::runtime_error("the packet's sum (CHECKSUM_COMPLETE) is wrong after the program");
     if (error != 0) throw std::runtime_error(std::string("run the program: ") + std::strerror(-error));
     result.verdict = static_cast<std::int32_t>(options.retval);
@@ -229,12 +232,13 @@ Run Datapath::run(const char* name, const Bytes& frame, const Gso& gso) {
 }
 
 // The kernel's test-run takes the packet's sum from behind an Ethernet header that is not there.
-Run Datapath::run_uplink(const char* direction, const Packet& packet, const Gso& gso) {
+Run Datapath::run_uplink(const char* direction, const Packet& packet, const Gso& gso, std::uint32_t came_by) {
     constexpr std::ptrdiff_t kHeader = 14;
     const Bytes frame = packet.frame();
-    if (!bare_uplinks_) return run((std::string(direction) + "_uplink").c_str(), frame, gso);
+    if (!bare_uplinks_) return run((std::string(direction) + "_uplink").c_str(), frame, gso, came_by);
     const bool complete = std::exchange(complete_checksums_, false);
-    Run result = run((std::string(direction) + "_tunnel").c_str(), {frame.begin() + kHeader, frame.end()}, gso);
+    Run result =
+        run((std::string(direction) + "_tunnel").c_str(), {frame.begin() + kHeader, frame.end()}, gso, came_by);
     complete_checksums_ = complete;
     // What is redirected has been given one.
     if (result.verdict != redirected) result.frame.insert(result.frame.begin(), frame.begin(), frame.begin() + kHeader);

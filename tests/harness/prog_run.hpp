@@ -82,6 +82,11 @@ public:
     Run to_uplink(const Packet& packet, const Gso& gso = {}) { return run_uplink("to", packet, gso); }
     Run from_uplink(const Bytes& frame) { return run("from_uplink", frame, {}); }
     Run to_uplink(const Bytes& frame) { return run("to_uplink", frame, {}); }
+    // As the stack forwards it there from the device that it came in by; 0 = from a socket. Throws NotPermitted where
+    // the kernel's test-run cannot be told.
+    Run forwarded(const Packet& packet, std::uint32_t came_by, const Gso& gso = {}) {
+        return run_uplink("to", packet, gso, came_by);
+    }
     Run from_tunnel(const Packet& packet) { return run("from_tunnel", packet.frame(), {}); }
     // Are the uplinks tunnels, without Ethernet headers? Packets are then met without theirs, and compared with it. Off
     // after clear().
@@ -122,8 +127,8 @@ public:
     [[nodiscard]] std::uint64_t reasons() const;
 
 private:
-    Run run(const char* name, const Bytes& frame, const Gso& gso);
-    Run run_uplink(const char* direction, const Packet& packet, const Gso& gso);
+    Run run(const char* name, const Bytes& frame, const Gso& gso, std::uint32_t came_by = 0);
+    Run run_uplink(const char* direction, const Packet& packet, const Gso& gso, std::uint32_t came_by = 0);
     void poison_work_area() const;
 
     DatapathOptions options_;
